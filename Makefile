@@ -1,0 +1,32 @@
+# make train, make test: each sets up .venv first. Another Python: make PYTHON=python3.11 test
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
+
+.PHONY: train test test-full lint clean
+
+train: $(VENV)/installed
+	$(RUN) -m gluonlm.train
+
+test: $(VENV)/installed-dev
+	$(RUN) -m pytest -m "not full"
+
+test-full: $(VENV)/installed-dev
+	$(RUN) -m pytest
+
+lint: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+
+$(VENV)/installed: requirements.txt
+	@$(PYTHON) gluonlm/preflight.py
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV)

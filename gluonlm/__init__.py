@@ -1,0 +1,35 @@
+"""Recurrent language models on Apache MXNet Gluon.
+
+Import this before MXNet: it readies the process for it (see `gluonlm.runtime`). Names that need MXNet load it when they
+are first used, so `from gluonlm import rnn_batch, get_batch` works where MXNet is not installed.
+"""
+
+import importlib
+
+from . import runtime  # noqa: F401  must come before anything imports MXNet
+from .batchify import get_batch, rnn_batch, windows
+from .errors import InputError
+from .vocab import Vocab
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "UnrolledRNN": "models",
+    "RNNModel": "models",
+    "build_model": "models",
+    "cross_entropy": "loss",
+    "Trainer": "trainer",
+    "Config": "config",
+    "load_corpus": "corpus",
+    "load_model": "checkpoint",
+    "generate": "sampling",
+    "score": "scoring",
+    "get_ctx": "runtime",
+}
+__all__ = ["rnn_batch", "get_batch", "windows", "Vocab", "InputError", *_HOME]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,126 @@
+"""What watches a training: a progress bar, lines on the screen, metrics.jsonl, the curve."""
+
+import json
+import math
+import os
+import sys
+import time
+
+from .errors import InputError
+from .scoring import describe, perplexity
+
+
+class ProgressBar:
+    """Shows loss, speed and time left on a terminal, and a line for each validation everywhere."""
+
+    def __init__(self, trainer, level, quiet=False):
+        from tqdm import tqdm
+
+        self.level, self.quiet, self.tqdm = level, quiet, tqdm
+        total = trainer.total_steps if math.isfinite(trainer.total_steps) else None
+        self.bar = tqdm(
+            total=total, initial=trainer.progress.step, unit="step", dynamic_ncols=True, disable=quiet or None
+        )
+        self.smoothed, self.tokens, self.began = None, 0, time.perf_counter()
+
+    def __call__(self, event, record):
+        if event == "step" and not self.bar.disable:
+            loss, self.tokens = record["loss"], self.tokens + record["tokens"]
+            self.smoothed = loss if self.smoothed is None else 0.95 * self.smoothed + 0.05 * loss
+            speed = self.tokens / (time.perf_counter() - self.began)
+            self.bar.set_postfix_str(
+                f"{self.smoothed:.3f} nats, {describe(self.smoothed, self.level)}, {speed:,.0f} tokens/s", refresh=False
+            )
+            self.bar.update()
+        if event == "validation" and not self.quiet:
+            losses = [
+                f"{name} {describe(record[key], self.level)}"
+                for name, key in (("train", "train_loss"), ("valid", "valid_loss"))
+                if record[key] is not None
+            ]
+            self.tqdm.write(
+                f"epoch {record['epoch']:.2f}  step {record['step']}  {'  '.join(losses)}  "
+                f"lr {record['lr']:.2g}  {record['seconds']:.0f} s{'  best' * record['best']}",
+                file=sys.stdout,
+            )
+            sys.stdout.flush()
+
+    def close(self):
+        """Leave the bar as it stands."""
+        self.bar.close()
+
+
+class MetricsFile:
+    """Appends each training and validation record to metrics.jsonl, a line each; keeps count of its bytes in the progress."""
+
+    def __init__(self, path, progress):
+        """Open the file, cut back to where `progress` was taken: lines that a killed process wrote after it come again."""
+        try:
+            self.stream = open(path, "ab")
+            progress.metrics_bytes = min(progress.metrics_bytes, os.path.getsize(path))
+            self.stream.truncate(progress.metrics_bytes)
+        except OSError as error:
+            raise InputError(f"{path}: cannot write it: {error.strerror}") from None
+        self.progress = progress
+
+    def __call__(self, event, record):
+        if event != "step":
+            finite = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in record.items()
+            }
+            line = json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
+            self.stream.write(line)
+            self.stream.flush()
+            self.progress.metrics_bytes += len(line)
+
+    def close(self):
+        """Wait until the disk has every line."""
+        os.fsync(self.stream.fileno())
+        self.stream.close()
+
+
+def read_metrics(path):
+    """Read the records of a metrics.jsonl."""
+    with open(path, encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def draw_curve(records, level, path):
+    """Draw training and validation loss over epochs as PNG: bits per character, or perplexity on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    unit = (lambda nats: nats / math.log(2)) if level == "char" else perplexity
+    lines = (
+        ("training", "train_loss", "training", dict(color="#9aa5b1", linewidth=1)),
+        ("validation", "valid_loss", "validation", dict(color="#c2410c", marker="o", markersize=3)),
+    )
+    for event, key, label, style in lines:
+        points = [(r["epoch"], unit(r[key])) for r in records if r["event"] == event and r.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points), label=label, **style)
+    best = min(
+        (r for r in records if r["event"] == "validation" and r["valid_loss"] is not None),
+        key=lambda r: r["valid_loss"],
+        default=None,
+    )
+    if best:
+        axes.axhline(unit(best["valid_loss"]), color="#c2410c", linewidth=0.6, linestyle=":")
+        axes.annotate(
+            f"best {unit(best['valid_loss']):.3g}",
+            (best["epoch"], unit(best["valid_loss"])),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="right",
+            color="#c2410c",
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("bits per character" if level == "char" else "perplexity")
+    if level != "char":
+        axes.set_yscale("log")
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.lines:
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,231 @@
+"""Every setting, once: its name, default, bounds and explanation. The command lines are generated from these fields."""
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Tuple, get_type_hints
+
+from .errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def option(default, help, choices=None, low=None, above=None, high=None, below=None, on_resume=False):
+    """Declare a field with its explanation and bounds; `on_resume` lets it change when a run is resumed."""
+    return dataclasses.field(
+        default=default,
+        metadata=dict(help=help, choices=choices, low=low, above=above, high=high, below=below, on_resume=on_resume),
+    )
+
+
+def flag(name):
+    """Give a field's flag: `batch_size` is `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def _check_bounds(name, value, meta):
+    # "not (a <= b)" instead of "a > b": NaN must fail every bound
+    bounds = (
+        ("low", "at least", lambda v, b: v >= b),
+        ("above", "above", lambda v, b: v > b),
+        ("high", "at most", lambda v, b: v <= b),
+        ("below", "below", lambda v, b: v < b),
+    )
+    for key, words, holds in bounds:
+        if meta[key] is not None and not holds(value, meta[key]):
+            raise InputError(f"{flag(name)} {value}: must be {words} {meta[key]}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{flag(name)} {value}: must be a finite number")
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(f"{flag(name)} {value!r}: not one of {', '.join(meta['choices'])}")
+
+
+def _typed(name, value, kind):
+    """Give the value in the field's own type, or refuse it: files may hold anything."""
+    if kind in (Tuple[int, ...], Tuple[str, ...]):
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_typed(name, item, kind.__args__[0]) for item in items)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"{flag(name)} {value!r}: must be of type {kind.__name__}")
+    return value
+
+
+class Settings:
+    """Base of the setting groups: checks types, bounds and choices when one is made."""
+
+    def __post_init__(self):
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):
+            value = _typed(item.name, getattr(self, item.name), hints[item.name])
+            object.__setattr__(self, item.name, value)
+            for single in value if isinstance(value, tuple) else (value,):
+                _check_bounds(item.name, single, item.metadata)
+
+
+@dataclass(frozen=True)
+class DataConfig(Settings):
+    """Which text, and how it becomes ids."""
+
+    data: Tuple[str, ...] = option(
+        ("python-docs",), "a corpus by name (python -m gluonlm.corpus lists them), or files or globs"
+    )
+    data_dir: str = option("", "folder to look for corpora in, before $GLUONLM_DATA and ./data")
+    verify: bool = option(True, "check a named corpus against its published SHA-256")
+    encoding: str = option("utf-8", "encoding of the text")
+    level: str = option("char", "what a token is", choices=("char", "word"))
+    lower: bool = option(False, "turn the text into lower case")
+    vocab_size: int = option(0, "keep this many words, the rest become <unk>; 0 keeps all", low=0)
+    split: str = option("90/5/5", "percent of the text for training, validation and test, in this order")
+    valid: str = option("", "a file to validate on, instead of a part of the text")
+    test: str = option("", "a file to test on, instead of a part of the text")
+
+    def fractions(self):
+        """Give the three parts as numbers that add up to 1. Raises: InputError."""
+        try:
+            parts = [float(part) for part in self.split.split("/")]
+        except ValueError:
+            parts = []
+        if (
+            len(parts) != 3
+            or not all(0 <= p < math.inf for p in parts)
+            or parts[0] <= 0
+            or abs(sum(parts) - 100) > 1e-6
+        ):
+            raise InputError(f"--split {self.split!r}: give three percentages that add up to 100, such as 90/5/5")
+        return [part / 100 for part in parts]
+
+
+@dataclass(frozen=True)
+class ModelConfig(Settings):
+    """Which network."""
+
+    model: str = option("gru", "the network", choices=("unrolled", "rnn", "lstm", "gru"))
+    embed_size: int = option(64, "size of the embedding", low=1)
+    hidden_size: Tuple[int, ...] = option(
+        (256,), "size of the hidden layers: one number, or one for each layer: 256,128", low=1
+    )
+    num_layers: int = option(0, "number of hidden layers; 0: as many as --hidden-size names", low=0)
+    dropout: float = option(0.1, "dropout on embedding, between layers and before the output", low=0, below=1)
+    tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
+    activation: str = option("tanh", "activation of --model rnn and unrolled", choices=("tanh", "relu"))
+    context: int = option(3, "tokens that --model unrolled reads", low=1)
+    init: str = option("xavier", "initial weights: xavier, or uniform:0.1 for uniform(-0.1, 0.1)")
+
+    def layer_sizes(self):
+        """Give the size of each hidden layer.
+
+        Raises: InputError if sizes and number of layers contradict each other.
+        """
+        sizes = self.hidden_size
+        if len(sizes) == 1:
+            return sizes * max(1, self.num_layers)
+        if self.num_layers not in (0, len(sizes)):
+            raise InputError(f"--num-layers {self.num_layers}: --hidden-size names {len(sizes)} layers")
+        return sizes
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """How to train."""
+
+    batch_size: int = option(32, "columns of text read side by side", low=1)
+    seq_len: int = option(64, "steps of truncated back-propagation through time", low=1)
+    epochs: int = option(10, "passes over the training text; the horizon of --schedule cosine", low=1, on_resume=True)
+    max_steps: int = option(
+        0, "stop after this many steps, also the horizon of cosine if shorter; 0: no limit", low=0, on_resume=True
+    )
+    max_minutes: float = option(0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True)
+    optimizer: str = option("adam", "any optimizer that Gluon knows by name")
+    optimizer_params: str = option("", "more arguments for it, such as momentum=0.9,wd=1e-6")
+    lr: float = option(0.004, "learning rate", above=0)
+    clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
+    loss_scale: str = option(
+        "mean", "gradient of the mean loss, or of the loss summed over time steps", choices=("mean", "sum-over-time")
+    )
+    schedule: str = option(
+        "cosine",
+        "course of the learning rate: constant; step: times --decay each epoch from "
+        "--decay-after on; cosine: to --lr-floor at the end; plateau: times --decay when "
+        "validation has not improved --decay-patience times",
+        choices=("constant", "step", "cosine", "plateau"),
+    )
+    warmup_steps: int = option(0, "first steps over which the learning rate rises linearly", low=0)
+    lr_floor: float = option(0.01, "where cosine ends, as a part of --lr", low=0, high=1)
+    decay: float = option(0.5, "factor of step and plateau", above=0, high=1)
+    decay_after: int = option(5, "epochs at full learning rate before step decays", low=0)
+    decay_patience: int = option(1, "validations without improvement before plateau decays", low=1)
+    validate_every: int = option(0, "steps between validations; 0: once an epoch", low=0)
+    checkpoint_every: int = option(0, "steps between checkpoints; 0: with each validation", low=0, on_resume=True)
+    patience: int = option(0, "stop after this many validations without improvement; 0: never", low=0, on_resume=True)
+    on_nan: str = option(
+        "stop",
+        "what to do when loss or gradient is not finite: stop with the last good checkpoint, or skip the step",
+        choices=("stop", "skip"),
+        on_resume=True,
+    )
+    log_every: int = option(50, "steps between training lines in metrics.jsonl", low=1, on_resume=True)
+    seed: int = option(1, "seed of initial weights, dropout and shuffling", low=0, below=2**31)
+
+
+GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run: one frozen group for each concern."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainConfig = TrainConfig()
+
+    @classmethod
+    def from_dict(cls, values, source="configuration"):
+        """Make a Config from settings by field name, defaults for the rest. Raises: InputError for an unknown name."""
+        known = {item.name for group in GROUPS.values() for item in dataclasses.fields(group)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"{source}: unknown setting {unknown[0]!r}; python -m gluonlm.train --help lists them all")
+        return cls(
+            **{
+                name: group(
+                    **{item.name: values[item.name] for item in dataclasses.fields(group) if item.name in values}
+                )
+                for name, group in GROUPS.items()
+            }
+        )
+
+    def to_dict(self):
+        """Give every setting by field name, ready for JSON."""
+        return {key: value for name in GROUPS for key, value in dataclasses.asdict(getattr(self, name)).items()}
+
+
+def changed_settings(old, new):
+    """List the settings that differ between two Configs and may not change in a resumed run, as (name, old, new)."""
+    free = {item.name for group in GROUPS.values() for item in dataclasses.fields(group) if item.metadata["on_resume"]}
+    before, after = old.to_dict(), new.to_dict()
+    return [(name, before[name], after[name]) for name in before if name not in free and before[name] != after[name]]
+
+
+def read_settings(path):
+    """Read settings by field name from a `.toml` or `.json` file. Raises: InputError if it cannot be read."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot read it: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"--config {path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
+        ) from None
+    if not isinstance(values, dict):
+        raise InputError(f"--config {path}: must hold settings by name, such as batch_size = 32")
+    return values

@@ -1,0 +1,183 @@
+"""The networks, behind one interface: `model(inputs, state) -> (logits, state)` and `begin_state(batch_size, ctx)`.
+
+Inputs are ids `(T, N)`, logits `(M, V)`, and the state is a flat list of arrays. `model.context` is None for a model
+that
+carries its state along a text, or the number of tokens that one prediction reads.
+"""
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon import HybridBlock, nn, rnn
+
+from .errors import InputError
+from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell, WindowStepper
+
+FUSED = {"rnn": (rnn.RNN, RNNCell), "lstm": (rnn.LSTM, LSTMCell), "gru": (rnn.GRU, GRUCell)}
+
+
+class LanguageModel(HybridBlock):
+    """What every model here can do besides being called."""
+
+    context = None
+
+    def begin_state(self, batch_size, ctx=None):
+        """Give the state before any text, on a context: a list of zeros; empty if the model carries none."""
+        return []
+
+    def parameters(self):
+        """Give the parameters by name, in a fixed order; one that is shared stands once, under its first name."""
+        first = {}
+        for name, parameter in sorted(self._collect_params_with_prefix().items()):
+            first.setdefault(id(parameter), (name.replace("._unfused.0", ""), parameter))
+        return dict(first.values())
+
+    def count_parameters(self):
+        """Count the trained numbers."""
+        return sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
+
+    def prepare(self, ctx, init="xavier", seed=1):
+        """Set initial weights from a seed, on these contexts, and compile. Raises: InputError for an unknown `init`."""
+        mx.random.seed(seed)
+        self.initialize(initializer(init), ctx=ctx)
+        self.hybridize(static_alloc=True)
+        return self
+
+
+class RNNModel(LanguageModel):
+    """Embedding, a stack of fused recurrent layers, a dense output: `(T, N)` ids to `(T * N, V)` logits.
+
+    Parameters: `kind`, rnn, lstm or gru; `hidden_sizes`, the size of each layer; `dropout`, on the embedding, between
+    layers and
+    before the output; `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
+    hidden size to equal `embed_size`; `activation`, tanh or relu, for rnn only.
+    State: for each layer h `(1, N, C)`, and c for lstm.
+    Raises: InputError if tied sizes differ.
+    """
+
+    def __init__(
+        self, kind, vocab_size, embed_size, hidden_sizes, dropout=0.0, tie_weights=False, activation="tanh", **kwargs
+    ):
+        super().__init__(**kwargs)
+        if tie_weights and hidden_sizes[-1] != embed_size:
+            raise InputError(
+                f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}"
+            )
+        self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
+        layer, _ = FUSED[kind]
+        extra = {"activation": activation} if kind == "rnn" else {}
+        with self.name_scope():
+            self.embedding = nn.Embedding(vocab_size, embed_size)
+            self.dropout = nn.Dropout(dropout)
+            # one layer each, dropout between them: the fused layers' own dropout does nothing on a CPU
+            self.layers = nn.HybridSequential()
+            for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
+                self.layers.add(layer(size, input_size=input_size, **extra))
+            shared = {"params": self.embedding.params} if tie_weights else {}
+            self.decoder = nn.Dense(vocab_size, in_units=hidden_sizes[-1], flatten=False, **shared)
+
+    def begin_state(self, batch_size, ctx=None):
+        return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
+
+    def hybrid_forward(self, F, inputs, state):
+        hidden, states = self.dropout(self.embedding(inputs)), []  # (T, N, C)
+        for i, layer in enumerate(self.layers):
+            each = len(state) // len(self.layers)
+            hidden, new = layer(hidden, state[i * each : (i + 1) * each])
+            hidden = self.dropout(hidden)
+            states += new
+        # the hidden states are reshaped, not the logits: those are V / C times as many numbers
+        return self.decoder(hidden.reshape((-3, 0))), states  # (T * N, V)
+
+    def stepper(self, batch_size=1):
+        """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
+        _, cell = FUSED[self.kind]
+        extra = {"activation": ACTIVATIONS[self.activation]} if self.kind == "rnn" else {}
+        cells = [
+            cell(
+                *(
+                    _numpy(getattr(layer, f"l0_{name}"))
+                    for name in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
+                ),
+                **extra,
+            )
+            for layer in self.layers
+        ]
+        return RecurrentStepper(
+            _numpy(self.embedding.weight), cells, _numpy(self.decoder.weight), _numpy(self.decoder.bias), batch_size
+        )
+
+
+class UnrolledRNN(LanguageModel):
+    """A recurrent network for a fixed number of tokens, written out as shared dense layers: `(T, N)` ids to `(N, V)` logits.
+
+    As published: h1 = f(W_i e1), then h = f(W_h h) + f(W_i e) for each further token, logits = W_o h. With `fold=True`
+    the sum
+    goes inside, h = f(W_h h + W_i e) from h = 0, which is `rnn.RNN` with the same weights.
+    Parameters: `context`, the number of tokens T; `activation`, f: relu as published, or tanh. State: none.
+    """
+
+    def __init__(
+        self, vocab_size, embed_size, hidden_size, context=3, dropout=0.0, activation="relu", fold=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.context, self.vocab_size, self.fold = context, vocab_size, fold
+        with self.name_scope():
+            self.embedding = nn.Embedding(vocab_size, embed_size)
+            self.i2h = nn.Dense(hidden_size, in_units=embed_size, flatten=False)
+            self.h2h = nn.Dense(hidden_size, in_units=hidden_size, flatten=False)
+            self.activation = nn.Activation(activation)
+            self.dropout = nn.Dropout(dropout)
+            self.decoder = nn.Dense(vocab_size, in_units=hidden_size, flatten=False)
+
+    def hybrid_forward(self, F, inputs, state):
+        read = self.i2h(self.dropout(self.embedding(inputs)))  # (T, N, C)
+        steps = [F.slice_axis(read, axis=0, begin=t, end=t + 1).reshape((-3, 0)) for t in range(self.context)]
+        if self.fold:
+            hidden = F.zeros_like(steps[0])  # (N, C)
+            for step in steps:
+                hidden = self.activation(self.h2h(hidden) + step)
+        else:
+            hidden = self.activation(steps[0])
+            for step in steps[1:]:
+                hidden = self.activation(self.h2h(hidden)) + self.activation(step)
+        return self.decoder(self.dropout(hidden)), state  # (N, V)
+
+    def stepper(self, batch_size=1):
+        """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
+
+        def logits_of(window):
+            return self(mx.nd.array(window, ctx=ctx, dtype="int32"), [])[0].asnumpy()
+
+        ctx = self.embedding.weight.list_ctx()[0]
+        return WindowStepper(logits_of, self.context, self.vocab_size, batch_size)
+
+
+def _numpy(parameter):
+    return parameter.data(parameter.list_ctx()[0]).asnumpy()
+
+
+def initializer(text):
+    """Turn `xavier` or `uniform:0.1` into an initializer. Raises: InputError for anything else."""
+    name, _, scale = text.partition(":")
+    if name == "xavier" and not scale:
+        return mx.init.Xavier()
+    try:
+        if name == "uniform" and 0 < float(scale) < np.inf:
+            return mx.init.Uniform(float(scale))
+    except ValueError:
+        pass
+    raise InputError(f"--init {text!r}: give xavier, or uniform:0.1")
+
+
+def build_model(config, vocab_size):
+    """Make the network that a ModelConfig describes, for a vocabulary of this size. Raises: InputError."""
+    sizes = config.layer_sizes()
+    if config.model != "unrolled":
+        return RNNModel(
+            config.model, vocab_size, config.embed_size, sizes, config.dropout, config.tie_weights, config.activation
+        )
+    if len(sizes) > 1 or config.tie_weights:
+        raise InputError(
+            "--model unrolled has one hidden layer and separate weights: leave out --num-layers and --tie-weights"
+        )
+    return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, config.activation)

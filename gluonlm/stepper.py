@@ -1,0 +1,106 @@
+"""One token at a time, in NumPy: a model's arithmetic for generating, without the fused layers' cost of a call.
+
+MXNet's fused layers repack all their weights at each call, which takes longer than the step itself. A stepper keeps the
+matrices as they are. Its equations are those of cuDNN, as in `mxnet.gluon.rnn`.
+"""
+
+import numpy as np
+
+
+def sigmoid(x):
+    """Give 1 / (1 + exp(-x)) without overflow."""
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def relu(x):
+    """Give max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+ACTIVATIONS = {"tanh": np.tanh, "relu": relu}
+
+
+class Cell:
+    """Matrices of one recurrent layer; `cell(x, state)` takes `(N, C_in)` and gives the new state, the output first."""
+
+    states = 1
+
+    def __init__(self, i2h_weight, h2h_weight, i2h_bias, h2h_bias, activation=np.tanh):
+        self.i2h, self.h2h = np.ascontiguousarray(i2h_weight.T), np.ascontiguousarray(h2h_weight.T)
+        self.i2h_bias, self.h2h_bias, self.activation = i2h_bias, h2h_bias, activation
+        self.size = h2h_weight.shape[1]
+
+
+class RNNCell(Cell):
+    """Elman's cell: h' = tanh(W_i x + b_i + W_h h + b_h)."""
+
+    def __call__(self, x, state):
+        return [self.activation(x @ self.i2h + self.i2h_bias + state[0] @ self.h2h + self.h2h_bias)]
+
+
+class LSTMCell(Cell):
+    """Hochreiter and Schmidhuber's cell with forget gate: c' = f c + i g, h' = o tanh(c')."""
+
+    states = 2
+
+    def __call__(self, x, state):
+        h, c = state
+        i, f, g, o = np.split(x @ self.i2h + self.i2h_bias + h @ self.h2h + self.h2h_bias, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return [sigmoid(o) * np.tanh(c), c]
+
+
+class GRUCell(Cell):
+    """Cho et al.'s cell, reset after the product: n = tanh(W x + b + r (W h + b)), h' = (1 - z) n + z h."""
+
+    def __call__(self, x, state):
+        h = state[0]
+        x_r, x_z, x_n = np.split(x @ self.i2h + self.i2h_bias, 3, axis=1)
+        h_r, h_z, h_n = np.split(h @ self.h2h + self.h2h_bias, 3, axis=1)
+        z = sigmoid(x_z + h_z)
+        new = np.tanh(x_n + sigmoid(x_r + h_r) * h_n)
+        return [new + z * (h - new)]
+
+
+class RecurrentStepper:
+    """A stack of cells between an embedding `(V, C)` and an output matrix; the state is carried from step to step."""
+
+    def __init__(self, embedding, cells, weight, bias, batch_size=1):
+        self.embedding, self.cells = embedding, cells
+        self.weight, self.bias = np.ascontiguousarray(weight.T), bias
+        self.state = [[np.zeros((batch_size, cell.size), np.float32)] * cell.states for cell in cells]
+
+    def step(self, ids):
+        """Read one token of each stream, ids `(N,)`, and give the logits of the next, `(N, V)`."""
+        x = self.embedding[ids]
+        for layer, cell in enumerate(self.cells):
+            self.state[layer] = cell(x, self.state[layer])
+            x = self.state[layer][0]
+        return x @ self.weight + self.bias
+
+    def select(self, rows):
+        """Keep these streams, in this order: a beam search drops some and doubles others."""
+        self.state = [[array[rows] for array in arrays] for arrays in self.state]
+
+
+class WindowStepper:
+    """A model that reads a fixed number of tokens: the last ones are kept, and read anew for each step.
+
+    `logits_of` gives the logits `(N, V)` of windows `(T, N)`. Before `context` tokens are known there is nothing to
+    read, and `step` gives equal logits.
+    """
+
+    def __init__(self, logits_of, context, vocab_size, batch_size=1):
+        self.logits_of, self.context, self.vocab_size = logits_of, context, vocab_size
+        self.window = np.empty((0, batch_size), np.int32)
+
+    def step(self, ids):
+        """Read one token of each stream, ids `(N,)`, and give the logits of the next, `(N, V)`."""
+        self.window = np.concatenate([self.window, np.asarray(ids, np.int32)[None]])[-self.context :]
+        if len(self.window) < self.context:
+            return np.zeros((len(ids), self.vocab_size), np.float32)
+        return self.logits_of(self.window)
+
+    def select(self, rows):
+        """Keep these streams, in this order."""
+        self.window = self.window[:, rows]

@@ -1,0 +1,207 @@
+"""Command line: train a model. `python -m gluonlm.train --help`."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+from . import runtime
+from .cli import Parser, given, run_command
+from .config import GROUPS, Config, changed_settings, read_settings
+from .errors import InputError
+
+SAMPLE = 300  # tokens of sample at the end
+
+
+def parse(argv=None):
+    """Parse the command line into (Config, arguments); flags win over --config, which wins over the defaults."""
+    parser = Parser(
+        "train", "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself."
+    )
+    for title, group in GROUPS.items():
+        parser.add_settings(group, title)
+    run = parser.add_argument_group("run")
+    run.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)")
+    run.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processor threads; 0: by the size of the model (default: 0)",
+    )
+    run.add_argument("--config", metavar="FILE", help="settings by name from a .toml or .json file")
+    run.add_argument("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
+    run.add_argument("--overwrite", action="store_true", help="replace an existing run")
+    run.add_argument("--resume", metavar="RUN", help="go on with a run exactly where it stopped")
+    run.add_argument("--quiet", action="store_true", help="print the result only")
+    arguments = parser.parse_args(argv)
+    if arguments.threads < 0:
+        raise InputError(f"--threads {arguments.threads}: must be at least 0")
+    if arguments.resume and (arguments.run or arguments.overwrite):
+        raise InputError("--resume names the run to go on with: leave out --run and --overwrite")
+    settings = read_settings(arguments.config) if arguments.config else {}
+    for group in GROUPS.values():
+        settings.update(given(arguments, group))
+    return settings, arguments
+
+
+def resumed_config(settings, run, checkpoint):
+    """Give the run's own settings with those given now. Raises: InputError if one differs that may not."""
+    config = Config.from_dict({**checkpoint.config.to_dict(), **settings}, "--resume")
+    for name, old, new in changed_settings(checkpoint.config, config):
+        raise InputError(
+            f"--resume {run.path}: {name} was {old} and is now {new}: a resumed run keeps it; start another run for that"
+        )
+    return config
+
+
+def operation_size(config):
+    """Give the floating-point operations of the model's largest single operation, by which threads are chosen."""
+    model, training = config.model, config.training
+    steps = 1 if model.model == "unrolled" else training.seq_len
+    return 2 * training.batch_size * steps * max(model.layer_sizes()) ** 2
+
+
+def new_folder(config):
+    """Give a folder under runs/ that is not there yet, named after model and corpus."""
+    stem = f"{config.model.model}-{Path(config.data.data[0]).stem or 'text'}"
+    number = 1
+    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path
+
+
+def write_config(run, config):
+    """Write the settings into the run's folder, ready for --config. Raises: InputError."""
+    try:
+        (run.path / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{run.path}: cannot write there: {error.strerror}") from None
+
+
+def build(settings, arguments, say):
+    """Make everything a training needs, the run's folder last, so that bad input leaves no trace.
+
+    Gives (run, config, corpus, trainer). Raises: InputError.
+    """
+    from .checkpoint import Checkpoint, Run, load_parameters
+
+    resuming = Run(arguments.resume) if arguments.resume else None
+    if resuming:
+        resuming.lock()
+        checkpoint = resuming.load("last")
+        config = resumed_config(settings, resuming, checkpoint)
+    else:
+        config = Config.from_dict(settings, f"--config {arguments.config}")
+    runtime.prepare(arguments.threads or runtime.threads_for(operation_size(config)))
+
+    ctx = runtime.get_ctx(arguments.ctx)
+    from .corpus import load_corpus
+    from .models import build_model
+    from .trainer import Trainer, derive_seed
+
+    corpus = load_corpus(config.data, checkpoint.vocab if resuming else None)
+    model = build_model(config.model, len(corpus.vocab)).prepare(
+        ctx, config.model.init, derive_seed(config.training.seed, "init")
+    )
+
+    def save(trainer, best):
+        run.save(
+            Checkpoint(
+                config,
+                corpus.vocab,
+                {name: p.data(ctx[0]).asnumpy() for name, p in model.parameters().items()},
+                trainer.arrays(),
+                {**trainer.progress_record(), "corpus": corpus.fingerprint},
+            ),
+            best,
+        )
+
+    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx, save=save)
+    if resuming:
+        run, record = resuming, dict(checkpoint.progress)
+        if record.pop("corpus", None) != corpus.fingerprint:
+            raise InputError(
+                f"--resume {run.path}: the text is not the one it was trained on: give the old one with --data-dir or --data"
+            )
+        load_parameters(model, checkpoint.parameters, ctx)
+        trainer.restore(checkpoint.training, record)
+    else:
+        run = Run.create(arguments.run or new_folder(config), arguments.overwrite)
+    write_config(run, config)
+    threads = f", {runtime.threads()} threads" if ctx[0].device_type == "cpu" else ""
+    say(
+        f"{corpus.name}: {len(corpus.train):,} + {len(corpus.valid):,} + {len(corpus.test):,} {config.data.level}s for training, "
+        f"validation, test; {len(corpus.vocab):,} distinct"
+    )
+    say(
+        f"{config.model.model}: {model.count_parameters():,} parameters on {', '.join(map(str, ctx))}{threads}; "
+        f"{trainer.total_steps:,} steps of {config.training.batch_size} x {config.training.seq_len}; run {run.path}"
+    )
+    return run, config, corpus, trainer
+
+
+def watch_signals(trainer):
+    """Let the first Ctrl-C or SIGTERM end the training with a checkpoint after the step at hand; a second one ends it at once."""
+
+    def handler(number, frame):
+        trainer.stop("interrupted" if number == signal.SIGINT else "terminated")
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def report(run, config, corpus, trainer, say):
+    """Score the test part with the best checkpoint, say where everything is, and write a sample."""
+    from .checkpoint import load_parameters
+    from .sampling import generate
+    from .scoring import describe, score
+
+    checkpoint = run.load("best")
+    load_parameters(trainer.model, checkpoint.parameters, trainer.ctx)
+    step = checkpoint.progress["step"]
+    if len(corpus.test) > (trainer.model.context or 1):
+        losses = score(trainer.model, corpus.test, trainer.ctx[0])
+        nats, level = losses.mean(), config.data.level
+        print(
+            f"test {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, "
+            f"best checkpoint, step {step}"
+        )
+    print(f"checkpoint {run.pointed('best') or run.pointed('last')}\ncurve {run.curve}")
+    prompt = corpus.vocab.default_prompt()
+    written = [int(ids[0]) for ids in generate(trainer.model, prompt, SAMPLE, seed=config.training.seed)]
+    say(f"\nsample of {SAMPLE}, temperature 1:\n{corpus.vocab.decode(written)}")
+
+
+def main(argv=None):
+    settings, arguments = parse(argv)
+    say = (lambda text: None) if arguments.quiet else (lambda text: print(text, flush=True))
+    run, config, corpus, trainer = build(settings, arguments, say)
+    from .callbacks import MetricsFile, ProgressBar, draw_curve, read_metrics
+    from .trainer import Diverged
+
+    watch_signals(trainer)
+    bar, metrics = ProgressBar(trainer, config.data.level, arguments.quiet), MetricsFile(run.metrics, trainer.progress)
+    trainer.callbacks = (bar, metrics)
+    try:
+        reason = trainer.fit()
+    except Diverged as error:
+        print(
+            f"gluonlm: stopped: {error}; the last good checkpoint is {run.pointed('last') or 'none'}", file=sys.stderr
+        )
+        return 3
+    finally:
+        bar.close()
+        metrics.close()
+        draw_curve(read_metrics(run.metrics), config.data.level, run.curve)
+    say(f"ended by {reason} at step {trainer.progress.step}, {trainer.progress.seconds:.0f} s of training")
+    if reason in ("interrupted", "terminated"):
+        print(f"gluonlm: {reason}: go on with --resume {run.path}", file=sys.stderr)
+        return 128 + (signal.SIGINT if reason == "interrupted" else signal.SIGTERM)
+    report(run, config, corpus, trainer, say)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

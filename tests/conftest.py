@@ -1,0 +1,88 @@
+"""What the tests share: a small text, a command line run in this process or another, real corpora where they are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gluonlm  # noqa: F401  before MXNet
+from gluonlm.cli import run_command
+from gluonlm.corpus import CATALOGUE, find
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = [
+    "--embed-size",
+    "8",
+    "--hidden-size",
+    "12",
+    "--batch-size",
+    "4",
+    "--seq-len",
+    "10",
+    "--max-steps",
+    "6",
+    "--validate-every",
+    "3",
+    "--log-every",
+    "2",
+    "--dropout",
+    "0.2",
+    "--quiet",
+]
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory):
+    """A text of 6,000 characters with some order in it."""
+    path = tmp_path_factory.mktemp("text") / "rhyme.txt"
+    path.write_text(
+        "".join(f"the {n} little ducks went out to play, {n * n} hills away.\n" for n in range(1, 110)),
+        encoding="utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def command(capfd):
+    """Runs a command line in this process: gives exit code, standard output, standard error."""
+
+    def run(module, *args):
+        main = __import__(f"gluonlm.{module}", fromlist=["main"]).main
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: main([str(a) for a in args]))
+        out, err = capfd.readouterr()
+        return ended.value.code, out, err
+
+    return run
+
+
+def start(*args, **kwargs):
+    """Start `python -m gluonlm...` as a process of its own."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
+    return subprocess.Popen(
+        [sys.executable, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kwargs
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(text_file, tmp_path_factory):
+    """A run that was trained for six steps, to read only."""
+    from gluonlm.train import main
+
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert main(["--data", str(text_file), "--run", str(folder), *TINY]) == 0
+    return folder
+
+
+@pytest.fixture
+def corpus_path():
+    """Gives the path of a real corpus's first file, or skips the test."""
+
+    def path(name):
+        found = find(CATALOGUE[name].files[0])
+        return found or pytest.skip(f"corpus {name} is not here")
+
+    return path

@@ -1,0 +1,190 @@
+"""A run on disk: round trips, damage, and what is refused."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from gluonlm.checkpoint import FILES, MANIFEST, Checkpoint, Run, load_model, read_checkpoint
+from gluonlm.config import Config
+from gluonlm.errors import InputError
+from gluonlm.vocab import Vocab
+
+
+def contents(step=1, value=1.0):
+    return Checkpoint(
+        Config(),
+        Vocab("char", "ab\u00e9"),
+        {"w": np.full((2, 3), value, np.float32)},
+        {"s": np.arange(4.0)},
+        {"step": step, "best": 0.1},
+    )
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of a trained run, to be damaged."""
+    return Run(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    run = Run.create(tmp_path / "run")
+    run.save(contents(7), best=True)
+    back = run.load("best")
+    assert (
+        back.config == Config()
+        and back.vocab.tokens == ["a", "b", "\u00e9"]
+        and back.progress == {"step": 7, "best": 0.1}
+    )
+    assert (back.parameters["w"] == 1).all() and back.training["s"].tolist() == [0, 1, 2, 3]
+
+
+def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
+    run = Run.create(tmp_path / "run")
+    for step in (1, 2, 3, 4):
+        run.save(contents(step, step), best=step == 2)
+    (run.checkpoints / ".writing-dead").mkdir()
+    run.save(contents(4, 5.0))
+    assert run.load("best").progress["step"] == 2 and (run.load("last").parameters["w"] == 5).all()
+    assert sorted(os.listdir(run.checkpoints)) == ["00000002", "00000004a", "best", "last"]
+
+
+def test_every_flipped_byte_and_truncation_is_told_with_the_file(copy):
+    folder, random = copy.pointed("best"), np.random.default_rng(0)
+    for name in (*FILES, MANIFEST):
+        path = folder / name
+        whole = path.read_bytes()
+        for place in {0, len(whole) - 1, *random.integers(0, len(whole), 6)}:
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << int(random.integers(8))
+            for content in (bytes(damaged), whole[:place]):
+                path.write_bytes(content)
+                with pytest.raises(InputError, match=name):
+                    read_checkpoint(folder)
+        path.write_bytes(whole)
+    assert read_checkpoint(folder).progress["step"] > 0
+
+
+def test_missing_extra_and_linked_files_are_told(copy, tmp_path):
+    folder = copy.pointed("best")
+    (folder / "extra").write_text("x")
+    with pytest.raises(InputError, match="extra: not a file of this checkpoint"):
+        read_checkpoint(folder)
+    (folder / "extra").unlink()
+    os.rename(folder / "vocab.json", tmp_path / "vocab.json")
+    with pytest.raises(InputError, match=r"vocab\.json: cannot read"):
+        read_checkpoint(folder)
+    os.symlink(tmp_path / "vocab.json", folder / "vocab.json")
+    with pytest.raises(InputError, match=r"vocab\.json: cannot read"):
+        read_checkpoint(folder)
+
+
+def resealed(folder, name, content):
+    """Write a file and a manifest that agrees with it, as somebody with bad intent would."""
+    import gluonlm.checkpoint as module
+
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    del manifest["sha256"]
+    manifest["files"][name] = {"size": len(content), "sha256": module._digest(content)}
+    (folder / MANIFEST).write_bytes(
+        module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))})
+    )
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "each must stand once"),
+        ("vocab.json", lambda v: [], "not the JSON"),
+        ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
+        ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
+        ("config.json", lambda c: {**c, "pickle": "x"}, "unknown setting 'pickle'"),
+        ("config.json", lambda c: {**c, "embed_size": "8"}, "--embed-size"),
+    ],
+)
+def test_parts_that_do_not_belong_together_are_refused(copy, name, change, message):
+    folder = copy.pointed("best")
+    resealed(folder, name, json.dumps(change(json.loads((folder / name).read_bytes()))).encode())
+    with pytest.raises(InputError, match=message):
+        load_model(copy.path)
+
+
+@pytest.mark.parametrize("pointer", ["../../../etc", "/tmp", "", "00000006/../..", "x"])
+def test_pointers_lead_nowhere_else(copy, pointer):
+    (copy.checkpoints / "best").write_text(pointer)
+    with pytest.raises(InputError, match="names no checkpoint"):
+        load_model(copy.path)
+
+
+def test_a_forged_manifest_is_refused(copy):
+    import gluonlm.checkpoint as module
+
+    path = copy.pointed("best") / MANIFEST
+    for files in ([], None, dict.fromkeys(FILES), dict.fromkeys(FILES, {"size": "1"}), {"../x": {}}):
+        manifest = {"format": 1, "files": files}
+        path.write_bytes(module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))}))
+        with pytest.raises(InputError, match="manifest"):
+            load_model(copy.path)
+    path.write_bytes(b'{"format": 2}')
+    with pytest.raises(InputError, match="format 2, this version reads 1"):
+        load_model(copy.path)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    import gluonlm.checkpoint as module
+
+    run = Run.create(tmp_path / "run")
+    run.save(contents(1))
+    real = module._write
+
+    def full(path, content):
+        if path.name == "progress.json":
+            raise OSError(28, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(module, "_write", full)
+    with pytest.raises(InputError, match="No space left"):
+        run.save(contents(2))
+    assert run.load("last").progress["step"] == 1 and sorted(os.listdir(run.checkpoints)) == ["00000001", "last"]
+
+
+def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkeypatch):
+    import gluonlm.checkpoint as module
+
+    run = Run.create(tmp_path / "run")
+    run.save(contents(1))
+    real = module._write
+    monkeypatch.setattr(
+        module,
+        "_write",
+        lambda path, content: real(path, content[:-1] if path.name == "model.safetensors" else content),
+    )
+    with pytest.raises(InputError, match="could not be written"):
+        run.save(contents(2))
+    assert run.load("last").progress["step"] == 1
+
+
+def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
+    run = Run.create(tmp_path / "run")
+    run.save(contents(1))
+    with pytest.raises(InputError, match="--overwrite"):
+        Run.create(tmp_path / "run")
+    assert run.load("last").progress["step"] == 1
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("x")
+    with pytest.raises(InputError, match="something else than a run"):
+        Run.create(tmp_path / "precious", overwrite=True)
+    assert (tmp_path / "precious" / "thesis.txt").exists()
+    with pytest.raises(InputError, match="another process"):
+        Run.create(tmp_path / "run", overwrite=True)
+    del run
+    assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
+
+
+def test_nothing_there_is_told(tmp_path):
+    with pytest.raises(InputError, match="no run with a checkpoint"):
+        load_model(tmp_path / "nowhere")

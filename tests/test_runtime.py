@@ -1,0 +1,130 @@
+"""Readying the process and finding devices; GPUs are played by stand-ins."""
+
+import sys
+import types
+
+import mxnet as mx
+import numpy as np
+import pytest
+from conftest import start
+
+from gluonlm import preflight, runtime
+from gluonlm.errors import InputError
+
+
+def python(code, **env):
+    process = start("-c", code, env=env)
+    out, err = process.communicate()
+    return process.returncode, out.strip(), err.strip()
+
+
+def test_mxnet_imports_after_gluonlm_quietly_and_nothing_is_set_before(monkeypatch):
+    code = (
+        "import os, gluonlm; before = os.environ.get('OMP_NUM_THREADS'); import mxnet as mx; "
+        "print(before, os.environ['OMP_NUM_THREADS'], mx.nd.ones(2).sum().asscalar())"
+    )
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert python(code) == (0, f"None {runtime.physical_cores()} 2.0", "")
+
+
+def test_what_the_user_has_set_stays():
+    assert python("import os, gluonlm, mxnet; print(os.environ['OMP_NUM_THREADS'])", OMP_NUM_THREADS="1")[1] == "1"
+
+
+@pytest.mark.parametrize("variable", ["GLUONLM_MALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_memory_allocation_can_be_left_alone(monkeypatch, variable):
+    calls = []
+    monkeypatch.setattr(
+        runtime.ctypes, "CDLL", lambda name: types.SimpleNamespace(mallopt=lambda *args: calls.append(args))
+    )
+    runtime._keep_memory()
+    assert calls == [(-4, 0), (-1, 2**31 - 1), (-8, 1)]
+    monkeypatch.setenv(variable, "0")
+    runtime._keep_memory()
+    assert len(calls) == 3
+
+
+def test_the_number_of_threads_belongs_to_the_size_of_the_model():
+    assert runtime.threads_for(2 * 32 * 256 * 256) == 1
+    assert runtime.threads_for(2 * 32 * 64 * 256 * 256) == runtime.physical_cores()
+
+
+def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.delitem(sys.modules, "mxnet")
+    for version in ("2.1.0", "1.21.6"):
+        monkeypatch.setattr(np, "__version__", version)
+        with pytest.raises(InputError, match=rf"NumPy {version}.*numpy==1.26.4"):
+            runtime.prepare()
+
+
+def test_devices_by_name():
+    assert runtime.get_ctx("cpu") == [mx.cpu()] and runtime.get_ctx("cpu:0,1") == [mx.cpu(0), mx.cpu(1)]
+    assert runtime.get_ctx("auto") == [mx.cpu()]
+    for name in ("tpu", "gpu:x", "gpu:-1", "gpu:0,0", "", "auto:1"):
+        with pytest.raises(InputError, match="--ctx"):
+            runtime.get_ctx(name)
+
+
+def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
+    monkeypatch.setattr(mx.runtime, "Features", lambda: types.SimpleNamespace(is_enabled=lambda name: cuda))
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: gpus)
+    monkeypatch.setattr(runtime, "compute_capability", lambda device: capability)
+
+
+@pytest.mark.parametrize(
+    "gpus, cuda, capability, message",
+    [
+        (0, False, None, "CPU build.*requirements-gpu.txt"),
+        (0, True, None, "finds 0 GPUs.*nvidia-smi"),
+        (1, True, (9, 0), "9.0.*5.0 to 8.9"),
+        (1, True, (3, 7), "3.7"),
+        (1, True, (12, 0), "12.0"),
+    ],
+)
+def test_each_unusable_gpu_has_its_own_line(monkeypatch, gpus, cuda, capability, message):
+    machine(monkeypatch, gpus, cuda, capability)
+    with pytest.raises(InputError, match=message):
+        runtime.get_ctx("gpu")
+    assert runtime.get_ctx("auto") == [mx.cpu()]
+
+
+def test_usable_gpus_become_contexts(monkeypatch):
+    machine(monkeypatch, gpus=2)
+    assert runtime.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and runtime.get_ctx("auto") == [mx.gpu(0)]
+    with pytest.raises(InputError, match="gpu:2: MXNet finds 2"):
+        runtime.get_ctx("gpu:2")
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (OSError("libcudart.so.11.0: cannot open shared object file"), "requirements-gpu.txt"),
+        (OSError("libquadmath.so.0: cannot open shared object file"), "libquadmath0"),
+        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "requirements.txt"),
+    ],
+)
+def test_an_mxnet_that_does_not_load_is_explained(monkeypatch, error, message):
+    class Broken:
+        def find_spec(self, name, path, target=None):
+            if name == "mxnet":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    with pytest.raises(InputError, match=message):
+        runtime.load_mxnet()
+
+
+def test_preflight_names_what_is_missing(monkeypatch):
+    assert preflight.missing() is None
+    for version in ((3, 8, 0), (3, 13, 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(preflight.sys, "version_info", version)
+            assert "Python 3.9 to 3.12" in preflight.missing()
+    for attribute, value, message in (("system", "Windows", "WSL 2"), ("machine", "aarch64", "linux/amd64")):
+        with monkeypatch.context() as patch:
+            patch.setattr(preflight.platform, attribute, lambda value=value: value)
+            assert message in preflight.missing()
+    with monkeypatch.context() as patch:
+        patch.setattr(preflight.shutil, "which", lambda name: None)
+        assert "gcc" in preflight.missing()

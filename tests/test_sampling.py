@@ -1,0 +1,130 @@
+"""Drawing tokens: exact distributions, and texts that follow them."""
+
+import itertools
+
+import mxnet as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from gluonlm.errors import InputError
+from gluonlm.models import RNNModel
+from gluonlm.sampling import beam_search, generate, probabilities
+
+
+@pytest.fixture(scope="module")
+def model():
+    return RNNModel("gru", 5, 4, (6,)).prepare([mx.cpu()], "uniform:2", 1)
+
+
+def test_temperature_divides_the_logits():
+    logits = np.log([[0.1, 0.2, 0.7]])
+    np.testing.assert_allclose(probabilities(logits), [[0.1, 0.2, 0.7]])
+    squared = np.array([0.01, 0.04, 0.49])
+    np.testing.assert_allclose(probabilities(logits, 0.5), [squared / squared.sum()])
+
+
+def test_top_k_keeps_exactly_k_and_of_equals_the_first():
+    np.testing.assert_allclose(probabilities(np.log([[0.1, 0.2, 0.7]]), top_k=2), [[0, 2 / 9, 7 / 9]])
+    np.testing.assert_allclose(probabilities([[1.0, 1, 1, 0]], top_k=2), [[0.5, 0.5, 0, 0]])
+
+
+def test_top_p_keeps_the_fewest_that_reach_p():
+    logits = np.log([[0.1, 0.2, 0.3, 0.4]])
+    np.testing.assert_allclose(probabilities(logits, top_p=0.6), [[0, 0, 3 / 7, 4 / 7]])
+    np.testing.assert_allclose(probabilities(logits, top_p=0.39), [[0, 0, 0, 1]])
+    np.testing.assert_allclose(probabilities(logits, top_p=1e-9), [[0, 0, 0, 1]])
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 8)), elements=st.integers(-50, 50)),
+    st.floats(1e-3, 1e3),
+    st.integers(0, 10),
+    st.floats(1e-6, 1),
+)
+def test_any_parameters_give_a_distribution_that_keeps_the_best(logits, temperature, top_k, top_p):
+    chances = probabilities(logits, temperature, top_k, top_p)
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    assert (chances >= 0).all() and (
+        chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]
+    ).all()
+    if top_k:
+        assert ((chances > 0).sum(axis=1) <= top_k).all()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        dict(temperature=0),
+        dict(temperature=-1),
+        dict(temperature=float("nan")),
+        dict(temperature=float("inf")),
+        dict(top_k=-1),
+        dict(top_p=0),
+        dict(top_p=1.1),
+        dict(top_p=float("nan")),
+    ],
+)
+def test_parameters_out_of_range_are_refused(bad):
+    with pytest.raises(InputError, match="temperature"):
+        probabilities([[0.0, 1.0]], **bad)
+
+
+def test_draws_follow_the_models_distribution(model):
+    stepper = model.stepper()
+    expected = probabilities(stepper.step([3]))[0]
+    first = next(generate(model, [3], 1, streams=20_000))
+    observed = np.bincount(first, minlength=5) / 20_000
+    np.testing.assert_allclose(observed, expected, atol=4 * np.sqrt(0.25 / 20_000))
+
+
+def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
+    texts = [np.array(list(generate(model, [1, 2], 30, seed=seed, streams=2))) for seed in (1, 1, 2)]
+    assert (texts[0] == texts[1]).all() and (texts[0] != texts[2]).any()
+    entered = []
+
+    class Watched:
+        def stepper(self, streams):
+            inner, outer = model.stepper(streams), self
+            outer.step_of = inner.step
+            inner.step = lambda ids: (entered.append(int(ids[0])), outer.step_of(ids))[1]
+            return inner
+
+    written = [int(ids[0]) for ids in generate(Watched(), [1, 2], 5, greedy=True)]
+    assert entered == [1, 2, *written[:-1]]
+
+
+def test_greedy_takes_the_likeliest_and_is_the_limit_of_low_temperature(model):
+    greedy = [int(i[0]) for i in generate(model, [0], 20, greedy=True)]
+    cold = [int(i[0]) for i in generate(model, [0], 20, temperature=1e-4)]
+    stepper, ids = model.stepper(), [0]
+    for token in greedy:
+        assert token == stepper.step(ids).argmax()
+        ids = [token]
+    assert greedy == cold
+
+
+def test_a_wide_beam_finds_the_likeliest_of_all_texts(model):
+    def likelihood(text):
+        stepper, total, token = model.stepper(), 0.0, 2
+        for following in text:
+            total += np.log(probabilities(stepper.step([token]))[0, following])
+            token = following
+        return total
+
+    best = max(itertools.product(range(5), repeat=4), key=likelihood)
+    found, value = beam_search(model, [2], 4, 125)
+    assert tuple(found) == best and value == pytest.approx(likelihood(best), abs=1e-5)
+    narrow, value = beam_search(model, [2], 4, 1)
+    assert (
+        list(narrow) == [int(i[0]) for i in generate(model, [2], 4, greedy=True)] and value <= likelihood(best) + 1e-6
+    )
+
+
+def test_an_empty_prompt_and_a_beam_of_nothing_are_refused(model):
+    with pytest.raises(InputError, match="prompt is empty"):
+        next(generate(model, [], 1))
+    with pytest.raises(InputError, match="--beam 0"):
+        beam_search(model, [1], 1, 0)

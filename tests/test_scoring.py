@@ -1,0 +1,51 @@
+"""Scores that do not depend on how a text is cut."""
+
+import math
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluonlm.batchify import make_batches
+from gluonlm.errors import InputError
+from gluonlm.models import RNNModel, UnrolledRNN
+from gluonlm.scoring import describe, mean_loss, score
+
+IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)
+MODELS = {
+    kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
+    for kind in ("rnn", "lstm", "gru")
+}
+MODELS["unrolled"] = lambda: UnrolledRNN(9, 5, 6, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_one_stream_is_scored_alike_in_any_segments_and_as_the_stepper_says(kind):
+    model, stepper = MODELS[kind](), MODELS[kind]().stepper()
+    losses = [score(model, IDS, seq_len=length) for length in (1, 7, 50, 1000)]
+    for other in losses[1:]:
+        np.testing.assert_allclose(other, losses[0], atol=1e-6)
+    logits = np.concatenate([stepper.step([i]) for i in IDS[:-1]]).astype(np.float64)
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(102), IDS[1:]]
+    np.testing.assert_allclose(losses[0], expected[102 - len(losses[0]) :], atol=1e-5)
+    assert len(losses[0]) == 103 - (3 if kind == "unrolled" else 1)
+
+
+def test_mean_loss_weighs_every_token_the_same():
+    model = MODELS["gru"]()
+    batches = make_batches(None, IDS, 4, 10)  # 25 rows: batches of 10, 10 and 4 rows
+    each = [np.concatenate([score(model, IDS[column * 25 : (column + 1) * 25])]) for column in range(4)]
+    assert mean_loss(model, batches, mx.cpu()) == pytest.approx(np.concatenate(each).mean(), abs=1e-6)
+
+
+def test_units():
+    assert describe(math.log(4), "char") == "2.000 bits per character"
+    assert describe(math.log(118), "word") == "perplexity 118.00"
+    assert describe(1e4, "word") == "perplexity inf"
+
+
+def test_too_short_a_text_is_refused():
+    with pytest.raises(InputError, match="cannot score 1 token"):
+        score(MODELS["gru"](), IDS[:1])
+    with pytest.raises(InputError, match="reads 3"):
+        score(MODELS["unrolled"](), IDS[:3])
