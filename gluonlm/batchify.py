@@ -23,6 +23,8 @@ b h n t
 b h n t c i o u
 """
 
+import math
+
 import numpy as np
 
 from .errors import InputError
@@ -111,7 +113,6 @@ class WindowBatches:
     def __init__(self, data, batch_size, length, step=1, seed=None):
         self.inputs, self.targets = windows(data, length, step)
         self.batch_size, self.seed = batch_size, seed
-        self._order = None, None
 
     def __len__(self):
         return -(-len(self.targets) // self.batch_size)
@@ -119,10 +120,19 @@ class WindowBatches:
     def __call__(self, epoch, index):
         rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         if self.seed is not None:
-            if self._order[0] != epoch:
-                self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self.targets))
-            rows = self._order[1][rows]
+            rows = self._shuffled(epoch, np.arange(*rows.indices(len(self.targets))))
         return self.inputs[rows].T, self.targets[rows]
+
+    def _shuffled(self, epoch, rows):
+        """Map places in the epoch to windows one to one: a line modulo their number, with the epoch's slope and start.
+
+        A list of all windows in random order would take eight times the memory of the text.
+        """
+        count, random = len(self.targets), np.random.default_rng([self.seed, epoch])
+        slope = int(random.integers(count // 4, count)) | 1
+        while math.gcd(slope, count) != 1:
+            slope += 1
+        return (rows * slope + int(random.integers(count))) % count
 
 
 def make_batches(context, data, batch_size, seq_len, step=1, seed=None):

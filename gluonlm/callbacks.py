@@ -75,7 +75,7 @@ class MetricsFile:
             self.progress.metrics_bytes += len(line)
 
     def close(self):
-        """Wait until the disk has every line."""
+        """Wait until the disk has every line. Raises: OSError."""
         os.fsync(self.stream.fileno())
         self.stream.close()
 

@@ -165,12 +165,14 @@ class Run:
     def create(cls, path, overwrite=False):
         """Make a run's folder; an existing one is refused, or with `overwrite` emptied if a run is what it holds.
 
+        A run that was killed before its first checkpoint holds nothing to lose, and is begun anew.
         Raises: InputError.
         """
         run = cls(path)
         try:
             if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-                if not overwrite:
+                begun = run.checkpoints.is_dir() and not os.path.lexists(run.checkpoints / "last")
+                if not overwrite and not begun:
                     raise InputError(
                         f"--run {path}: already exists: go on with --resume {path}, replace it with --overwrite, or give another --run"
                     )
@@ -274,11 +276,15 @@ class Run:
         return read_checkpoint(folder)
 
 
-def load_parameters(model, arrays, ctx):
-    """Put arrays by name into a model, on these contexts.
+def load_parameters(model, arrays):
+    """Put arrays by name into a model. Raises: InputError unless names, shapes and types are the model's own."""
+    check_parameters(model, arrays)
+    for name, parameter in model.parameters().items():
+        parameter.set_data(arrays[name])
 
-    Raises: InputError unless names, shapes and types are the model's own.
-    """
+
+def check_parameters(model, arrays):
+    """Compare arrays by name with a model, which need not be initialized. Raises: InputError unless all fit."""
     parameters = model.parameters()
     for name in sorted(set(parameters) ^ set(arrays)):
         raise InputError(
@@ -290,7 +296,6 @@ def load_parameters(model, arrays, ctx):
             raise InputError(
                 f"checkpoint: parameter {name} is {array.dtype} {array.shape}, the model's is float32 {parameter.shape}"
             )
-        parameter.set_data(array)
 
 
 def load_model(run, which="best", ctx=None):
@@ -304,6 +309,7 @@ def load_model(run, which="best", ctx=None):
 
     ctx = ctx or [mx.cpu()]
     checkpoint = Run(run).load(which)
-    model = build_model(checkpoint.config.model, len(checkpoint.vocab)).prepare(ctx)
-    load_parameters(model, checkpoint.parameters, ctx)
+    model = build_model(checkpoint.config.model, len(checkpoint.vocab))
+    check_parameters(model, checkpoint.parameters)  # before anything of a forged size is allocated
+    load_parameters(model.prepare(ctx), checkpoint.parameters)
     return model, checkpoint

@@ -100,10 +100,19 @@ def run_command(main):
     except InputError as error:
         print(f"gluonlm: error: {error}".replace("\n", " "), file=sys.stderr)
         code = 2
+    except OSError as error:  # a full disk, a folder that vanished: the machine's fault, not ours
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe has gone: nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+        print(f"gluonlm: error: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
         print("gluonlm: interrupted", file=sys.stderr)
         code = 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 128 + signal.SIGPIPE
     sys.exit(code)
+
+
+def show(text, end=""):
+    """Print text that may hold characters the terminal cannot show, those as backslash escapes, at once."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end=end, flush=True)

@@ -30,6 +30,8 @@ def flag(name):
 
 
 def _check_bounds(name, value, meta):
+    if isinstance(value, int) and not -(2**31) < value < 2**31:
+        raise InputError(f"{flag(name)}: must be under 2,147,483,648")
     # "not (a <= b)" instead of "a > b": NaN must fail every bound
     bounds = (
         ("low", "at least", lambda v, b: v >= b),
@@ -52,7 +54,7 @@ def _typed(name, value, kind):
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_typed(name, item, kind.__args__[0]) for item in items)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 2**31 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{flag(name)} {value!r}: must be of type {kind.__name__}")
     return value
@@ -75,10 +77,10 @@ class DataConfig(Settings):
     """Which text, and how it becomes ids."""
 
     data: Tuple[str, ...] = option(
-        ("python-docs",), "a corpus by name (python -m gluonlm.corpus lists them), or files or globs"
+        ("python-docs",), "a corpus by name (python -m gluonlm.corpus lists them), or files or globs", on_resume=True
     )
-    data_dir: str = option("", "folder to look for corpora in, before $GLUONLM_DATA and ./data")
-    verify: bool = option(True, "check a named corpus against its published SHA-256")
+    data_dir: str = option("", "folder to look for corpora in, before $GLUONLM_DATA and ./data", on_resume=True)
+    verify: bool = option(True, "check a named corpus against its published SHA-256", on_resume=True)
     encoding: str = option("utf-8", "encoding of the text")
     level: str = option("char", "what a token is", choices=("char", "word"))
     lower: bool = option(False, "turn the text into lower case")
@@ -108,15 +110,15 @@ class ModelConfig(Settings):
     """Which network."""
 
     model: str = option("gru", "the network", choices=("unrolled", "rnn", "lstm", "gru"))
-    embed_size: int = option(64, "size of the embedding", low=1)
+    embed_size: int = option(64, "size of the embedding", low=1, high=1 << 20)
     hidden_size: Tuple[int, ...] = option(
-        (256,), "size of the hidden layers: one number, or one for each layer: 256,128", low=1
+        (256,), "size of the hidden layers: one number, or one for each layer: 256,128", low=1, high=1 << 20
     )
-    num_layers: int = option(0, "number of hidden layers; 0: as many as --hidden-size names", low=0)
+    num_layers: int = option(0, "number of hidden layers; 0: as many as --hidden-size names", low=0, high=1000)
     dropout: float = option(0.1, "dropout on embedding, between layers and before the output", low=0, below=1)
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
     activation: str = option("tanh", "activation of --model rnn and unrolled", choices=("tanh", "relu"))
-    context: int = option(3, "tokens that --model unrolled reads", low=1)
+    context: int = option(3, "tokens that --model unrolled reads", low=1, high=1000)
     init: str = option("xavier", "initial weights: xavier, or uniform:0.1 for uniform(-0.1, 0.1)")
 
     def layer_sizes(self):
@@ -208,10 +210,10 @@ class Config:
 
 
 def changed_settings(old, new):
-    """List the settings that differ between two Configs and may not change in a resumed run, as (name, old, new)."""
+    """List the settings that differ between two Configs, as (name, old, new, whether a resumed run may change it)."""
     free = {item.name for group in GROUPS.values() for item in dataclasses.fields(group) if item.metadata["on_resume"]}
     before, after = old.to_dict(), new.to_dict()
-    return [(name, before[name], after[name]) for name in before if name not in free and before[name] != after[name]]
+    return [(name, before[name], after[name], name in free) for name in before if before[name] != after[name]]
 
 
 def read_settings(path):

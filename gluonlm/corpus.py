@@ -5,8 +5,10 @@
 
 import glob
 import hashlib
+import http.client
+import json
 import os
-import sys
+import shutil
 import tempfile
 import urllib.request
 from dataclasses import dataclass, field
@@ -18,10 +20,13 @@ import numpy as np
 from .cli import Parser, given, run_command
 from .config import DataConfig
 from .errors import InputError
+from .text import Text, hash_file
 from .vocab import Vocab
 
 DATA_VARIABLE = "GLUONLM_DATA"
 PARTS = ("train", "valid", "test")
+CACHE_FROM = 1 << 26  # characters; ids of longer texts are mapped from a file
+CACHE_FOLDER = ".gluonlm-ids"
 
 
 @dataclass(frozen=True)
@@ -144,15 +149,12 @@ def fetch(file, data_dir=""):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
             part = Path(folder) / target.name
-            with tqdm(total=file.size, unit="B", unit_scale=True, desc=target.name) as bar:
-
-                def advance(blocks, block_size, total):
-                    bar.update(min(blocks * block_size, file.size) - bar.n)
-
-                urllib.request.urlretrieve(file.url, part, advance)
+            source = urllib.request.urlopen(file.url, timeout=30)
+            with tqdm.wrapattr(source, "read", total=file.size, desc=target.name) as stream, open(part, "wb") as out:
+                shutil.copyfileobj(stream, out)
             verify(file, part)
             os.replace(part, target)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise InputError(
             f"cannot fetch {file.url} ({getattr(error, 'reason', error)}): get it elsewhere and put it "
             f"at {target}, or set --data-dir or ${DATA_VARIABLE} to the folder that has {file.path}"
@@ -184,11 +186,8 @@ def verify(file, path):
     """Check a file's size and SHA-256. Raises: InputError if it is not the published one."""
     if not file.sha256:
         return
-    digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-            size += len(block)
+    digest = hashlib.sha256()
+    size = hash_file(path, digest)
     if digest.hexdigest() != file.sha256:
         raise InputError(
             f"{path}: {size} bytes with SHA-256 {digest.hexdigest()[:12]}..., but the published file "
@@ -196,63 +195,31 @@ def verify(file, path):
         )
 
 
-def read_text(path, encoding="utf-8"):
-    """Read a file as text exactly as it stands, less a byte-order mark.
-
-    `path` is "-" for standard input. Raises: InputError for a file that is missing, empty, binary or of another
-    encoding.
-    """
-    name = "standard input" if path == "-" else path
-    try:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        text = content.decode(encoding)
-    except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from None
-    except LookupError:
-        raise InputError(
-            f"--encoding {encoding!r}: Python knows no such encoding of text; try utf-8 or latin-1"
-        ) from None
-    except UnicodeError as error:
-        place = getattr(error, "start", 0)
-        raise InputError(
-            f"{name}: the byte 0x{content[place]:02x} at offset {place} is not {encoding}: if this is text, "
-            "name its encoding, such as --encoding latin-1 or utf-16"
-        ) from None
-    text = text[1:] if text.startswith("\ufeff") else text
-    if not text:
-        raise InputError(f"{name} is empty: give a file with text")
-    if "\0" in text:
-        raise InputError(
-            f"{name} looks binary: character {text.index(chr(0))} is NUL; if it is text, name its encoding, such as --encoding utf-16"
-        )
-    return text
-
-
-def _named_texts(name, config):
-    """Give the texts of a named corpus: one to be split, or three."""
+def _named_sources(name, config):
+    """Give the sources of a named corpus: those of one text to be split, or of three."""
     entry = CATALOGUE[name]
     if name == "python-docs":
         from pydoc_data.topics import topics
 
-        return ["\n\n".join(topics[key] for key in sorted(topics))]
+        return [["\n\n".join(topics[key] for key in sorted(topics))]]
     if name == "wikitext-2" and not all(find(file, config.data_dir) for file in entry.files):
         _fetch_wikitext(config.data_dir)
     paths = [find(file, config.data_dir) or fetch(file, config.data_dir) for file in entry.files]
     if config.verify:
         for file, path in zip(entry.files, paths):
             verify(file, path)
-    return [read_text(path, config.encoding) for path in paths]
+    return [[path] for path in paths]
 
 
-def _file_texts(config):
-    """Give the text of the user's own files, in order, as one."""
-    paths = []
+def _file_sources(config):
+    """Give the sources of the user's own text: its files, in order."""
+    sources = []
     for pattern in config.data:
         found = [pattern] if pattern == "-" or os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
         if not found:
             raise InputError(f"--data {pattern}: neither a file nor a corpus; the corpora are {', '.join(CATALOGUE)}")
-        paths += found
-    return ["\n".join(read_text(path, config.encoding) for path in paths)]
+        sources += [path if path == "-" else Path(path) for path in found]
+    return [sources]
 
 
 def load_corpus(config=None, vocab=None):
@@ -260,32 +227,90 @@ def load_corpus(config=None, vocab=None):
 
     A corpus with its own parts keeps them; else `config.valid` and `config.test` name files, or the text is split
     contiguously by `config.split`. Without `vocab` one is built: characters from all parts, words from the training
-    part.
+    part. The ids of a long text lie in a file that is mapped into memory (`ids_of`).
     Raises: InputError if the text cannot be had, or holds what `vocab` does not know.
     """
     config = config or DataConfig()
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
-    texts = _named_texts(config.data[0], config) if named else _file_texts(config)
-    own_parts = len(texts) > 1
-    if own_parts and (config.valid or config.test):
-        raise InputError(f"--valid, --test: {config.data[0]} has its own validation and test parts")
-    for path in (config.valid, config.test):
-        if not own_parts and (config.valid or config.test):
-            texts.append(read_text(path, config.encoding) if path else "")
-    if config.lower:
-        texts = [text.lower() for text in texts]
+    sources = _named_sources(config.data[0], config) if named else _file_sources(config)
+    if config.valid or config.test:
+        if len(sources) > 1:
+            raise InputError(f"--valid, --test: {config.data[0]} has its own validation and test parts")
+        sources += [[Path(path)] if path else [] for path in (config.valid, config.test)]
+    texts = [Text(each, config.encoding, config.lower, config.level == "word") for each in sources]
     if vocab is None:
-        vocab = Vocab.build(texts if config.level == "char" else texts[:1], config.level, config.vocab_size)
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-    ids = [vocab.encode(text) for text in texts]
+        learnt = texts if config.level == "char" else texts[:1]
+        vocab = Vocab.build((piece for text in learnt for piece in text.pieces()), config.level, config.vocab_size)
+    ids = [ids_of(text, vocab) for text in texts]
     if len(ids) == 1:
         cuts = [round(len(ids[0]) * part) for part in (fractions[0], fractions[0] + fractions[1])]
         ids = np.split(ids[0], cuts)
     name = config.data[0] if named else Path(config.data[0]).stem or "text"
-    return Corpus(name, vocab, *ids, fingerprint=digest.hexdigest())
+    fingerprint = hashlib.sha256("".join(text.fingerprint() for text in texts).encode()).hexdigest()
+    return Corpus(name, vocab, *ids, fingerprint=fingerprint)
+
+
+def ids_of(text, vocab):
+    """Encode a Text, `(tokens,)`, int32.
+
+    Ids of a text that may exceed `CACHE_FROM` characters are written to a file beside it (or in the temporary folder,
+    if that cannot be written to) and mapped into memory. The file is named after the text's and the vocabulary's
+    SHA-256, so that a changed text never meets old ids, and is verified by its own before it is used again.
+    Raises: InputError if the text cannot be read, or the ids not be written.
+    """
+    longest = text.longest()
+    if longest < CACHE_FROM:
+        out = np.empty(longest, np.int32)
+        return out[: _encode_into(text, vocab, out)]
+    key = hashlib.sha256((text.fingerprint() + json.dumps(vocab.to_dict())).encode()).hexdigest()[:32]
+    beside = next((source.parent for source in text.sources if isinstance(source, Path)), Path(tempfile.gettempdir()))
+    for folder in (beside / CACHE_FOLDER, Path(tempfile.gettempdir()) / CACHE_FOLDER):
+        try:
+            folder.mkdir(exist_ok=True)
+            kept = _mapped(folder / key)
+            return _write_mapped(folder / key, text, vocab, longest) if kept is None else kept
+        except OSError as error:
+            failure = error
+    raise InputError(f"{beside}: cannot keep the text's ids there: {failure.strerror}; free space or set TMPDIR")
+
+
+def _encode_into(text, vocab, out):
+    end = 0
+    for piece in text.pieces():
+        ids = vocab.encode(piece, start=end)
+        out[end : end + len(ids)] = ids
+        end += len(ids)
+    return end
+
+
+def _mapped(path):
+    """Give the verified ids kept at a path, or None if there are none or they are damaged."""
+    try:
+        seal = json.loads(path.with_suffix(".json").read_text())
+        digest = hashlib.sha256()
+        size = hash_file(path, digest)
+        whole = seal == {"tokens": size // 4, "sha256": digest.hexdigest()}
+    except (OSError, ValueError):
+        return None
+    return np.memmap(path, np.int32, "r") if whole and size else None
+
+
+def _write_mapped(path, text, vocab, longest):
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        part = Path(folder) / "ids"
+        out = np.memmap(part, np.int32, "w+", shape=(longest,))  # a sparse file: what is not written takes no space
+        tokens = _encode_into(text, vocab, out)
+        out.flush()
+        del out
+        os.truncate(part, 4 * tokens)
+        digest = hashlib.sha256()
+        hash_file(part, digest)
+        seal = Path(folder) / "seal"
+        seal.write_text(json.dumps({"tokens": tokens, "sha256": digest.hexdigest()}))
+        os.replace(part, path)
+        os.replace(seal, path.with_suffix(".json"))
+    return np.memmap(path, np.int32, "r")
 
 
 def main(argv=None):
@@ -297,7 +322,7 @@ def main(argv=None):
     for name in arguments.names:
         if name not in CATALOGUE:
             raise InputError(f"unknown corpus {name!r}: the corpora are {', '.join(CATALOGUE)}")
-        _named_texts(name, config)
+        _named_sources(name, config)
     for name, entry in CATALOGUE.items():
         found = [find(file, config.data_dir) for file in entry.files]
         where = "missing" if None in found else found[0].parent if found else "part of Python"

@@ -47,7 +47,8 @@ def parse(argv=None):
 
 def read_ids(arguments, checkpoint):
     """Give the ids to score: of `--data`, or of a part of the text the run was trained on. Raises: InputError."""
-    from .corpus import load_corpus, read_text
+    from .corpus import load_corpus
+    from .text import read_text
 
     config = checkpoint.config.data
     changes = {name: getattr(arguments, name) for name in ("encoding", "data_dir") if getattr(arguments, name)}

@@ -1,8 +1,6 @@
 """Command line: write text with a trained model. `python -m gluonlm.generate --help`."""
 
-import sys
-
-from .cli import Parser, run_command
+from .cli import Parser, run_command, show
 from .errors import InputError
 
 
@@ -54,16 +52,12 @@ class Writer:
 
     def __init__(self, vocab, prompt):
         self.vocab, self.written = vocab, list(prompt)
-        self._print(vocab.decode(prompt))
+        show(vocab.decode(prompt))
 
     def __call__(self, token):
         before = len(self.vocab.decode(self.written[-1:]))
-        self._print(self.vocab.decode([*self.written[-1:], token])[before:])
+        show(self.vocab.decode([*self.written[-1:], token])[before:])
         self.written.append(token)
-
-    def _print(self, text):
-        sys.stdout.write(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding))
-        sys.stdout.flush()
 
 
 def main(argv=None):
@@ -72,8 +66,8 @@ def main(argv=None):
     from .runtime import load_mxnet
 
     load_mxnet()
-    from .corpus import read_text
     from .sampling import beam_search, generate, probabilities
+    from .text import read_text
 
     probabilities(
         [[0.0]], arguments.temperature, arguments.top_k, arguments.top_p

@@ -146,10 +146,20 @@ class UnrolledRNN(LanguageModel):
         """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
 
         def logits_of(window):
-            return self(mx.nd.array(window, ctx=ctx, dtype="int32"), [])[0].asnumpy()
+            return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
 
         ctx = self.embedding.weight.list_ctx()[0]
         return WindowStepper(logits_of, self.context, self.vocab_size, batch_size)
+
+
+def to_device(ids, vocab_size, ctx):
+    """Give NumPy ids as an int32 array on a context. Raises: InputError for an id that is not one of the vocabulary.
+
+    MXNet itself would take the nearest valid id, in the embedding and in the loss, without a word.
+    """
+    if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
+        raise InputError(f"ids from {ids.min()} to {ids.max()}: this model's vocabulary has 0 to {vocab_size - 1}")
+    return mx.nd.array(ids, ctx=ctx, dtype="int32")
 
 
 def _numpy(parameter):

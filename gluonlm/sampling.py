@@ -37,10 +37,12 @@ def probabilities(logits, temperature=1.0, top_k=0, top_p=1.0):
 def prime(stepper, prompt, streams=1):
     """Let every stream read the prompt, each token once, and give the logits of what follows, `(streams, V)`.
 
-    Raises: InputError if the prompt is empty.
+    Raises: InputError if the prompt is empty, or holds an id outside the vocabulary.
     """
     if not len(prompt):
         raise InputError("the prompt is empty: give at least one token to begin with")
+    if not 0 <= min(prompt) <= max(prompt) < stepper.vocab_size:
+        raise InputError(f"prompt ids {min(prompt)} to {max(prompt)}: the vocabulary has 0 to {stepper.vocab_size - 1}")
     for token in prompt:
         logits = stepper.step(np.full(streams, token, np.int32))
     return logits

@@ -8,6 +8,7 @@ import numpy as np
 from .batchify import make_batches
 from .errors import InputError
 from .loss import negative_log_likelihood
+from .models import to_device
 
 
 def batch_losses(model, batches, ctx):
@@ -17,8 +18,8 @@ def batch_losses(model, batches, ctx):
         inputs, targets = batches(0, index)
         if state is None:
             state = model.begin_state(inputs.shape[1], ctx=ctx)
-        logits, state = model(mx.nd.array(inputs, ctx=ctx, dtype="int32"), state)
-        yield negative_log_likelihood(logits, mx.nd.array(targets, ctx=ctx, dtype="int32"))
+        logits, state = model(to_device(inputs, model.vocab_size, ctx), state)
+        yield negative_log_likelihood(logits, to_device(targets, model.vocab_size, ctx))
 
 
 def mean_loss(model, batches, ctx):

@@ -68,6 +68,7 @@ class RecurrentStepper:
     def __init__(self, embedding, cells, weight, bias, batch_size=1):
         self.embedding, self.cells = embedding, cells
         self.weight, self.bias = np.ascontiguousarray(weight.T), bias
+        self.vocab_size = len(bias)
         self.state = [[np.zeros((batch_size, cell.size), np.float32)] * cell.states for cell in cells]
 
     def step(self, ids):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from . import runtime
-from .cli import Parser, given, run_command
+from .cli import Parser, given, run_command, show
 from .config import GROUPS, Config, changed_settings, read_settings
 from .errors import InputError
 
@@ -33,26 +33,54 @@ def parse(argv=None):
     run.add_argument("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     run.add_argument("--overwrite", action="store_true", help="replace an existing run")
     run.add_argument("--resume", metavar="RUN", help="go on with a run exactly where it stopped")
+    run.add_argument(
+        "--init-from", metavar="RUN", help="start with another run's weights and vocabulary, nothing else of it"
+    )
     run.add_argument("--quiet", action="store_true", help="print the result only")
     arguments = parser.parse_args(argv)
     if arguments.threads < 0:
         raise InputError(f"--threads {arguments.threads}: must be at least 0")
-    if arguments.resume and (arguments.run or arguments.overwrite):
-        raise InputError("--resume names the run to go on with: leave out --run and --overwrite")
+    if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
+        raise InputError("--resume names the run to go on with: leave out --run, --overwrite and --init-from")
     settings = read_settings(arguments.config) if arguments.config else {}
     for group in GROUPS.values():
         settings.update(given(arguments, group))
     return settings, arguments
 
 
-def resumed_config(settings, run, checkpoint):
-    """Give the run's own settings with those given now. Raises: InputError if one differs that may not."""
+def resumed(settings, path, say):
+    """Open a run to go on with. Gives (run, its last checkpoint, its settings with those that may and do change).
+
+    Raises: InputError if a setting differs that may not: those on which parameters, text or course so far depend.
+    """
+    from .checkpoint import Run
+
+    run = Run(path)
+    run.lock()
+    checkpoint = run.load("last")
     config = Config.from_dict({**checkpoint.config.to_dict(), **settings}, "--resume")
-    for name, old, new in changed_settings(checkpoint.config, config):
-        raise InputError(
-            f"--resume {run.path}: {name} was {old} and is now {new}: a resumed run keeps it; start another run for that"
-        )
-    return config
+    for name, old, new, allowed in changed_settings(checkpoint.config, config):
+        if not allowed:
+            raise InputError(
+                f"--resume {path}: {name} was {old} and is now {new}: a resumed run keeps it; for another, start a new run "
+                f"(with --init-from {path}, if its weights are wanted)"
+            )
+        say(f"resuming with {name} {new} instead of {old}")
+    return run, checkpoint, config
+
+
+def initialized(settings, path, say):
+    """Read the weights to start from. Gives (checkpoint, settings: the other run's model and tokens, unless given).
+
+    Raises: InputError.
+    """
+    from .checkpoint import Run
+
+    checkpoint = Run(path).load("best")
+    kept = {name: getattr(checkpoint.config.model, name) for name in vars(checkpoint.config.model)}
+    kept.update(level=checkpoint.config.data.level, lower=checkpoint.config.data.lower)
+    say(f"weights and vocabulary of {path}, step {checkpoint.progress['step']}; optimizer and progress start anew")
+    return checkpoint, Config.from_dict({**kept, **settings}, "--init-from")
 
 
 def operation_size(config):
@@ -84,61 +112,75 @@ def build(settings, arguments, say):
 
     Gives (run, config, corpus, trainer). Raises: InputError.
     """
-    from .checkpoint import Checkpoint, Run, load_parameters
-
-    resuming = Run(arguments.resume) if arguments.resume else None
-    if resuming:
-        resuming.lock()
-        checkpoint = resuming.load("last")
-        config = resumed_config(settings, resuming, checkpoint)
+    run = checkpoint = None
+    if arguments.resume:
+        run, checkpoint, config = resumed(settings, arguments.resume, say)
+    elif arguments.init_from:
+        checkpoint, config = initialized(settings, arguments.init_from, say)
     else:
         config = Config.from_dict(settings, f"--config {arguments.config}")
     runtime.prepare(arguments.threads or runtime.threads_for(operation_size(config)))
-
     ctx = runtime.get_ctx(arguments.ctx)
+
+    from .checkpoint import Run, check_parameters, load_parameters
     from .corpus import load_corpus
     from .models import build_model
     from .trainer import Trainer, derive_seed
 
-    corpus = load_corpus(config.data, checkpoint.vocab if resuming else None)
-    model = build_model(config.model, len(corpus.vocab)).prepare(
-        ctx, config.model.init, derive_seed(config.training.seed, "init")
-    )
-
-    def save(trainer, best):
-        run.save(
-            Checkpoint(
-                config,
-                corpus.vocab,
-                {name: p.data(ctx[0]).asnumpy() for name, p in model.parameters().items()},
-                trainer.arrays(),
-                {**trainer.progress_record(), "corpus": corpus.fingerprint},
-            ),
-            best,
-        )
-
-    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx, save=save)
-    if resuming:
-        run, record = resuming, dict(checkpoint.progress)
+    corpus = load_corpus(config.data, checkpoint.vocab if checkpoint else None)
+    model = build_model(config.model, len(corpus.vocab))
+    if checkpoint:
+        check_parameters(model, checkpoint.parameters)
+    model.prepare(ctx, config.model.init, derive_seed(config.training.seed, "init"))
+    if checkpoint:
+        load_parameters(model, checkpoint.parameters)
+    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx)
+    if arguments.resume:
+        record = dict(checkpoint.progress)
         if record.pop("corpus", None) != corpus.fingerprint:
             raise InputError(
                 f"--resume {run.path}: the text is not the one it was trained on: give the old one with --data-dir or --data"
             )
-        load_parameters(model, checkpoint.parameters, ctx)
         trainer.restore(checkpoint.training, record)
     else:
         run = Run.create(arguments.run or new_folder(config), arguments.overwrite)
+    trainer.save = saver(run, config, corpus)
+    if not arguments.resume:
+        trainer.save(trainer, False)  # from here on there is always a whole checkpoint
     write_config(run, config)
-    threads = f", {runtime.threads()} threads" if ctx[0].device_type == "cpu" else ""
+    introduce(run, config, corpus, trainer, say)
+    return run, config, corpus, trainer
+
+
+def saver(run, config, corpus):
+    """Give the function that writes a trainer's state into a run."""
+    from .checkpoint import Checkpoint
+
+    def save(trainer, best):
+        parameters = {name: p.data(trainer.ctx[0]).asnumpy() for name, p in trainer.model.parameters().items()}
+        progress = {**trainer.progress_record(), "corpus": corpus.fingerprint}
+        run.save(Checkpoint(config, corpus.vocab, parameters, trainer.arrays(), progress), best)
+
+    return save
+
+
+def introduce(run, config, corpus, trainer, say):
+    """Say what is trained on what, where, and how long."""
+    training, level, ctx = config.training, config.data.level, trainer.ctx
     say(
-        f"{corpus.name}: {len(corpus.train):,} + {len(corpus.valid):,} + {len(corpus.test):,} {config.data.level}s for training, "
+        f"{corpus.name}: {len(corpus.train):,} + {len(corpus.valid):,} + {len(corpus.test):,} {level}s for training, "
         f"validation, test; {len(corpus.vocab):,} distinct"
     )
+    threads = f", {runtime.threads()} threads" if ctx[0].device_type == "cpu" else ""
     say(
-        f"{config.model.model}: {model.count_parameters():,} parameters on {', '.join(map(str, ctx))}{threads}; "
-        f"{trainer.total_steps:,} steps of {config.training.batch_size} x {config.training.seq_len}; run {run.path}"
+        f"{config.model.model}: {trainer.model.count_parameters():,} parameters on {', '.join(map(str, ctx))}{threads}; "
+        f"{trainer.total_steps:,} steps of {training.batch_size} x {trainer.model.context or training.seq_len}; run {run.path}"
     )
-    return run, config, corpus, trainer
+    if trainer.valid_batches and not trainer.model.context:
+        streams = trainer.valid_batches(0, 0)[0].shape[1]
+        say(
+            f"validation reads {streams} parts of its text side by side, each from a cold start; the test is one stream"
+        )
 
 
 def watch_signals(trainer):
@@ -159,7 +201,7 @@ def report(run, config, corpus, trainer, say):
     from .scoring import describe, score
 
     checkpoint = run.load("best")
-    load_parameters(trainer.model, checkpoint.parameters, trainer.ctx)
+    load_parameters(trainer.model, checkpoint.parameters)
     step = checkpoint.progress["step"]
     if len(corpus.test) > (trainer.model.context or 1):
         losses = score(trainer.model, corpus.test, trainer.ctx[0])
@@ -176,7 +218,7 @@ def report(run, config, corpus, trainer, say):
 
 def main(argv=None):
     settings, arguments = parse(argv)
-    say = (lambda text: None) if arguments.quiet else (lambda text: print(text, flush=True))
+    say = (lambda text: None) if arguments.quiet else (lambda text: show(text, "\n"))
     run, config, corpus, trainer = build(settings, arguments, say)
     from .callbacks import MetricsFile, ProgressBar, draw_curve, read_metrics
     from .trainer import Diverged
@@ -187,14 +229,12 @@ def main(argv=None):
     try:
         reason = trainer.fit()
     except Diverged as error:
-        print(
-            f"gluonlm: stopped: {error}; the last good checkpoint is {run.pointed('last') or 'none'}", file=sys.stderr
-        )
+        print(f"gluonlm: stopped: {error}; the last good checkpoint is {run.pointed('last')}", file=sys.stderr)
         return 3
     finally:
         bar.close()
         metrics.close()
-        draw_curve(read_metrics(run.metrics), config.data.level, run.curve)
+    draw_curve(read_metrics(run.metrics), config.data.level, run.curve)
     say(f"ended by {reason} at step {trainer.progress.step}, {trainer.progress.seconds:.0f} s of training")
     if reason in ("interrupted", "terminated"):
         print(f"gluonlm: {reason}: go on with --resume {run.path}", file=sys.stderr)

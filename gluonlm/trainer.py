@@ -18,6 +18,7 @@ from mxnet import autograd, gluon, nd
 from .batchify import make_batches
 from .errors import InputError
 from .loss import cross_entropy
+from .models import to_device
 from .scoring import mean_loss
 
 
@@ -151,11 +152,11 @@ class Trainer:
         Raises: Diverged, with the weights of the last good step.
         """
         while not (reason := self._why_stop()):
-            began = time.perf_counter()
+            began = time.monotonic()
             self._step()
             validated = self.progress.step % self.validate_every == 0
             best = validated and self._validate()
-            self.progress.seconds += time.perf_counter() - began
+            self.progress.seconds += time.monotonic() - began
             if self.progress.step % self.config.log_every == 0:
                 self._log()
             every = self.config.checkpoint_every
@@ -226,10 +227,8 @@ class Trainer:
         """Give each device its columns of a batch, as arrays on it."""
         targets = targets.reshape(-1, inputs.shape[1])
         for ctx, part in zip(self.ctx, self._columns(inputs.shape[1])):
-            yield (
-                nd.array(inputs[:, part], ctx=ctx, dtype="int32"),
-                nd.array(targets[:, part].reshape(-1), ctx=ctx, dtype="int32"),
-            )
+            columns = targets[:, part].reshape(-1)
+            yield to_device(inputs[:, part], self.model.vocab_size, ctx), to_device(columns, self.model.vocab_size, ctx)
 
     def _forward_backward(self, device, inputs, targets):
         with autograd.record():
@@ -332,6 +331,10 @@ class Trainer:
         """
         try:
             self.progress = Progress(**record)
+            for item in dataclasses.fields(Progress):
+                value = record.get(item.name)
+                if value is not None and not isinstance(value, (dict if item.name == "optimizer" else (int, float))):
+                    raise TypeError(f"{item.name} is {value!r}")
             numbers, counts = self.progress.optimizer["numbers"], self.progress.optimizer["counts"]
             vars(self.optimizer).update(
                 {name: value for name, value in numbers.items() if name in vars(self.optimizer)}

@@ -1,4 +1,4 @@
-"""Text to ids and back, for characters and for words. Only `Vocab.build` and `Vocab.to_gluonnlp` import MXNet.
+"""Text to ids and back, for characters and for words. Only words, in `Vocab.build`, and `Vocab.to_gluonnlp` import MXNet.
 
 >>> vocab = Vocab("char", ["a", "b", "l"])
 >>> vocab.encode("ball").tolist(), vocab.decode([1, 0, 2, 2])
@@ -55,27 +55,24 @@ class Vocab:
         return isinstance(other, Vocab) and (self.level, self.tokens) == (other.level, other.tokens)
 
     @classmethod
-    def build(cls, texts, level="char", max_size=0):
-        """Collect the tokens of some texts through `gluonnlp.Vocab`, the same in every process.
+    def build(cls, pieces, level="char", max_size=0):
+        """Collect the tokens of a text, given in pieces that cut no word, the same in every process.
 
-        Characters stand in code-point order. Words stand by falling frequency, then alphabetically, after `<unk>` and `<eos>`; with
-        `max_size > 0` the rarest beyond that many tokens are left out and become `<unk>`.
+        Characters stand in code-point order. Words are counted and ordered by `gluonnlp.Vocab`: by falling frequency,
+        then alphabetically, after `<unk>` and `<eos>`; with `max_size > 0` the rarest beyond that many tokens are left
+        out and become `<unk>`. Raises: InputError if there is no token at all.
         """
+        if level == "char":
+            seen = np.zeros(0x110000, bool)
+            for piece in pieces:
+                for start in range(0, len(piece), _CHUNK):
+                    seen[_codes(piece[start : start + _CHUNK])] = True
+            return cls(level, map(chr, np.flatnonzero(seen)))
         import gluonnlp
 
-        if level == "char":
-            tokens = sorted(
-                {
-                    c
-                    for text in texts
-                    for start in range(0, len(text), _CHUNK)
-                    for c in set(text[start : start + _CHUNK])
-                }
-            )
-            return cls(level, tokens)
         counter = Counter()
-        for text in texts:
-            counter.update(split_words(text))
+        for piece in pieces:
+            counter.update(split_words(piece))
         reserved = [token for token in (UNKNOWN, END_OF_LINE) if counter.pop(token, 0) or token == UNKNOWN]
         vocab = gluonnlp.Vocab(
             counter,
@@ -102,10 +99,11 @@ class Vocab:
             token_to_idx=self.index,
         )
 
-    def encode(self, text, unknown="error"):
+    def encode(self, text, unknown="error", start=0):
         """Turn a text into ids `(tokens,)`, int32.
 
-        An unknown word becomes `<unk>`. An unknown character is left out with `unknown="skip"`.
+        An unknown word becomes `<unk>`. An unknown character is left out with `unknown="skip"`. `start` is the place of
+        the text's first token in a longer one, for the error.
         Raises: InputError naming the first unknown character and its place (or word, if there is no `<unk>`).
         """
         if self.level == "word":
@@ -113,9 +111,9 @@ class Vocab:
             ids = np.fromiter((self.index.get(word, default) for word in words), np.int32, len(words))
         else:
             words, ids = text, np.empty(len(text), np.int32)
-            for start in range(0, len(text), _CHUNK):
-                codes = _codes(text[start : start + _CHUNK])
-                np.take(self._table, codes, mode="clip", out=ids[start : start + len(codes)])
+            for i in range(0, len(text), _CHUNK):
+                codes = _codes(text[i : i + _CHUNK])
+                np.take(self._table, codes, mode="clip", out=ids[i : i + len(codes)])
         missing = ids < 0
         if missing.any():
             if unknown == "skip":
@@ -123,7 +121,7 @@ class Vocab:
             place = int(missing.argmax())
             what = "character" if self.level == "char" else "word"
             raise InputError(
-                f"{what} {words[place]!r} at position {place} is not among the {len(self)} "
+                f"{what} {words[place]!r} at position {start + place} is not among the {len(self)} "
                 f"{what}s this vocabulary knows: remove it, or leave out all such with --unknown skip"
             )
         return ids

@@ -13,7 +13,7 @@ import gluonlm
 FLOORS = [
     ["errors", "preflight"],
     ["runtime", "batchify", "config", "stepper"],
-    ["cli", "vocab", "loss"],
+    ["cli", "vocab", "loss", "text"],
     ["corpus", "models"],
     ["checkpoint", "sampling", "scoring"],
     ["trainer", "callbacks"],

@@ -12,8 +12,9 @@ from conftest import ROOT
 
 from gluonlm import corpus as corpus_module
 from gluonlm.config import DataConfig
-from gluonlm.corpus import CATALOGUE, Entry, File, load_corpus, read_text
+from gluonlm.corpus import CATALOGUE, Entry, File, load_corpus
 from gluonlm.errors import InputError
+from gluonlm.text import read_text
 
 
 def test_the_embedded_corpus_is_split_contiguously():
