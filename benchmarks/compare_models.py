@@ -21,9 +21,7 @@ def train(model, folder):
     command += ["--schedule", "constant", "--lr", "0.002", "--max-minutes", str(MINUTES), "--epochs", "1000"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    score = subprocess.run(
-        [sys.executable, "-m", "gluonlm.evaluate", str(folder), "--json"], check=True, capture_output=True, text=True
-    )
+    score = subprocess.run([sys.executable, "-m", "gluonlm.evaluate", str(folder), "--json"], check=True, capture_output=True, text=True)
     parameters = printed.split(" parameters")[0].rsplit(" ", 1)[1]
     valid = min(record["valid_loss"] for record in metrics if record["event"] == "validation")
     return parameters, metrics[-1]["step"], metrics[-1]["epoch"], valid, json.loads(score.stdout)

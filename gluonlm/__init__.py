@@ -22,7 +22,7 @@ _HOME = {
     "Config": "config",
     "load_corpus": "corpus",
     "load_model": "checkpoint",
-    "generate": "sampling",
+    "sample": "sampling",
     "score": "scoring",
     "get_ctx": "runtime",
 }

@@ -18,9 +18,7 @@ class ProgressBar:
 
         self.level, self.quiet, self.tqdm = level, quiet, tqdm
         total = trainer.total_steps if math.isfinite(trainer.total_steps) else None
-        self.bar = tqdm(
-            total=total, initial=trainer.progress.step, unit="step", dynamic_ncols=True, disable=quiet or None
-        )
+        self.bar = tqdm(total=total, initial=trainer.progress.step, unit="step", dynamic_ncols=True, disable=quiet or None)
         self.smoothed, self.tokens, self.began = None, 0, time.perf_counter()
 
     def __call__(self, event, record):
@@ -65,10 +63,7 @@ class MetricsFile:
 
     def __call__(self, event, record):
         if event != "step":
-            finite = {
-                key: None if isinstance(value, float) and not math.isfinite(value) else value
-                for key, value in record.items()
-            }
+            finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
             line = json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
             self.stream.write(line)
             self.stream.flush()
@@ -102,9 +97,7 @@ def draw_curve(records, level, path):
         if points:
             axes.plot(*zip(*points), label=label, **style)
     best = min(
-        (r for r in records if r["event"] == "validation" and r["valid_loss"] is not None),
-        key=lambda r: r["valid_loss"],
-        default=None,
+        (r for r in records if r["event"] == "validation" and r["valid_loss"] is not None), key=lambda r: r["valid_loss"], default=None
     )
     if best:
         axes.axhline(unit(best["valid_loss"]), color="#c2410c", linewidth=0.6, linestyle=":")

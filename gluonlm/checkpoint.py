@@ -19,7 +19,6 @@ import re
 import shutil
 import stat
 import tempfile
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +87,7 @@ def _read(path, size=None):
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path}: not a regular file")
             if size is not None and status.st_size != size:
-                raise InputError(
-                    f"{path}: {status.st_size} bytes instead of {size}: the checkpoint is damaged, use another"
-                )
+                raise InputError(f"{path}: {status.st_size} bytes instead of {size}: the checkpoint is damaged, use another")
             return stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
@@ -133,9 +130,7 @@ def read_checkpoint(folder):
     content = {name: _read(folder / name, files[name]["size"]) for name in FILES}
     for name in FILES:
         if _digest(content[name]) != files[name].get("sha256"):
-            raise InputError(
-                f"{folder / name}: its SHA-256 is not the manifest's: the checkpoint is damaged, use another"
-            )
+            raise InputError(f"{folder / name}: its SHA-256 is not the manifest's: the checkpoint is damaged, use another")
     try:
         arrays = {name: parse_arrays(content[name]) for name in FILES if name.endswith(".safetensors")}
     except SafetensorError as error:
@@ -177,9 +172,7 @@ class Run:
                         f"--run {path}: already exists: go on with --resume {path}, replace it with --overwrite, or give another --run"
                     )
                 if not run.checkpoints.is_dir():
-                    raise InputError(
-                        f"--run {path}: holds something else than a run, which --overwrite does not remove"
-                    )
+                    raise InputError(f"--run {path}: holds something else than a run, which --overwrite does not remove")
                 run.lock()
                 for entry in run.path.iterdir():
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -190,19 +183,23 @@ class Run:
         return run
 
     def lock(self):
-        """Hold this run for this process as long as this object lives. Raises: InputError if another process has it."""
+        """Hold this run for this process until `unlock`. Raises: InputError if another process has it."""
         if self._lock is not None:
             return
         try:
-            descriptor = os.open(self.path, os.O_RDONLY)
-            self._lock = weakref.finalize(self, os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
-                f"{self.path}: another process is training this run: wait for it, or give another --run"
-            ) from None
+            self.unlock()
+            raise InputError(f"{self.path}: another process is training this run: wait for it, or give another --run") from None
         except OSError as error:
             raise InputError(f"{self.path}: cannot open this run: {error.strerror}") from None
+
+    def unlock(self):
+        """Let other processes have this run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def save(self, contents, best=False):
         """Write a Checkpoint, verify it, then make it `last`, and `best` if it is; older ones that neither names are removed.
@@ -216,10 +213,7 @@ class Run:
             "model.safetensors": format_arrays(contents.parameters),
             "training.safetensors": format_arrays(contents.training),
         }
-        manifest = {
-            "format": FORMAT,
-            "files": {name: {"size": len(content[name]), "sha256": _digest(content[name])} for name in FILES},
-        }
+        manifest = {"format": FORMAT, "files": {name: {"size": len(content[name]), "sha256": _digest(content[name])} for name in FILES}}
         content[MANIFEST] = _canonical({**manifest, "sha256": _digest(_canonical(manifest))})
         name = f"{contents.progress['step']:08d}"
         while (self.checkpoints / name).exists():  # resumed and stopped at the same step: the older one may be in use
@@ -287,15 +281,11 @@ def check_parameters(model, arrays):
     """Compare arrays by name with a model, which need not be initialized. Raises: InputError unless all fit."""
     parameters = model.parameters()
     for name in sorted(set(parameters) ^ set(arrays)):
-        raise InputError(
-            f"checkpoint: parameter {name} is {'missing' if name in parameters else 'not one of this model'}"
-        )
+        raise InputError(f"checkpoint: parameter {name} is {'missing' if name in parameters else 'not one of this model'}")
     for name, parameter in parameters.items():
         array = arrays[name]
         if array.shape != parameter.shape or array.dtype != np.float32:
-            raise InputError(
-                f"checkpoint: parameter {name} is {array.dtype} {array.shape}, the model's is float32 {parameter.shape}"
-            )
+            raise InputError(f"checkpoint: parameter {name} is {array.dtype} {array.shape}, the model's is float32 {parameter.shape}")
 
 
 def load_model(run, which="best", ctx=None):

@@ -71,10 +71,7 @@ class Parser(argparse.ArgumentParser):
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
             note = "" if shown == "" else f" (default: {shown})"
             arguments.add_argument(
-                flag(item.name),
-                default=argparse.SUPPRESS,
-                help=item.metadata["help"].replace("%", "%%") + note,
-                **extra,
+                flag(item.name), default=argparse.SUPPRESS, help=item.metadata["help"].replace("%", "%%") + note, **extra
             )
 
 
@@ -87,9 +84,7 @@ _sizes.__name__ = "number or list of numbers"
 
 def given(arguments, group):
     """Pick from parsed arguments the settings of a group that were given."""
-    return {
-        item.name: getattr(arguments, item.name) for item in dataclasses.fields(group) if hasattr(arguments, item.name)
-    }
+    return {item.name: getattr(arguments, item.name) for item in dataclasses.fields(group) if hasattr(arguments, item.name)}
 
 
 def run_command(main):

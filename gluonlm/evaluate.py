@@ -16,17 +16,11 @@ def parse(argv=None):
         "token, bits per character, perplexity.",
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of one of its checkpoints")
-    parser.add_argument(
-        "--data", metavar="FILE", help="text to score; - reads standard input (default: a part of the run's own text)"
-    )
-    parser.add_argument(
-        "--part", choices=("test", "valid", "train"), default="test", help="which part of it (default: test)"
-    )
+    parser.add_argument("--data", metavar="FILE", help="text to score; - reads standard input (default: a part of the run's own text)")
+    parser.add_argument("--part", choices=("test", "valid", "train"), default="test", help="which part of it (default: test)")
     parser.add_argument("--encoding", metavar="TEXT", help="encoding of --data (default: the run's)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the run's own corpus (default: the run's)")
-    parser.add_argument(
-        "--seq-len", type=int, default=1000, metavar="N", help="tokens read at a time: speed only (default: 1000)"
-    )
+    parser.add_argument("--seq-len", type=int, default=1000, metavar="N", help="tokens read at a time: speed only (default: 1000)")
     parser.add_argument("--per-token", metavar="FILE", help="write each token's surprise, nats, as tab-separated lines")
     parser.add_argument(
         "--unknown",
@@ -34,9 +28,7 @@ def parse(argv=None):
         default="error",
         help="what to do with characters that the model does not know (default: error)",
     )
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which of the run's (default: best)"
-    )
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's (default: best)")
     parser.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(argv)
@@ -75,9 +67,7 @@ def write_surprise(path, vocab, ids, losses):
             stream.write("position\ttoken\tnats\n")
             for place, token in enumerate(ids):
                 known = place - (len(ids) - len(losses))
-                stream.write(
-                    f"{place}\t{json.dumps(vocab.tokens[token])}\t{f'{losses[known]:.6f}' if known >= 0 else ''}\n"
-                )
+                stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{f'{losses[known]:.6f}' if known >= 0 else ''}\n")
     except OSError as error:
         raise InputError(f"--per-token {path}: cannot write it: {error.strerror}") from None
 
@@ -104,12 +94,7 @@ def main(argv=None):
     if arguments.json:
         print(json.dumps(result))
     else:
-        print(
-            "  ".join(
-                f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.6f}"
-                for name, value in result.items()
-            )
-        )
+        print("  ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.6f}" for name, value in result.items()))
 
 
 if __name__ == "__main__":

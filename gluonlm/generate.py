@@ -7,22 +7,12 @@ from .errors import InputError
 def parse(argv=None):
     parser = Parser("generate", "Write on from a prompt with a trained model.")
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of one of its checkpoints")
-    parser.add_argument(
-        "--prompt", metavar="TEXT", help="text to begin with; - reads standard input (default: a line break)"
-    )
+    parser.add_argument("--prompt", metavar="TEXT", help="text to begin with; - reads standard input (default: a line break)")
     parser.add_argument("--length", type=int, default=300, metavar="N", help="tokens to write (default: 300)")
+    parser.add_argument("--temperature", type=float, default=1.0, metavar="T", help="under 1 likelier, over 1 bolder (default: 1.0)")
+    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest tokens; 0: all (default: 0)")
     parser.add_argument(
-        "--temperature", type=float, default=1.0, metavar="T", help="under 1 likelier, over 1 bolder (default: 1.0)"
-    )
-    parser.add_argument(
-        "--top-k", type=int, default=0, metavar="K", help="draw from the K likeliest tokens; 0: all (default: 0)"
-    )
-    parser.add_argument(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="draw from the fewest tokens that reach probability P (default: 1.0)",
+        "--top-p", type=float, default=1.0, metavar="P", help="draw from the fewest tokens that reach probability P (default: 1.0)"
     )
     parser.add_argument("--greedy", action="store_true", help="always the likeliest token")
     parser.add_argument("--beam", type=int, metavar="W", help="search with a beam of this width instead of drawing")
@@ -34,9 +24,7 @@ def parse(argv=None):
         default="error",
         help="what to do with a prompt's characters that the model does not know (default: error)",
     )
-    parser.add_argument(
-        "--checkpoint", choices=("best", "last"), default="best", help="which of the run's (default: best)"
-    )
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's (default: best)")
     arguments = parser.parse_args(argv)
     if arguments.length < 1 or arguments.samples < 1 or arguments.seed < 0:
         raise InputError(
@@ -60,18 +48,28 @@ class Writer:
         self.written.append(token)
 
 
+def continuations(model, prompt, arguments):
+    """Yield each text that is asked for, itself to be read token by token."""
+    from .sampling import beam_search, sample
+
+    if arguments.beam is not None:
+        yield beam_search(model, prompt, arguments.length, arguments.beam)[0]
+        return
+    how = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy")}
+    for number in range(arguments.samples):
+        yield (ids[0] for ids in sample(model, prompt, arguments.length, seed=arguments.seed + number, **how))
+
+
 def main(argv=None):
     arguments = parse(argv)
     from .checkpoint import load_model
     from .runtime import load_mxnet
 
     load_mxnet()
-    from .sampling import beam_search, generate, probabilities
+    from .sampling import probabilities
     from .text import read_text
 
-    probabilities(
-        [[0.0]], arguments.temperature, arguments.top_k, arguments.top_p
-    )  # refuses bad parameters before the prompt appears
+    probabilities([[0.0]], arguments.temperature, arguments.top_k, arguments.top_p)  # refuses bad parameters before the prompt appears
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vocab = checkpoint.vocab
     text = read_text("-") if arguments.prompt == "-" else arguments.prompt
@@ -79,26 +77,7 @@ def main(argv=None):
     if not len(prompt):
         raise InputError("--prompt: holds nothing that the model knows: give at least one token")
     shown = [] if text is None else prompt
-    if arguments.beam is not None:
-        texts = [beam_search(model, prompt, arguments.length, arguments.beam)[0]]
-    else:
-        texts = (
-            (
-                ids[0]
-                for ids in generate(
-                    model,
-                    prompt,
-                    arguments.length,
-                    arguments.temperature,
-                    arguments.top_k,
-                    arguments.top_p,
-                    arguments.greedy,
-                    arguments.seed + number,
-                )
-            )
-            for number in range(arguments.samples)
-        )
-    for number, tokens in enumerate(texts):
+    for number, tokens in enumerate(continuations(model, prompt, arguments)):
         if number:
             print("\n" + "-" * 20)
         write = Writer(vocab, shown)

@@ -54,14 +54,10 @@ class RNNModel(LanguageModel):
     Raises: InputError if tied sizes differ.
     """
 
-    def __init__(
-        self, kind, vocab_size, embed_size, hidden_sizes, dropout=0.0, tie_weights=False, activation="tanh", **kwargs
-    ):
+    def __init__(self, kind, vocab_size, embed_size, hidden_sizes, dropout=0.0, tie_weights=False, activation="tanh", **kwargs):
         super().__init__(**kwargs)
         if tie_weights and hidden_sizes[-1] != embed_size:
-            raise InputError(
-                f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}"
-            )
+            raise InputError(f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}")
         self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
         layer, _ = FUSED[kind]
         extra = {"activation": activation} if kind == "rnn" else {}
@@ -93,18 +89,10 @@ class RNNModel(LanguageModel):
         _, cell = FUSED[self.kind]
         extra = {"activation": ACTIVATIONS[self.activation]} if self.kind == "rnn" else {}
         cells = [
-            cell(
-                *(
-                    _numpy(getattr(layer, f"l0_{name}"))
-                    for name in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
-                ),
-                **extra,
-            )
+            cell(*(_numpy(getattr(layer, f"l0_{name}")) for name in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")), **extra)
             for layer in self.layers
         ]
-        return RecurrentStepper(
-            _numpy(self.embedding.weight), cells, _numpy(self.decoder.weight), _numpy(self.decoder.bias), batch_size
-        )
+        return RecurrentStepper(_numpy(self.embedding.weight), cells, _numpy(self.decoder.weight), _numpy(self.decoder.bias), batch_size)
 
 
 class UnrolledRNN(LanguageModel):
@@ -116,9 +104,7 @@ class UnrolledRNN(LanguageModel):
     Parameters: `context`, the number of tokens T; `activation`, f: relu as published, or tanh. State: none.
     """
 
-    def __init__(
-        self, vocab_size, embed_size, hidden_size, context=3, dropout=0.0, activation="relu", fold=False, **kwargs
-    ):
+    def __init__(self, vocab_size, embed_size, hidden_size, context=3, dropout=0.0, activation="relu", fold=False, **kwargs):
         super().__init__(**kwargs)
         self.context, self.vocab_size, self.fold = context, vocab_size, fold
         with self.name_scope():
@@ -182,12 +168,10 @@ def initializer(text):
 def build_model(config, vocab_size):
     """Make the network that a ModelConfig describes, for a vocabulary of this size. Raises: InputError."""
     sizes = config.layer_sizes()
-    if config.model != "unrolled":
-        return RNNModel(
-            config.model, vocab_size, config.embed_size, sizes, config.dropout, config.tie_weights, config.activation
-        )
+    unrolled = config.model == "unrolled"
+    activation = config.activation if config.activation != "auto" else "relu" if unrolled else "tanh"
+    if not unrolled:
+        return RNNModel(config.model, vocab_size, config.embed_size, sizes, config.dropout, config.tie_weights, activation)
     if len(sizes) > 1 or config.tie_weights:
-        raise InputError(
-            "--model unrolled has one hidden layer and separate weights: leave out --num-layers and --tie-weights"
-        )
-    return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, config.activation)
+        raise InputError("--model unrolled has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
+    return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, activation)

@@ -68,9 +68,7 @@ def prepare(threads=0):
 
 def _keep_memory():
     """Ask glibc to keep freed memory: MXNet has no pool on the CPU, and page faults cost as much as the arithmetic."""
-    if os.environ.get(MALLOC_VARIABLE) == "0" or any(
-        v.startswith("MALLOC_") or v == "GLIBC_TUNABLES" for v in os.environ
-    ):
+    if os.environ.get(MALLOC_VARIABLE) == "0" or any(v.startswith("MALLOC_") or v == "GLIBC_TUNABLES" for v in os.environ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -82,9 +80,7 @@ def _preload_cuda():
     """Load the CUDA libraries that pip installed beside a GPU build, so that LD_LIBRARY_PATH is not needed."""
     spec = importlib.util.find_spec("nvidia") if importlib.util.find_spec("mxnet") else None
     waiting = sorted(
-        library
-        for folder in (spec.submodule_search_locations if spec else ())
-        for library in Path(folder).glob("*/lib/lib*.so.*")
+        library for folder in (spec.submodule_search_locations if spec else ()) for library in Path(folder).glob("*/lib/lib*.so.*")
     )
     for _ in range(3):  # the libraries need each other: what fails to load first succeeds in a later round
         waiting = [library for library in waiting if not _load(library)]
@@ -180,9 +176,7 @@ def _check_gpu(mx, device_id):
         )
     found = mx.context.num_gpus()
     if device_id >= found:
-        raise InputError(
-            f"--ctx gpu:{device_id}: MXNet finds {found} GPUs here; see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --ctx cpu"
-        )
+        raise InputError(f"--ctx gpu:{device_id}: MXNet finds {found} GPUs here; see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --ctx cpu")
     capability = compute_capability(device_id)
     if capability and capability[0] not in GPU_ARCHITECTURES:
         raise InputError(

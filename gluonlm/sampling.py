@@ -48,7 +48,7 @@ def prime(stepper, prompt, streams=1):
     return logits
 
 
-def generate(model, prompt, length, temperature=1.0, top_k=0, top_p=1.0, greedy=False, seed=1, streams=1):
+def sample(model, prompt, length, temperature=1.0, top_k=0, top_p=1.0, greedy=False, seed=1, streams=1):
     """Write on from a prompt, one token at a time.
 
     Parameters: `prompt`, ids `(tokens,)`; `length`, how many tokens to write; `greedy`, always the most likely one;

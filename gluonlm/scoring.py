@@ -41,9 +41,7 @@ def score(model, ids, ctx=None, seq_len=1000):
     """
     skipped = model.context or 1
     if len(ids) <= skipped:
-        raise InputError(
-            f"cannot score {len(ids)} tokens: the model reads {skipped} before its first prediction, give more text"
-        )
+        raise InputError(f"cannot score {len(ids)} tokens: the model reads {skipped} before its first prediction, give more text")
     batches = make_batches(model.context, ids, seq_len if model.context else 1, seq_len)
     return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
 

@@ -46,9 +46,7 @@ class Text:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except LookupError:
-            raise InputError(
-                f"--encoding {self.encoding!r}: Python knows no such encoding of text; try utf-8 or latin-1"
-            ) from None
+            raise InputError(f"--encoding {self.encoding!r}: Python knows no such encoding of text; try utf-8 or latin-1") from None
         except UnicodeError:
             _explain_undecodable(path, Path(path).read_bytes(), self.encoding)
         if not position:

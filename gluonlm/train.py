@@ -1,5 +1,6 @@
 """Command line: train a model. `python -m gluonlm.train --help`."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -15,27 +16,17 @@ SAMPLE = 300  # tokens of sample at the end
 
 def parse(argv=None):
     """Parse the command line into (Config, arguments); flags win over --config, which wins over the defaults."""
-    parser = Parser(
-        "train", "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself."
-    )
+    parser = Parser("train", "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself.")
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
     run = parser.add_argument_group("run")
     run.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)")
-    run.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processor threads; 0: by the size of the model (default: 0)",
-    )
+    run.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0: by the size of the model (default: 0)")
     run.add_argument("--config", metavar="FILE", help="settings by name from a .toml or .json file")
     run.add_argument("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     run.add_argument("--overwrite", action="store_true", help="replace an existing run")
     run.add_argument("--resume", metavar="RUN", help="go on with a run exactly where it stopped")
-    run.add_argument(
-        "--init-from", metavar="RUN", help="start with another run's weights and vocabulary, nothing else of it"
-    )
+    run.add_argument("--init-from", metavar="RUN", help="start with another run's weights and vocabulary, nothing else of it")
     run.add_argument("--quiet", action="store_true", help="print the result only")
     arguments = parser.parse_args(argv)
     if arguments.threads < 0:
@@ -48,7 +39,7 @@ def parse(argv=None):
     return settings, arguments
 
 
-def resumed(settings, path, say):
+def resumed(settings, path, say, stack):
     """Open a run to go on with. Gives (run, its last checkpoint, its settings with those that may and do change).
 
     Raises: InputError if a setting differs that may not: those on which parameters, text or course so far depend.
@@ -57,6 +48,7 @@ def resumed(settings, path, say):
 
     run = Run(path)
     run.lock()
+    stack.callback(run.unlock)
     checkpoint = run.load("last")
     config = Config.from_dict({**checkpoint.config.to_dict(), **settings}, "--resume")
     for name, old, new, allowed in changed_settings(checkpoint.config, config):
@@ -107,14 +99,14 @@ def write_config(run, config):
         raise InputError(f"{run.path}: cannot write there: {error.strerror}") from None
 
 
-def build(settings, arguments, say):
+def build(settings, arguments, say, stack):
     """Make everything a training needs, the run's folder last, so that bad input leaves no trace.
 
-    Gives (run, config, corpus, trainer). Raises: InputError.
+    Gives (run, config, corpus, trainer); the run is this process's until the stack is closed. Raises: InputError.
     """
     run = checkpoint = None
     if arguments.resume:
-        run, checkpoint, config = resumed(settings, arguments.resume, say)
+        run, checkpoint, config = resumed(settings, arguments.resume, say, stack)
     elif arguments.init_from:
         checkpoint, config = initialized(settings, arguments.init_from, say)
     else:
@@ -138,12 +130,11 @@ def build(settings, arguments, say):
     if arguments.resume:
         record = dict(checkpoint.progress)
         if record.pop("corpus", None) != corpus.fingerprint:
-            raise InputError(
-                f"--resume {run.path}: the text is not the one it was trained on: give the old one with --data-dir or --data"
-            )
+            raise InputError(f"--resume {run.path}: the text is not the one it was trained on: give the old one with --data-dir or --data")
         trainer.restore(checkpoint.training, record)
     else:
         run = Run.create(arguments.run or new_folder(config), arguments.overwrite)
+        stack.callback(run.unlock)
     trainer.save = saver(run, config, corpus)
     if not arguments.resume:
         trainer.save(trainer, False)  # from here on there is always a whole checkpoint
@@ -178,9 +169,7 @@ def introduce(run, config, corpus, trainer, say):
     )
     if trainer.valid_batches and not trainer.model.context:
         streams = trainer.valid_batches(0, 0)[0].shape[1]
-        say(
-            f"validation reads {streams} parts of its text side by side, each from a cold start; the test is one stream"
-        )
+        say(f"validation reads {streams} parts of its text side by side, each from a cold start; the test is one stream")
 
 
 def watch_signals(trainer):
@@ -197,7 +186,7 @@ def watch_signals(trainer):
 def report(run, config, corpus, trainer, say):
     """Score the test part with the best checkpoint, say where everything is, and write a sample."""
     from .checkpoint import load_parameters
-    from .sampling import generate
+    from .sampling import sample
     from .scoring import describe, score
 
     checkpoint = run.load("best")
@@ -207,33 +196,37 @@ def report(run, config, corpus, trainer, say):
         losses = score(trainer.model, corpus.test, trainer.ctx[0])
         nats, level = losses.mean(), config.data.level
         print(
-            f"test {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, "
-            f"best checkpoint, step {step}"
+            f"test {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, best checkpoint, step {step}"
         )
     print(f"checkpoint {run.pointed('best') or run.pointed('last')}\ncurve {run.curve}")
     prompt = corpus.vocab.default_prompt()
-    written = [int(ids[0]) for ids in generate(trainer.model, prompt, SAMPLE, seed=config.training.seed)]
+    written = [int(ids[0]) for ids in sample(trainer.model, prompt, SAMPLE, seed=config.training.seed)]
     say(f"\nsample of {SAMPLE}, temperature 1:\n{corpus.vocab.decode(written)}")
 
 
 def main(argv=None):
     settings, arguments = parse(argv)
+    with contextlib.ExitStack() as stack:
+        return train(settings, arguments, stack)
+
+
+def train(settings, arguments, stack):
+    """Build, train, report; give the exit code."""
     say = (lambda text: None) if arguments.quiet else (lambda text: show(text, "\n"))
-    run, config, corpus, trainer = build(settings, arguments, say)
+    run, config, corpus, trainer = build(settings, arguments, say, stack)
     from .callbacks import MetricsFile, ProgressBar, draw_curve, read_metrics
     from .trainer import Diverged
 
     watch_signals(trainer)
-    bar, metrics = ProgressBar(trainer, config.data.level, arguments.quiet), MetricsFile(run.metrics, trainer.progress)
+    bar = stack.enter_context(contextlib.closing(ProgressBar(trainer, config.data.level, arguments.quiet)))
+    metrics = stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress)))
     trainer.callbacks = (bar, metrics)
     try:
         reason = trainer.fit()
     except Diverged as error:
         print(f"gluonlm: stopped: {error}; the last good checkpoint is {run.pointed('last')}", file=sys.stderr)
         return 3
-    finally:
-        bar.close()
-        metrics.close()
+    bar.close()
     draw_curve(read_metrics(run.metrics), config.data.level, run.curve)
     say(f"ended by {reason} at step {trainer.progress.step}, {trainer.progress.seconds:.0f} s of training")
     if reason in ("interrupted", "terminated"):

@@ -74,9 +74,7 @@ def parse_params(text):
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         try:
-            params[name.strip()] = (
-                {"true": True, "false": False}.get(value.lower()) if value.isalpha() else float(value)
-            )
+            params[name.strip()] = {"true": True, "false": False}.get(value.lower()) if value.isalpha() else float(value)
         except ValueError:
             params[name.strip()] = None
         if params[name.strip()] is None:
@@ -114,13 +112,9 @@ class Trainer:
         self.callbacks, self.save, self.progress = callbacks, save, Progress()
         if config.batch_size < len(self.ctx):
             raise InputError(f"--batch-size {config.batch_size}: must be at least the {len(self.ctx)} devices of --ctx")
-        self.batches = make_batches(
-            model.context, train, config.batch_size, config.seq_len, seed=derive_seed(config.seed, "shuffle")
-        )
+        self.batches = make_batches(model.context, train, config.batch_size, config.seq_len, seed=derive_seed(config.seed, "shuffle"))
         if self.batches(0, len(self.batches) - 1)[0].shape[1] < len(self.ctx):
-            raise InputError(
-                f"--batch-size {config.batch_size}: leaves a last batch too small for {len(self.ctx)} devices, choose another"
-            )
+            raise InputError(f"--batch-size {config.batch_size}: leaves a last batch too small for {len(self.ctx)} devices, choose another")
         self.valid_batches = self._validation_batches(valid) if len(valid) else None
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
@@ -214,10 +208,7 @@ class Trainer:
 
     def _begin_state(self):
         columns = self.batches(0, 0)[0].shape[1]
-        return [
-            self.model.begin_state(part.stop - part.start, ctx=ctx)
-            for ctx, part in zip(self.ctx, self._columns(columns))
-        ]
+        return [self.model.begin_state(part.stop - part.start, ctx=ctx) for ctx, part in zip(self.ctx, self._columns(columns))]
 
     def _columns(self, count):
         cuts = [round(count * i / len(self.ctx)) for i in range(len(self.ctx) + 1)]
@@ -243,9 +234,7 @@ class Trainer:
         progress = self.progress
         if not (math.isfinite(loss) and math.isfinite(norm)):
             if self.config.on_nan == "stop":
-                raise Diverged(
-                    f"loss {loss} and gradient norm {norm} at step {progress.step + 1}: try a lower --lr or a --clip"
-                )
+                raise Diverged(f"loss {loss} and gradient norm {norm} at step {progress.step + 1}: try a lower --lr or a --clip")
             progress.skipped += 1
             self.state = self._begin_state()
             return False
@@ -308,11 +297,7 @@ class Trainer:
 
     def arrays(self):
         """Give what must be kept to go on exactly: optimizer arrays and carried state, by name."""
-        arrays = {
-            f"state.{device}.{i}": array.asnumpy()
-            for device, state in enumerate(self.state or ())
-            for i, array in enumerate(state)
-        }
+        arrays = {f"state.{device}.{i}": array.asnumpy() for device, state in enumerate(self.state or ()) for i, array in enumerate(state)}
         for index, state in self.gluon._updaters[0].states.items():
             arrays.update({f"optimizer.{index}.{i}": array.asnumpy() for i, array in enumerate(_flat(state))})
         return arrays
@@ -331,14 +316,12 @@ class Trainer:
         """
         try:
             self.progress = Progress(**record)
-            for item in dataclasses.fields(Progress):
-                value = record.get(item.name)
-                if value is not None and not isinstance(value, (dict if item.name == "optimizer" else (int, float))):
-                    raise TypeError(f"{item.name} is {value!r}")
+            for name, value in record.items():
+                kinds = (dict,) if name == "optimizer" else (int, float)
+                if not isinstance(value, kinds) and not (value is None and name in ("best", "smoothed")):
+                    raise TypeError(f"{name} is {value!r}")
             numbers, counts = self.progress.optimizer["numbers"], self.progress.optimizer["counts"]
-            vars(self.optimizer).update(
-                {name: value for name, value in numbers.items() if name in vars(self.optimizer)}
-            )
+            vars(self.optimizer).update({name: value for name, value in numbers.items() if name in vars(self.optimizer)})
             for device in range(len(self.ctx)):
                 self.optimizer._all_index_update_counts[device] = {int(index): count for index, count in counts.items()}
             self.optimizer._set_current_context(0)
@@ -377,7 +360,5 @@ def _flat(state):
 
 def _copy(arrays, name, target):
     if name not in arrays or arrays[name].shape != target.shape:
-        raise InputError(
-            f"checkpoint: array {name} is missing or of another shape; --ctx must name as many devices as before"
-        )
+        raise InputError(f"checkpoint: array {name} is missing or of another shape; --ctx must name as many devices as before")
     target[:] = arrays[name]

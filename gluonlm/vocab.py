@@ -91,12 +91,7 @@ class Vocab:
 
         unknown = UNKNOWN if UNKNOWN in self.index else None
         return gluonnlp.Vocab(
-            Counter(self.tokens),
-            unknown_token=unknown,
-            padding_token=None,
-            bos_token=None,
-            eos_token=None,
-            token_to_idx=self.index,
+            Counter(self.tokens), unknown_token=unknown, padding_token=None, bos_token=None, eos_token=None, token_to_idx=self.index
         )
 
     def encode(self, text, unknown="error", start=0):

@@ -41,9 +41,7 @@ def test_windows_overlap_by_step_and_know_what_follows(ids):
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]
     inputs, targets = windows(ids(8), 3, 1)
-    assert (
-        as_numpy(inputs)[-1].tolist() == [4, 5, 6] and as_numpy(targets)[-1] == 7 and len(inputs) == len(targets) == 5
-    )
+    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6] and as_numpy(targets)[-1] == 7 and len(inputs) == len(targets) == 5
 
 
 def test_numpy_results_are_views():

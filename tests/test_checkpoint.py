@@ -15,11 +15,7 @@ from gluonlm.vocab import Vocab
 
 def contents(step=1, value=1.0):
     return Checkpoint(
-        Config(),
-        Vocab("char", "ab\u00e9"),
-        {"w": np.full((2, 3), value, np.float32)},
-        {"s": np.arange(4.0)},
-        {"step": step, "best": 0.1},
+        Config(), Vocab("char", "ab\u00e9"), {"w": np.full((2, 3), value, np.float32)}, {"s": np.arange(4.0)}, {"step": step, "best": 0.1}
     )
 
 
@@ -33,11 +29,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(7), best=True)
     back = run.load("best")
-    assert (
-        back.config == Config()
-        and back.vocab.tokens == ["a", "b", "\u00e9"]
-        and back.progress == {"step": 7, "best": 0.1}
-    )
+    assert back.config == Config() and back.vocab.tokens == ["a", "b", "\u00e9"] and back.progress == {"step": 7, "best": 0.1}
     assert (back.parameters["w"] == 1).all() and back.training["s"].tolist() == [0, 1, 2, 3]
 
 
@@ -89,9 +81,7 @@ def resealed(folder, name, content):
     manifest = json.loads((folder / MANIFEST).read_bytes())
     del manifest["sha256"]
     manifest["files"][name] = {"size": len(content), "sha256": module._digest(content)}
-    (folder / MANIFEST).write_bytes(
-        module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))})
-    )
+    (folder / MANIFEST).write_bytes(module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))}))
 
 
 @pytest.mark.parametrize(
@@ -158,11 +148,7 @@ def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkey
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
     real = module._write
-    monkeypatch.setattr(
-        module,
-        "_write",
-        lambda path, content: real(path, content[:-1] if path.name == "model.safetensors" else content),
-    )
+    monkeypatch.setattr(module, "_write", lambda path, content: real(path, content[:-1] if path.name == "model.safetensors" else content))
     with pytest.raises(InputError, match="could not be written"):
         run.save(contents(2))
     assert run.load("last").progress["step"] == 1
@@ -181,7 +167,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     assert (tmp_path / "precious" / "thesis.txt").exists()
     with pytest.raises(InputError, match="another process"):
         Run.create(tmp_path / "run", overwrite=True)
-    del run
+    run.unlock()
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
 
 

@@ -23,9 +23,9 @@ def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, comm
         ("validation", 6),
         ("training", 6),
     ]
-    assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG") and json.loads(
-        (trained / "config.json").read_text()
-    )["seq_len"] == 10
+    assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG") and json.loads((trained / "config.json").read_text())[
+        "seq_len"
+    ] == 10
     code, out, err = command("evaluate", trained, "--json")
     result = json.loads(out)
     assert (code, err) == (0, "") and result["bits_per_character"] == pytest.approx(result["nats"] / math.log(2))
@@ -53,22 +53,18 @@ def test_training_prints_what_the_user_needs(text_file, tmp_path, command):
     assert len(sample) == 301
 
 
-def test_a_score_is_the_mean_of_the_surprises_and_does_not_depend_on_the_segments(
-    trained, text_file, tmp_path, command
-):
+def test_a_score_is_the_mean_of_the_surprises_and_does_not_depend_on_the_segments(trained, text_file, tmp_path, command):
     table = tmp_path / "surprise.tsv"
     whole = json.loads(command("evaluate", trained, "--data", text_file, "--per-token", table, "--json")[1])
     lines = [line.split("\t") for line in table.read_text().splitlines()]
     text = text_file.read_text()
     assert lines[0] == ["position", "token", "nats"] and "".join(json.loads(line[1]) for line in lines[1:]) == text
-    assert lines[1][2] == "" and np.mean([float(line[2]) for line in lines[2:]]) == pytest.approx(
-        whole["nats"], abs=1e-5
-    )
+    assert lines[1][2] == "" and np.mean([float(line[2]) for line in lines[2:]]) == pytest.approx(whole["nats"], abs=1e-5)
     assert whole["tokens"] == len(text) - 1
     for length in (1, 17):
-        assert json.loads(command("evaluate", trained, "--data", text_file, "--seq-len", length, "--json")[1])[
-            "nats"
-        ] == pytest.approx(whole["nats"], abs=1e-6)
+        assert json.loads(command("evaluate", trained, "--data", text_file, "--seq-len", length, "--json")[1])["nats"] == pytest.approx(
+            whole["nats"], abs=1e-6
+        )
     code, _, err = command("evaluate", trained, "--data", text_file, "--per-token", table)
     assert code == 2 and "already exists" in err and "position" in table.read_text()
 
@@ -90,9 +86,7 @@ def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp
     code, _, err = command("train", "--data", text_file, "--run", run, "--model", model, "--level", level, *TINY)
     assert (code, err) == (0, "")
     loaded, checkpoint = load_model(run)
-    assert (
-        checkpoint.config.model.model == model and checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
-    )
+    assert checkpoint.config.model.model == model and checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
     code, out, err = command("generate", run, "--length", 12, "--greedy")
     assert (code, err) == (0, "") and (level == "char" or len(out.replace("\n", " \n ").split(" ")) > 6)
 
@@ -118,34 +112,29 @@ def test_habitual_names_underscores_and_equals_signs(text_file, tmp_path, comman
     )
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (code, err) == (0, "")
-    assert [
-        settings[k] for k in ("hidden_size", "embed_size", "num_layers", "seq_len", "batch_size", "tie_weights")
-    ] == [[9], 9, 2, 7, 3, True]
+    assert [settings[k] for k in ("hidden_size", "embed_size", "num_layers", "seq_len", "batch_size", "tie_weights")] == [
+        [9],
+        9,
+        2,
+        7,
+        3,
+        True,
+    ]
     for habit in ("--cuda", "--gpu"):
         code, _, err = command("train", habit, "--max-steps", 1)
         assert code == 2 and "CPU build" in err
 
 
 @pytest.mark.parametrize(
-    "name, content",
-    [
-        ("c.toml", 'hidden_size = 9\ndata = ["{}"]\nlr = 1\n'),
-        ("c.json", '{{"hidden_size": [9], "data": "{}", "lr": 1}}'),
-    ],
+    "name, content", [("c.toml", 'hidden_size = 9\ndata = ["{}"]\nlr = 1\n'), ("c.json", '{{"hidden_size": [9], "data": "{}", "lr": 1}}')]
 )
 def test_settings_from_a_file_and_flags_over_them(name, content, text_file, tmp_path, command):
     (tmp_path / name).write_text(content.format(text_file))
-    code, _, err = command(
-        "train", "--config", tmp_path / name, "--run", tmp_path / "run", "--max-steps", 1, "--lr", 0.5, "--quiet"
-    )
+    code, _, err = command("train", "--config", tmp_path / name, "--run", tmp_path / "run", "--max-steps", 1, "--lr", 0.5, "--quiet")
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (code, err) == (0, "") and (settings["hidden_size"], settings["lr"]) == ([9], 0.5)
-    code, _, err = command(
-        "train", "--config", tmp_path / "run" / "config.json", "--run", tmp_path / "again", "--quiet"
-    )
-    assert (code, err) == (0, "") and (tmp_path / "again" / "config.json").read_text() == (
-        tmp_path / "run" / "config.json"
-    ).read_text()
+    code, _, err = command("train", "--config", tmp_path / "run" / "config.json", "--run", tmp_path / "again", "--quiet")
+    assert (code, err) == (0, "") and (tmp_path / "again" / "config.json").read_text() == (tmp_path / "run" / "config.json").read_text()
 
 
 def test_runs_get_names_of_their_own(text_file, tmp_path, command, monkeypatch):
@@ -318,9 +307,7 @@ def test_a_signal_ends_a_training_with_a_checkpoint_and_resume_finishes_it(numbe
     stopped = Run(run).load("last").progress["step"]
     assert 50 <= stopped < 400
     assert command("train", "--resume", run, "--quiet")[0] == 0
-    assert (
-        command("train", "--data", text_file, "--run", tmp_path / "whole", "--epochs", 100, *flags, "--quiet")[0] == 0
-    )
+    assert command("train", "--data", text_file, "--run", tmp_path / "whole", "--epochs", 100, *flags, "--quiet")[0] == 0
     parts, whole = Run(run).load("last"), Run(tmp_path / "whole").load("last")
     assert parts.progress["step"] == whole.progress["step"] == 400
     for name, array in whole.parameters.items():

@@ -43,9 +43,7 @@ def test_word_vocabulary_knows_the_training_part_only(tmp_path):
     for name, text in (("train", "a b\n"), ("valid", "a z\n"), ("test", "b\n")):
         (tmp_path / name).write_text(text)
     corpus = load_corpus(
-        DataConfig(
-            data=(str(tmp_path / "train"),), valid=str(tmp_path / "valid"), test=str(tmp_path / "test"), level="word"
-        )
+        DataConfig(data=(str(tmp_path / "train"),), valid=str(tmp_path / "valid"), test=str(tmp_path / "test"), level="word")
     )
     assert "z" not in corpus.vocab.tokens
     assert corpus.valid.tolist() == [corpus.vocab.index["a"], 0, corpus.vocab.index["<eos>"]]
@@ -88,9 +86,7 @@ def test_what_is_not_text_is_refused_with_a_remedy(tmp_path, content, encoding, 
 
 
 def test_missing_files_and_unknown_names_are_told(tmp_path):
-    with pytest.raises(
-        InputError, match=r"nosuch: neither a file nor a corpus; the corpora are python-docs, nietzsche"
-    ):
+    with pytest.raises(InputError, match=r"nosuch: neither a file nor a corpus; the corpora are python-docs, nietzsche"):
         load_corpus(DataConfig(data=("nosuch",)))
     with pytest.raises(InputError, match="cannot read"):
         load_corpus(DataConfig(data=(str(tmp_path),)))
@@ -111,9 +107,7 @@ def served(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *args: None)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    file = File(
-        "play.txt", f"http://127.0.0.1:{server.server_port}/play.txt", len(content), hashlib.sha256(content).hexdigest()
-    )
+    file = File("play.txt", f"http://127.0.0.1:{server.server_port}/play.txt", len(content), hashlib.sha256(content).hexdigest())
     monkeypatch.setitem(CATALOGUE, "play", Entry("a play", "none", (file,)))
     monkeypatch.setenv("GLUONLM_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)

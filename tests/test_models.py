@@ -36,9 +36,7 @@ def reference(kind, w, x, h, c, activation):
     gate = [slice(k * n, (k + 1) * n) for k in range(4)]
 
     def product(k, hidden=h):
-        return x @ w["i2h_weight"][gate[k]].T + w["i2h_bias"][gate[k]], hidden @ w["h2h_weight"][gate[k]].T + w[
-            "h2h_bias"
-        ][gate[k]]
+        return x @ w["i2h_weight"][gate[k]].T + w["i2h_bias"][gate[k]], hidden @ w["h2h_weight"][gate[k]].T + w["h2h_bias"][gate[k]]
 
     if kind == "rnn":
         return f(sum(product(0))), c
@@ -166,9 +164,7 @@ def test_dropout_acts_in_training_only_on_embedding_between_layers_and_before_th
     assert (calm[0] == calm[1]).all()
     seen = []
     model.hybridize(False)
-    model.dropout.register_forward_hook(
-        lambda block, inputs, output: seen.append((output.shape, float((output == 0).mean().asscalar())))
-    )
+    model.dropout.register_forward_hook(lambda block, inputs, output: seen.append((output.shape, float((output == 0).mean().asscalar()))))
     with autograd.record():
         model(ids, model.begin_state(N))
     assert [shape for shape, _ in seen] == [(T, N, E), (T, N, 7), (T, N, 5)]
@@ -223,17 +219,11 @@ def test_every_array_is_on_the_device_that_was_asked_for():
 
 @pytest.mark.parametrize(
     "settings, kind, sizes",
-    [
-        (dict(model="lstm", hidden_size=(9,), num_layers=2), "lstm", [9, 9]),
-        (dict(model="rnn", hidden_size=(9, 4)), "rnn", [9, 4]),
-    ],
+    [(dict(model="lstm", hidden_size=(9,), num_layers=2), "lstm", [9, 9]), (dict(model="rnn", hidden_size=(9, 4)), "rnn", [9, 4])],
 )
 def test_build_model_follows_the_configuration(settings, kind, sizes):
     model = build_model(ModelConfig(**settings), V)
-    assert (
-        model.kind == kind
-        and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1] == sizes
-    )
+    assert model.kind == kind and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1] == sizes
 
 
 def test_contradictory_sizes_are_refused():
@@ -241,3 +231,10 @@ def test_contradictory_sizes_are_refused():
         build_model(ModelConfig(hidden_size=(9, 4), num_layers=3), V)
     with pytest.raises(InputError, match="--model unrolled"):
         build_model(ModelConfig(model="unrolled", num_layers=2), V)
+
+
+def test_the_activation_is_the_published_one_unless_named():
+    for kind, auto in (("rnn", "tanh"), ("unrolled", "relu")):
+        for given, expected in (("auto", auto), ("tanh", "tanh"), ("relu", "relu")):
+            model = build_model(ModelConfig(model=kind, activation=given), V)
+            assert expected == (model.activation if kind == "rnn" else model.activation._act_type)

@@ -34,9 +34,7 @@ def test_what_the_user_has_set_stays():
 @pytest.mark.parametrize("variable", ["GLUONLM_MALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
 def test_memory_allocation_can_be_left_alone(monkeypatch, variable):
     calls = []
-    monkeypatch.setattr(
-        runtime.ctypes, "CDLL", lambda name: types.SimpleNamespace(mallopt=lambda *args: calls.append(args))
-    )
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: types.SimpleNamespace(mallopt=lambda *args: calls.append(args)))
     runtime._keep_memory()
     assert calls == [(-4, 0), (-1, 2**31 - 1), (-8, 1)]
     monkeypatch.setenv(variable, "0")

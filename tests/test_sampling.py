@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from gluonlm.errors import InputError
 from gluonlm.models import RNNModel
-from gluonlm.sampling import beam_search, generate, probabilities
+from gluonlm.sampling import beam_search, probabilities, sample
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,7 @@ def test_top_p_keeps_the_fewest_that_reach_p():
 def test_any_parameters_give_a_distribution_that_keeps_the_best(logits, temperature, top_k, top_p):
     chances = probabilities(logits, temperature, top_k, top_p)
     np.testing.assert_allclose(chances.sum(axis=1), 1)
-    assert (chances >= 0).all() and (
-        chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]
-    ).all()
+    assert (chances >= 0).all() and (chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]).all()
     if top_k:
         assert ((chances > 0).sum(axis=1) <= top_k).all()
 
@@ -75,13 +73,13 @@ def test_parameters_out_of_range_are_refused(bad):
 def test_draws_follow_the_models_distribution(model):
     stepper = model.stepper()
     expected = probabilities(stepper.step([3]))[0]
-    first = next(generate(model, [3], 1, streams=20_000))
+    first = next(sample(model, [3], 1, streams=20_000))
     observed = np.bincount(first, minlength=5) / 20_000
     np.testing.assert_allclose(observed, expected, atol=4 * np.sqrt(0.25 / 20_000))
 
 
 def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
-    texts = [np.array(list(generate(model, [1, 2], 30, seed=seed, streams=2))) for seed in (1, 1, 2)]
+    texts = [np.array(list(sample(model, [1, 2], 30, seed=seed, streams=2))) for seed in (1, 1, 2)]
     assert (texts[0] == texts[1]).all() and (texts[0] != texts[2]).any()
     entered = []
 
@@ -92,13 +90,13 @@ def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
             inner.step = lambda ids: (entered.append(int(ids[0])), outer.step_of(ids))[1]
             return inner
 
-    written = [int(ids[0]) for ids in generate(Watched(), [1, 2], 5, greedy=True)]
+    written = [int(ids[0]) for ids in sample(Watched(), [1, 2], 5, greedy=True)]
     assert entered == [1, 2, *written[:-1]]
 
 
 def test_greedy_takes_the_likeliest_and_is_the_limit_of_low_temperature(model):
-    greedy = [int(i[0]) for i in generate(model, [0], 20, greedy=True)]
-    cold = [int(i[0]) for i in generate(model, [0], 20, temperature=1e-4)]
+    greedy = [int(i[0]) for i in sample(model, [0], 20, greedy=True)]
+    cold = [int(i[0]) for i in sample(model, [0], 20, temperature=1e-4)]
     stepper, ids = model.stepper(), [0]
     for token in greedy:
         assert token == stepper.step(ids).argmax()
@@ -118,13 +116,11 @@ def test_a_wide_beam_finds_the_likeliest_of_all_texts(model):
     found, value = beam_search(model, [2], 4, 125)
     assert tuple(found) == best and value == pytest.approx(likelihood(best), abs=1e-5)
     narrow, value = beam_search(model, [2], 4, 1)
-    assert (
-        list(narrow) == [int(i[0]) for i in generate(model, [2], 4, greedy=True)] and value <= likelihood(best) + 1e-6
-    )
+    assert list(narrow) == [int(i[0]) for i in sample(model, [2], 4, greedy=True)] and value <= likelihood(best) + 1e-6
 
 
 def test_an_empty_prompt_and_a_beam_of_nothing_are_refused(model):
     with pytest.raises(InputError, match="prompt is empty"):
-        next(generate(model, [], 1))
+        next(sample(model, [], 1))
     with pytest.raises(InputError, match="--beam 0"):
         beam_search(model, [1], 1, 0)

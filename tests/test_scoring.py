@@ -13,8 +13,7 @@ from gluonlm.scoring import describe, mean_loss, score
 
 IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)
 MODELS = {
-    kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
-    for kind in ("rnn", "lstm", "gru")
+    kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare([mx.cpu()], "uniform:1", 1) for kind in ("rnn", "lstm", "gru")
 }
 MODELS["unrolled"] = lambda: UnrolledRNN(9, 5, 6, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
 

@@ -36,13 +36,9 @@ def weights(trainer_or_model):
 
 @pytest.mark.parametrize("optimizer, loss_scale", [("sgd", "mean"), ("adam", "mean"), ("sgd", "sum-over-time")])
 def test_steps_equal_a_plain_gluon_loop(optimizer, loss_scale):
-    config = dataclasses.replace(
-        BASE, optimizer=optimizer, loss_scale=loss_scale, lr=0.05 if optimizer == "adam" else 0.5
-    )
+    config = dataclasses.replace(BASE, optimizer=optimizer, loss_scale=loss_scale, lr=0.05 if optimizer == "adam" else 0.5)
     losses = []
-    trainer = train(
-        config, callbacks=[lambda event, record: losses.append(record["loss"]) if event == "step" else None]
-    )
+    trainer = train(config, callbacks=[lambda event, record: losses.append(record["loss"]) if event == "step" else None])
 
     model, columns = make_model(), rnn_batch(nd.array(IDS, dtype="int32"), 4)
     plain = gluon.Trainer(model.collect_params(), optimizer, {"learning_rate": config.lr})
@@ -87,25 +83,16 @@ def test_schedules():
 
 
 def test_plateau_lowers_the_rate_and_patience_ends():
-    config = dataclasses.replace(
-        BASE, schedule="plateau", decay=0.1, decay_patience=2, patience=5, epochs=50, lr=1e-30, validate_every=2
-    )
+    config = dataclasses.replace(BASE, schedule="plateau", decay=0.1, decay_patience=2, patience=5, epochs=50, lr=1e-30, validate_every=2)
     records = []
-    trainer = train(
-        config,
-        valid=IDS[:60],
-        callbacks=[lambda event, record: records.append(record) if event == "validation" else None],
-    )
+    trainer = train(config, valid=IDS[:60], callbacks=[lambda event, record: records.append(record) if event == "validation" else None])
     assert trainer.reason == "patience" and [r["best"] for r in records] == [True] + [False] * 5
     assert trainer.progress.best_step == 2 and trainer.progress.drops == 2
     assert records[-1]["lr"] == pytest.approx(1e-32)
 
 
 def test_validation_leaves_the_training_untouched():
-    assert (
-        weights(train(dropout=0.4))
-        == weights(train(dataclasses.replace(BASE, validate_every=1), dropout=0.4, valid=IDS[:60]))
-    ).all()
+    assert (weights(train(dropout=0.4)) == weights(train(dataclasses.replace(BASE, validate_every=1), dropout=0.4, valid=IDS[:60]))).all()
 
 
 def test_the_best_validation_is_saved_as_best():
@@ -115,11 +102,7 @@ def test_the_best_validation_is_saved_as_best():
         config,
         valid=IDS[50:120],
         save=lambda trainer, best: saved.append((trainer.progress.step, bool(best))),
-        callbacks=[
-            lambda event, record: (
-                losses.append((record["valid_loss"], record["step"])) if event == "validation" else None
-            )
-        ],
+        callbacks=[lambda event, record: losses.append((record["valid_loss"], record["step"])) if event == "validation" else None],
     )
     steps = [step for step, best in saved if best]
     expected = [step for i, (loss, step) in enumerate(losses) if all(loss < before for before, _ in losses[:i])]
@@ -159,11 +142,7 @@ def test_nan_never_reaches_the_weights(policy):
         before.append(weights(trainer))
     else:
         trainer.fit()
-        assert (
-            trainer.progress.skipped == 1
-            and np.isfinite(weights(trainer)).all()
-            and (weights(trainer) != before[1]).any()
-        )
+        assert trainer.progress.skipped == 1 and np.isfinite(weights(trainer)).all() and (weights(trainer) != before[1]).any()
     assert (before[0] == before[1]).all()
 
 
@@ -193,11 +172,7 @@ class Interrupted:
             trainer.callbacks = [stop_after(trainer, breaks.pop(0) if breaks else None)]
             if trainer.fit() != "interrupted":
                 return trainer
-            kept = (
-                [p.data().asnumpy() for p in trainer.model.parameters().values()],
-                trainer.arrays(),
-                trainer.progress_record(),
-            )
+            kept = ([p.data().asnumpy() for p in trainer.model.parameters().values()], trainer.arrays(), trainer.progress_record())
 
 
 @pytest.mark.parametrize(

@@ -40,17 +40,7 @@ def test_rare_words_become_unknown_and_the_size_is_what_was_asked_for():
 
 
 def test_the_published_reader_of_words():
-    assert split_words(" no it was n't \n <unk> N\r\nx") == [
-        "no",
-        "it",
-        "was",
-        "n't",
-        "<eos>",
-        "<unk>",
-        "N",
-        "<eos>",
-        "x",
-    ]
+    assert split_words(" no it was n't \n <unk> N\r\nx") == ["no", "it", "was", "n't", "<eos>", "<unk>", "N", "<eos>", "x"]
 
 
 def test_gluonnlp_agrees_on_every_id():
@@ -69,8 +59,7 @@ def test_an_unknown_character_is_named_with_its_place_or_skipped():
 
 
 @pytest.mark.parametrize(
-    "level, tokens",
-    [("char", ["ab"]), ("char", ["a", "a"]), ("char", []), ("word", [""]), ("word", [3]), ("line", ["a"])],
+    "level, tokens", [("char", ["ab"]), ("char", ["a", "a"]), ("char", []), ("word", [""]), ("word", [3]), ("line", ["a"])]
 )
 def test_a_forged_vocabulary_is_refused(level, tokens):
     with pytest.raises(InputError, match="vocabulary"):

@@ -1,0 +1,57 @@
+"""Trains like `python -m gluonlm.train`, and dies by SIGKILL: `killer.py write K ...` in the middle of the K-th write, rename or
+replacement of a checkpoint; `killer.py step K ...` after the K-th step; `killer.py time S ...` S seconds after the first step."""
+
+import os
+import signal
+import sys
+import threading
+
+from gluonlm import checkpoint, train, trainer
+
+how, when, counted = "", 0.0, 0
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying_write(path, content, real=checkpoint._write):
+    global counted
+    counted += 1
+    if counted == when:
+        with open(path, "wb") as stream:
+            stream.write(content[: len(content) // 2])
+        die()
+    real(path, content)
+
+
+def dying_move(*args, real):
+    global counted
+    counted += 1
+    if counted == when:
+        die()
+    real(*args)
+    counted += 1
+    if counted == when:
+        die()
+
+
+def dying_step(self, real=trainer.Trainer._step):
+    global counted
+    counted += 1
+    if counted == 1 and how == "time":
+        threading.Timer(when, die).start()
+    real(self)
+    if counted == when and how == "step":
+        die()
+
+
+if __name__ == "__main__":
+    how, when = sys.argv[1], float(sys.argv[2])
+    if how == "write":
+        checkpoint._write = dying_write
+        checkpoint.os.rename = lambda *args, real=os.rename: dying_move(*args, real=real)
+        checkpoint.os.replace = lambda *args, real=os.replace: dying_move(*args, real=real)
+    else:
+        trainer.Trainer._step = dying_step
+    sys.exit(train.main(sys.argv[3:]))

@@ -1,0 +1,211 @@
+"""Nothing lost: killed, interrupted, out of disk, or two at once, a run goes on as if nothing had happened."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from conftest import ROOT, start
+
+from gluonlm.checkpoint import Run, read_checkpoint
+
+KILLER = ROOT / "tests" / "killer.py"
+FLAGS = ["--embed-size", "8", "--hidden-size", "12", "--batch-size", "4", "--seq-len", "10", "--epochs", "2", "--max-steps", "60",
+         "--validate-every", "7", "--checkpoint-every", "3", "--log-every", "4", "--dropout", "0.3", "--schedule", "plateau",
+         "--patience", "50", "--quiet"]  # fmt: skip
+
+
+def records(run):
+    """The metrics without the times in them."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if "second" not in key} for line in lines]
+
+
+def assert_same_end(run, whole):
+    ours, theirs = Run(run).load("last"), Run(whole).load("last")
+    for kind in ("parameters", "training"):
+        assert getattr(ours, kind).keys() == getattr(theirs, kind).keys()
+        for name, array in getattr(theirs, kind).items():
+            assert (array == getattr(ours, kind)[name]).all(), name
+    assert Run(run).load("best").progress["step"] == Run(whole).load("best").progress["step"]
+    assert records(run) == records(whole)
+
+
+@pytest.fixture(scope="module")
+def whole(text_file, tmp_path_factory):
+    """The undisturbed run."""
+    from gluonlm.train import main
+
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["--data", str(text_file), "--run", str(folder), *FLAGS]) == 0
+    return folder
+
+
+def kill_and_finish(how_and_when, text_file, run, command):
+    """Kill a run in each of some ways, resuming it each time, then let it end. Counts the kills that came in time."""
+    kills, fresh = 0, ["--data", text_file, "--run", run, *FLAGS]
+    for how, when in how_and_when:
+        named = (run / "checkpoints" / "last").exists()
+        flags = ["--resume", run, "--quiet"] if named else fresh
+        process = start(KILLER, how, when, *flags)
+        err = process.communicate()[1]
+        assert process.returncode in (-signal.SIGKILL, 0), err
+        kills += process.returncode == -signal.SIGKILL
+        if (run / "checkpoints" / "last").exists():
+            for pointer in ("last", "best"):
+                folder = Run(run).pointed(pointer)
+                assert folder is None or read_checkpoint(folder).progress["step"] <= 60
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    return kills
+
+
+def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(whole, text_file, tmp_path, command):
+    ways = [("write", 3), ("write", 12), ("step", 5), ("write", 26), ("time", 0.02)]
+    assert kill_and_finish(ways, text_file, tmp_path / "run", command) >= 4
+    assert_same_end(tmp_path / "run", whole)
+
+
+@pytest.mark.full
+def test_killed_thirty_times_a_run_ends_as_if_nothing_had_happened(whole, text_file, tmp_path, command):
+    random, kills = np.random.default_rng(0), 0
+    for number in range(6):
+        ways = [("write", int(w)) for w in random.integers(1, 30, 3)] + [("step", int(s)) for s in random.integers(1, 9, 2)]
+        ways += [("time", float(t)) for t in random.uniform(0, 0.2, 1)]
+        run = tmp_path / f"run{number}"
+        kills += kill_and_finish([ways[i] for i in random.permutation(len(ways))], text_file, run, command)
+        assert_same_end(run, whole)
+    print(f"{kills} kills survived")
+    assert kills >= 30
+
+
+def test_a_second_signal_ends_at_once_and_corrupts_nothing(text_file, tmp_path):
+    run, flags = tmp_path / "run", [f for f in FLAGS if f != "--quiet"]
+    flags[flags.index("--max-steps") + 1] = flags[flags.index("--epochs") + 1] = "1000000"
+    process = start("-u", "-m", "gluonlm.train", "--data", text_file, "--run", run, *flags)
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode in (143, -signal.SIGTERM)
+    assert Run(run).load("last").progress["step"] > 0
+
+
+LIMITED = """
+import os, resource, sys
+from gluonlm import trainer
+from gluonlm.cli import run_command
+from gluonlm.train import main
+def full(self, real=trainer.Trainer._step):
+    real(self)
+    if self.progress.step == 20:  # from now on no file may grow beyond this
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+trainer.Trainer._step = full
+run_command(lambda: main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(whole, text_file, tmp_path, command):
+    run = tmp_path / "run"
+    process = start("-c", LIMITED, "--data", text_file, "--run", run, *FLAGS)
+    _, err = process.communicate()
+    assert process.returncode == 2 and err.startswith("gluonlm: error: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert Run(run).load("last").progress["step"] in (18, 20)
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    assert_same_end(run, whole)
+
+
+def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path):
+    run, flags = tmp_path / "run", [f for f in FLAGS if f != "--quiet"]
+    flags[flags.index("--max-steps") + 1] = flags[flags.index("--epochs") + 1] = "1000000"
+    first = start("-u", "-m", "gluonlm.train", "--data", text_file, "--run", run, *flags)
+    for line in first.stdout:
+        if line.startswith("epoch"):
+            break
+    for flags in (["--resume", run], ["--data", text_file, "--run", run, *FLAGS, "--overwrite"]):
+        second = start("-m", "gluonlm.train", *flags)
+        _, err = second.communicate()
+        assert second.returncode == 2 and "another process is training this run" in err
+    assert first.poll() is None
+    first.kill()
+    first.communicate()
+    assert Run(run).load("last").progress["step"] > 0
+
+
+def test_a_place_that_cannot_be_written_is_told(whole, text_file, tmp_path, command, monkeypatch):
+    import gluonlm.checkpoint as module
+
+    def readonly(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", "there")
+
+    monkeypatch.setattr(module.Path, "mkdir", readonly)
+    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)
+    assert code == 2 and "cannot write there: Permission denied" in err and err.count("\n") == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(module.tempfile, "TemporaryDirectory", readonly)
+    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)
+    assert code == 2 and "Permission denied" in err and err.count("\n") == 1
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(whole, text_file, tmp_path, command, monkeypatch):
+    import time
+
+    now = iter(range(10**9, 0, -1000))
+    monkeypatch.setattr(time, "time", lambda: float(next(now)))
+    assert command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)[0] == 0
+    assert_same_end(tmp_path / "run", whole)
+
+
+def test_other_weights_to_start_from(whole, text_file, tmp_path, command):
+    flags = [f for f in FLAGS if f != "--quiet"]
+    code, out, err = command("train", "--init-from", whole, "--data", text_file, "--run", tmp_path / "run", "--batch-size", 4,
+                             "--seq-len", 10, "--max-steps", 1, "--lr", 1e-30, "--dropout", 0)  # fmt: skip
+    assert (code, err) == (0, "") and "optimizer and progress start anew" in out
+    ours, theirs = Run(tmp_path / "run").load("last"), Run(whole).load("best")
+    assert ours.progress["step"] == 1 and ours.config.model.hidden_size == (12,)
+    for name, array in theirs.parameters.items():
+        np.testing.assert_allclose(ours.parameters[name], array, atol=1e-20)
+    code, _, err = command("train", "--init-from", whole, "--data", text_file, "--run", tmp_path / "other", *flags, "--hidden-size", 13)
+    assert code == 2 and "parameter" in err and not (tmp_path / "other").exists()
+    foreign = tmp_path / "foreign.txt"
+    foreign.write_text("Ωmega " * 100)
+    code, _, err = command("train", "--init-from", whole, "--data", foreign, "--run", tmp_path / "other", *flags)
+    assert code == 2 and "'Ω' at position 0" in err
+
+
+def test_resuming_says_what_changed_and_refuses_what_may_not(whole, tmp_path, text_file, command):
+    import shutil
+
+    run = shutil.copytree(whole, tmp_path / "run")
+    code, out, _ = command("train", "--resume", run, "--max-steps", 63, "--patience", 40)
+    assert code == 0 and "resuming with max_steps 63 instead of 60" in out and "patience 40 instead of 50" in out
+    for flags, name in ((["--dropout", 0.4], "dropout"), (["--lr", 1], "lr"), (["--seed", 2], "seed"), (["--level", "word"], "level")):
+        code, _, err = command("train", "--resume", run, *flags)
+        assert code == 2 and f"{name} was" in err and "--init-from" in err
+    moved = tmp_path / "moved.txt"
+    moved.write_bytes(text_file.read_bytes())
+    assert command("train", "--resume", run, "--data", moved, "--max-steps", 64)[0] == 0
+
+
+def test_a_run_that_starts_again_and_again_is_the_same_run(whole, text_file, tmp_path, command):
+    """Twenty interruptions by the clean way, in this process."""
+    from gluonlm import trainer
+
+    run, real = tmp_path / "run", trainer.Trainer._step
+    flags = ["--data", text_file, "--run", run, *FLAGS]
+    try:
+        for _ in range(20):
+
+            def stopping(self, real=real):
+                real(self)
+                if self.progress.step % 3 == 2:
+                    self.stop("interrupted")
+
+            trainer.Trainer._step = stopping
+            assert command("train", *flags)[0] == 130
+            flags = ["--resume", run, "--quiet"]
+    finally:
+        trainer.Trainer._step = real
+    assert command("train", *flags)[0] == 0
+    assert_same_end(run, whole)

@@ -1,0 +1,335 @@
+"""Nobody let in: hostile, damaged and forged checkpoints, any bytes as text, any value as setting."""
+
+import json
+import math
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, start
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from test_checkpoint import resealed
+
+from gluonlm import corpus as corpus_module
+from gluonlm.checkpoint import FILES, MANIFEST, Run, load_model
+from gluonlm.config import Config, DataConfig
+from gluonlm.corpus import load_corpus
+from gluonlm.errors import InputError
+from gluonlm.models import RNNModel, to_device
+from gluonlm.sampling import sample
+from gluonlm.scoring import score
+from gluonlm.train import main as train_main
+
+CONTRACT = ROOT / "tests" / "contract"
+
+
+class Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_hostile_checkpoints_run_nothing_and_write_nothing_outside(trained, tmp_path, command):
+    mark, outside = tmp_path / "exploded", tmp_path / "outside"
+    outside.mkdir()
+    bomb = pickle.dumps(Bomb(mark))
+    for name in FILES:
+        run = Run(shutil.copytree(trained, tmp_path / f"hostile-{name}"))
+        folder = run.pointed("best")
+        resealed(folder, name, bomb)
+        for extra in ("model.params", "data.pkl", "../evil.pkl"):
+            (folder / extra).write_bytes(bomb)
+        for module, *args in (("generate", run.path), ("evaluate", run.path), ("train", "--resume", run.path), ("generate", folder)):
+            code, _, err = command(module, *args)
+            assert code == 2 and err.count("\n") == 1
+    for pointer in ("../../outside", str(outside), "00000003/../../../outside"):
+        run = Run(shutil.copytree(trained, tmp_path / "pointer", dirs_exist_ok=True))
+        (run.checkpoints / "last").write_text(pointer)
+        (run.checkpoints / "best").unlink(missing_ok=True)
+        assert command("train", "--resume", run.path)[0] == 2
+    linked = Run(shutil.copytree(trained, tmp_path / "linked"))
+    (linked.checkpoints / "last").unlink()
+    os.symlink(outside, linked.checkpoints / "last")
+    assert command("train", "--resume", linked.path)[0] == 2
+    assert not mark.exists() and not list(outside.iterdir())
+
+
+CORRUPTIONS = """
+import json, os, resource, shutil, sys
+from pathlib import Path
+import numpy as np
+import gluonlm
+from gluonlm.checkpoint import FILES, MANIFEST, Run, load_model
+from gluonlm.errors import InputError
+source, work, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+random, silent, unnamed = np.random.default_rng(1), 0, 0
+load_model(source)
+for number in range(count):
+    run = Run(shutil.copytree(source, work / "run"))
+    folder = run.pointed("best")
+    name = [*FILES, MANIFEST][random.integers(len(FILES) + 1)]
+    path, kind = folder / name, random.integers(5)
+    content = bytearray(path.read_bytes())
+    place = int(random.integers(len(content)))
+    if kind == 0:
+        content[place] ^= 1 << int(random.integers(8))
+    elif kind == 1:
+        del content[place:]
+    elif kind == 2:
+        content[place:place] = random.bytes(int(random.integers(1, 9)))
+    elif kind == 3:
+        end = place + int(random.integers(1, 65))
+        fresh = random.bytes(len(content[place:end]))
+        content[place:end] = fresh if fresh != content[place:end] else b"x"
+    if kind == 4 and number % 2:
+        path.unlink()
+    elif kind == 4:
+        name = "surplus.bin"
+        (folder / name).write_bytes(b"x")
+    else:
+        path.write_bytes(content)
+    try:
+        load_model(run.path)
+        silent += 1
+    except InputError as error:
+        unnamed += name not in str(error) or "\\n" in str(error)
+    shutil.rmtree(run.path)
+print(json.dumps({"silent": silent, "unnamed": unnamed, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+"""
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.full)])
+def test_no_corruption_is_silent_crashes_or_takes_much_memory(trained, tmp_path, count):
+    out, err = start("-c", CORRUPTIONS, trained, tmp_path, count).communicate()
+    found = json.loads(out)
+    assert (found["silent"], found["unnamed"], err) == (0, 0, "") and found["megabytes"] < 1024
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(hidden_size=[2**20]),
+        dict(hidden_size=[10**12]),
+        dict(num_layers=10**9),
+        dict(num_layers=1000),
+        dict(embed_size=2**20),
+        dict(model="unrolled", context=10**9),
+        dict(lr=10**400),
+        dict(epochs=10**400),
+        dict(tie_weights=True),
+    ],
+)
+def test_forged_sizes_are_refused_before_they_are_allocated(trained, tmp_path, change):
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    folder = run.pointed("best")
+    content = {**json.loads((folder / "config.json").read_bytes()), **change}
+    resealed(folder, "config.json", json.dumps(content).encode())
+    with pytest.raises(InputError):
+        load_model(run.path)
+
+
+@pytest.mark.parametrize(
+    "change", [dict(step="x"), dict(step=None), dict(seconds=[1]), dict(optimizer=3), dict(surprise=1), dict(best="low")]
+)
+def test_forged_progress_is_refused(trained, tmp_path, command, change):
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    folder = run.pointed("last")
+    content = {**json.loads((folder / "progress.json").read_bytes()), **change}
+    resealed(folder, "progress.json", json.dumps(content).encode())
+    code, _, err = command("train", "--resume", run.path, "--max-steps", 8)
+    assert code == 2 and "progress" in err and err.count("\n") == 1
+
+
+def test_the_checkpoint_of_version_1_still_loads_and_means_the_same():
+    """tests/contract was written by format 1 (see its README); what it says must not change."""
+    model, checkpoint = load_model(CONTRACT / "run")
+    expected = json.loads((CONTRACT / "expected.json").read_text())
+    assert checkpoint.vocab.tokens == expected["tokens"] and checkpoint.progress["step"] == expected["step"]
+    losses = score(model, checkpoint.vocab.encode(expected["text"]))
+    np.testing.assert_allclose(losses, expected["nats"], atol=1e-5)
+
+
+def test_the_checkpoint_of_version_1_still_resumes(tmp_path, command):
+    run = shutil.copytree(CONTRACT / "run", tmp_path / "run")
+    (tmp_path / "text").write_text(json.loads((CONTRACT / "expected.json").read_text())["corpus"])
+    code, _, err = command("train", "--resume", run, "--data", tmp_path / "text", "--max-steps", 6, "--quiet")
+    assert (code, err) == (0, "") and Run(run).load("last").progress["step"] == 6
+
+
+def train_or_refuse(content, folder, *flags):
+    """Train two steps on some bytes, or be refused by InputError; anything else is a fault."""
+    (folder / "text").write_bytes(content)
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    try:
+        return train_main(["--data", str(folder / "text"), "--run", str(folder / "run"), *TINY, "--max-steps", "2", *flags]) == 0
+    except InputError as error:
+        assert "\n" not in str(error)
+        return False
+
+
+fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@fuzz
+@given(st.binary(max_size=3000), st.sampled_from(["utf-8", "latin-1", "utf-16", "cp1252", "utf-7"]), st.sampled_from(["char", "word"]))
+def test_any_bytes_are_trained_on_or_refused(tmp_path_factory, content, encoding, level):
+    train_or_refuse(content, tmp_path_factory.mktemp("fuzz"), "--encoding", encoding, "--level", level)
+
+
+@fuzz
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=800), st.sampled_from(["char", "word"]))
+@example("e\u0301\u0327 \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469 \u202e" * 30, "char")
+@example("\ufeff\ufeff\u2028\u0085\r\n\x1c\x0b" * 40, "word")
+@example("\u0130\u03a3 " * 100, "word")
+def test_any_unicode_is_trained_on_or_refused_and_round_trips(tmp_path_factory, text, level):
+    folder = tmp_path_factory.mktemp("fuzz")
+    if train_or_refuse(text.encode(), folder, "--level", level) and level == "char":
+        corpus = load_corpus(DataConfig(data=(str(folder / "text"),)))
+        assert corpus.vocab.decode(np.concatenate([corpus.train, corpus.valid, corpus.test])) == text.removeprefix("\ufeff")
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_a_line_of_ten_megabytes_and_many_distinct_tokens(tmp_path, level):
+    line = " ".join(f"w{i % 20_000}" for i in range(1_500_000)) if level == "word" else "".join(map(chr, range(0x4E00, 0x9FFF))) * 500
+    assert train_or_refuse(line.encode(), tmp_path, "--level", level, "--split", "99.98/0.01/0.01")
+
+
+values = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=9)
+    | st.lists(st.integers() | st.text(max_size=3), max_size=3)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(Config().to_dict())) | st.text(max_size=8), values, max_size=4))
+def test_any_settings_make_a_valid_configuration_or_are_refused(entries):
+    try:
+        config = Config.from_dict(entries)
+    except InputError as error:
+        assert "\n" not in str(error).replace(repr(entries), "")
+        return
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    numbers = [v for v in config.to_dict().values() if isinstance(v, (int, float))]
+    assert all(math.isfinite(v) for v in numbers)
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 400))
+def test_any_split_loses_nothing(tmp_path_factory, train, valid, length):
+    path = tmp_path_factory.mktemp("split") / "text"
+    path.write_text("ab" * length)
+    config = DataConfig(data=(str(path),), split=f"{train}/{valid}/{100 - train - valid}")
+    try:
+        corpus = load_corpus(config)
+    except InputError as error:
+        assert "--split" in str(error)
+        return
+    assert corpus.vocab.decode(np.concatenate([corpus.train, corpus.valid, corpus.test])) == "ab" * length
+    assert abs(len(corpus.train) - 2 * length * train / 100) <= 1
+
+
+def test_ids_outside_the_vocabulary_never_reach_the_network():
+    import mxnet as mx
+
+    model = RNNModel("gru", 5, 4, (6,)).prepare([mx.cpu()])
+    for ids in ([0, 5, 1], [0, -1, 1]):
+        with pytest.raises(InputError, match="vocabulary has 0 to 4"):
+            score(model, np.array(ids, np.int32))
+        with pytest.raises(InputError, match="vocabulary has 0 to 4"):
+            next(sample(model, ids, 1))
+        with pytest.raises(InputError, match="vocabulary has 0 to 4"):
+            to_device(np.array(ids), 5, mx.cpu())
+
+
+@pytest.fixture
+def long_text(tmp_path, monkeypatch):
+    """A text that counts as long, so that its ids lie in a file beside it."""
+    monkeypatch.setattr(corpus_module, "CACHE_FROM", 1000)
+    path = tmp_path / "long.txt"
+    path.write_text("a long way to go\n" * 200)
+    return path
+
+
+def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, monkeypatch):
+    config = DataConfig(data=(str(long_text),))
+    corpus = load_corpus(config)
+    assert isinstance(corpus.train.base, np.memmap) and corpus.train.dtype == np.int32
+    kept = {path.name: path.read_bytes() for path in (long_text.parent / corpus_module.CACHE_FOLDER).iterdir()}
+    assert len(kept) == 2
+
+    written = []
+    real = corpus_module._write_mapped
+    monkeypatch.setattr(corpus_module, "_write_mapped", lambda *args: (written.append(1), real(*args))[1])
+    again = load_corpus(config)
+    assert not written and (again.train == corpus.train).all()
+
+    (path,) = [p for p in (long_text.parent / corpus_module.CACHE_FOLDER).iterdir() if not p.suffix]
+    for damaged in (kept[path.name][:-4], kept[path.name][:-1] + b"\x07", b""):
+        path.write_bytes(damaged)
+        assert corpus.vocab.decode(load_corpus(config).test) == long_text.read_text()[-170:]
+    assert len(written) == 3
+
+    long_text.write_text("a long way to go!" * 200)
+    changed = load_corpus(config)
+    assert len(written) == 4 and changed.fingerprint != corpus.fingerprint and "!" in changed.vocab.tokens
+
+
+def test_ids_of_a_long_text_go_to_the_temporary_folder_if_there_is_no_other(long_text, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "tmp"
+    elsewhere.mkdir()
+    monkeypatch.setattr(corpus_module.tempfile, "gettempdir", lambda: str(elsewhere))
+    (long_text.parent / corpus_module.CACHE_FOLDER).write_text("in the way")
+    assert len(load_corpus(DataConfig(data=(str(long_text),))).train) == 3060
+    assert list((elsewhere / corpus_module.CACHE_FOLDER).iterdir())
+
+
+def test_a_long_text_trains_to_the_same_weights_as_a_short_one(long_text, tmp_path, monkeypatch):
+    flags = ["--data", str(long_text), *TINY, "--model", "unrolled"]
+    assert train_main([*flags, "--run", str(tmp_path / "mapped")]) == 0
+    monkeypatch.undo()
+    assert train_main([*flags, "--run", str(tmp_path / "plain")]) == 0
+    mapped, plain = (Run(tmp_path / name).load("last").parameters for name in ("mapped", "plain"))
+    assert all((mapped[name] == array).all() for name, array in plain.items())
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", ["gru", "unrolled"])
+def test_a_text_of_one_gigabyte_trains_within_three(tmp_path, model):
+    line = "".join(chr(32 + i * 7 % 90) for i in range(1000)) + "\n"
+    with open(tmp_path / "big.txt", "w") as stream:
+        for _ in range(1_000_000):
+            stream.write(line)
+    code = (
+        "import resource, sys; from gluonlm.train import main; main(sys.argv[1:]); "
+        "print('kilobytes', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    flags = ["--data", str(tmp_path / "big.txt"), "--run", str(tmp_path / "run"), *TINY, "--max-steps", "2", "--model", model]
+    flags += ["--split", "99.9998/0.0001/0.0001"]
+    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    peak = int(done.stdout.rsplit("kilobytes ", 1)[1])
+    print(f"{model}: peak {peak / 2**20:.2f} GiB")
+    assert done.stderr == "" and peak < 3 * 2**20
+
+
+def test_manifest_names_are_the_only_files_ever_opened(trained, tmp_path):
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    opened, real = [], os.open
+    try:
+        os.open = lambda path, *args, **kwargs: (opened.append(Path(path).name), real(path, *args, **kwargs))[1]
+        run.load("best")
+    finally:
+        os.open = real
+    assert sorted(opened) == sorted(["best", MANIFEST, *FILES])
