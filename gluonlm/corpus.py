@@ -246,27 +246,30 @@ def ids_of(text, vocab):
     """
     longest = text.longest()
     if longest < CACHE_FROM:
-        out = np.empty(longest, np.int32)
-        return out[: _encode_into(text, vocab, out)]
+        out, end = np.empty(longest, np.int32), 0  # a page that is not written to takes no memory
+        for ids in _encoded(text, vocab):
+            out[end : end + len(ids)] = ids
+            end += len(ids)
+        return out[:end]
     key = hashlib.sha256((text.fingerprint() + json.dumps(vocab.to_dict())).encode()).hexdigest()[:32]
     beside = next((source.parent for source in text.sources if isinstance(source, Path)), Path(tempfile.gettempdir()))
     for folder in (beside / CACHE_FOLDER, Path(tempfile.gettempdir()) / CACHE_FOLDER):
         try:
             folder.mkdir(exist_ok=True)
             kept = _mapped(folder / key)
-            return _write_mapped(folder / key, text, vocab, longest) if kept is None else kept
+            return _write_mapped(folder / key, text, vocab) if kept is None else kept
         except OSError as error:
             failure = error
     raise InputError(f"{beside}: cannot keep the text's ids there: {failure.strerror}; free space or set TMPDIR")
 
 
-def _encode_into(text, vocab, out):
-    end = 0
+def _encoded(text, vocab):
+    """Yield a text's ids piece by piece."""
+    place = 0
     for piece in text.pieces():
-        ids = vocab.encode(piece, start=end)
-        out[end : end + len(ids)] = ids
-        end += len(ids)
-    return end
+        ids = vocab.encode(piece, start=place)
+        place += len(ids)
+        yield ids
 
 
 def _mapped(path):
@@ -278,24 +281,20 @@ def _mapped(path):
         whole = seal == {"tokens": size // 4, "sha256": digest.hexdigest()}
     except (OSError, ValueError):
         return None
-    return np.memmap(path, np.int32, "r") if whole and size else None
+    return np.asarray(np.memmap(path, np.int32, "r")) if whole and size else None
 
 
-def _write_mapped(path, text, vocab, longest):
+def _write_mapped(path, text, vocab):
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        part = Path(folder) / "ids"
-        out = np.memmap(part, np.int32, "w+", shape=(longest,))  # a sparse file: what is not written takes no space
-        tokens = _encode_into(text, vocab, out)
-        out.flush()
-        del out
-        os.truncate(part, 4 * tokens)
-        digest = hashlib.sha256()
-        hash_file(part, digest)
-        seal = Path(folder) / "seal"
-        seal.write_text(json.dumps({"tokens": tokens, "sha256": digest.hexdigest()}))
+        part, seal, digest = Path(folder) / "ids", Path(folder) / "seal", hashlib.sha256()
+        with open(part, "wb") as stream:
+            for ids in _encoded(text, vocab):
+                stream.write(ids.tobytes())
+                digest.update(ids.tobytes())
+        seal.write_text(json.dumps({"tokens": part.stat().st_size // 4, "sha256": digest.hexdigest()}))
         os.replace(part, path)
         os.replace(seal, path.with_suffix(".json"))
-    return np.memmap(path, np.int32, "r")
+    return np.asarray(np.memmap(path, np.int32, "r"))
 
 
 def main(argv=None):

@@ -15,6 +15,13 @@ from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell, 
 FUSED = {"rnn": (rnn.RNN, RNNCell), "lstm": (rnn.LSTM, LSTMCell), "gru": (rnn.GRU, GRUCell)}
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose masks come from MXNet's own generator on a GPU too: cuDNN's cannot be seeded, so no run could go on exactly."""
+
+    def hybrid_forward(self, F, x):
+        return F.Dropout(x, p=self._rate, axes=self._axes, cudnn_off=True)
+
+
 class LanguageModel(HybridBlock):
     """What every model here can do besides being called."""
 
@@ -63,7 +70,7 @@ class RNNModel(LanguageModel):
         extra = {"activation": activation} if kind == "rnn" else {}
         with self.name_scope():
             self.embedding = nn.Embedding(vocab_size, embed_size)
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = Dropout(dropout)
             # one layer each, dropout between them: the fused layers' own dropout does nothing on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
@@ -112,7 +119,7 @@ class UnrolledRNN(LanguageModel):
             self.i2h = nn.Dense(hidden_size, in_units=embed_size, flatten=False)
             self.h2h = nn.Dense(hidden_size, in_units=hidden_size, flatten=False)
             self.activation = nn.Activation(activation)
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = Dropout(dropout)
             self.decoder = nn.Dense(vocab_size, in_units=hidden_size, flatten=False)
 
     def hybrid_forward(self, F, inputs, state):

@@ -100,8 +100,7 @@ class Trainer:
     """Trains a model on batches of a text.
 
     Parameters: `model`, as in `models.py`, its weights set; `config`, a TrainConfig; `train` and `valid`, ids
-    `(tokens,)`,
-    `valid` may be empty; `ctx`, contexts, over which the columns of each batch are divided; `callbacks`, called
+    `(tokens,)`, `valid` may be empty; `ctx`, contexts, over which the columns of each batch are divided; `callbacks`, called
     with (event, record) for the events "step", "training", "validation"; `save`, called with the trainer and whether it
     is the best so far, to write a checkpoint.
     Raises: InputError if the text is too short for one batch.
@@ -128,12 +127,10 @@ class Trainer:
 
     def _validation_batches(self, valid):
         streams = max(1, min(self.config.batch_size, len(valid) // (self.config.seq_len + 1)))
-        return make_batches(self.model.context, valid, streams, self.config.seq_len)
-
-    @property
-    def epoch(self):
-        """The pass over the text that the next step belongs to, from 0."""
-        return self.progress.step // len(self.batches)
+        try:
+            return make_batches(self.model.context, valid, streams, self.config.seq_len)
+        except InputError as error:
+            raise InputError(f"the validation part is too short ({error}); give more text, another --split, or --valid") from None
 
     @property
     def lr(self):
@@ -191,7 +188,7 @@ class Trainer:
         if len(self.ctx) > 1:
             self.gluon.allreduce_grads()
         squares = nd.multi_sum_sq(*(p.grad(self.ctx[0]) for p in self.parameters), num_arrays=len(self.parameters))
-        found = np.concatenate([array.asnumpy() for array in (*losses, squares)]).astype(np.float64)
+        found = nd.concat(*(loss.as_in_context(self.ctx[0]) for loss in losses), squares, dim=0).asnumpy().astype(np.float64)
         loss = found[: len(losses)].sum() / targets.size
         # gradients are of the summed loss; what they must be divided by goes into the update instead of over them
         divisor = targets.size if self.config.loss_scale == "mean" else inputs.shape[1]

@@ -132,7 +132,7 @@ def test_batchify_and_vocabulary_import_without_mxnet():
 
 @pytest.mark.full
 def test_the_tutorials_shapes_on_nietzsche(corpus_path):
-    text = corpus_path("nietzsche").read_text(encoding="latin-1", newline="")
+    text = corpus_path("nietzsche").read_bytes().decode("latin-1")
     symbols = sorted(set(text))
     ids = np.array([symbols.index(c) for c in text], np.int32)
     assert len(ids) == 600_901 and len(symbols) == 85
