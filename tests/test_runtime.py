@@ -126,3 +126,24 @@ def test_preflight_names_what_is_missing(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(preflight.shutil, "which", lambda name: None)
         assert "gcc" in preflight.missing()
+
+
+def test_cuda_libraries_that_pip_installed_are_loaded_in_any_order(tmp_path, monkeypatch):
+    folder = tmp_path / "nvidia"
+    for name in ("alpha", "beta"):
+        (folder / name / "lib").mkdir(parents=True)
+        (folder / name / "lib" / f"lib{name}.so.11").write_bytes(b"")
+    loaded = []
+
+    def load(path, mode):
+        name = path.rsplit("/", 1)[1]
+        if name == "libalpha.so.11" and "libbeta.so.11" not in loaded:  # alpha needs beta
+            raise OSError("libbeta.so.11: cannot open shared object file")
+        loaded.append(name)
+        return object()
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", load)
+    spec = types.SimpleNamespace(submodule_search_locations=[str(folder)])
+    monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: spec)
+    runtime._preload_cuda()
+    assert loaded == ["libbeta.so.11", "libalpha.so.11"]
