@@ -1,5 +1,6 @@
 """What watches a training: a progress bar, lines on the screen, metrics.jsonl, the curve."""
 
+import io
 import json
 import math
 import os
@@ -24,6 +25,7 @@ class ProgressBar:
     def __call__(self, event, record):
         if event == "step" and not self.bar.disable:
             loss, self.tokens = record["loss"], self.tokens + record["tokens"]
+            loss = loss if math.isfinite(loss) or self.smoothed is None else self.smoothed
             self.smoothed = loss if self.smoothed is None else 0.95 * self.smoothed + 0.05 * loss
             speed = self.tokens / (time.perf_counter() - self.began)
             self.bar.set_postfix_str(
@@ -54,15 +56,22 @@ class MetricsFile:
     def __init__(self, path, progress):
         """Open the file, cut back to where `progress` was taken: lines that a killed process wrote after it come again."""
         try:
-            self.stream = open(path, "ab")
-            progress.metrics_bytes = min(progress.metrics_bytes, os.path.getsize(path))
+            self.stream = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "ab+")
+            self.stream.seek(0)
+            kept = self.stream.read(progress.metrics_bytes)
+            kept = kept[: kept.rfind(b"\n") + 1]
+            if len(kept) < progress.metrics_bytes:
+                print(f"gluonlm: {path}: lines of the metrics are missing; the training itself is whole", file=sys.stderr)
+            progress.metrics_bytes = len(kept)
             self.stream.truncate(progress.metrics_bytes)
         except OSError as error:
             raise InputError(f"{path}: cannot write it: {error.strerror}") from None
         self.progress = progress
 
     def __call__(self, event, record):
-        if event != "step":
+        if event == "checkpoint":
+            os.fsync(self.stream.fileno())
+        elif event != "step":
             finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
             line = json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
             self.stream.write(line)
@@ -70,8 +79,7 @@ class MetricsFile:
             self.progress.metrics_bytes += len(line)
 
     def close(self):
-        """Wait until the disk has every line. Raises: OSError."""
-        os.fsync(self.stream.fileno())
+        """Leave the file as it stands."""
         self.stream.close()
 
 
@@ -81,8 +89,8 @@ def read_metrics(path):
         return [json.loads(line) for line in stream]
 
 
-def draw_curve(records, level, path):
-    """Draw training and validation loss over epochs as PNG: bits per character, or perplexity on a logarithmic axis."""
+def draw_curve(records, level):
+    """Draw training and validation loss over epochs: bits per character, or perplexity on a logarithmic axis. Gives the PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -116,4 +124,6 @@ def draw_curve(records, level, path):
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    return picture.getvalue()

@@ -34,6 +34,7 @@ from .vocab import Vocab
 FORMAT = 1
 FILES = ("config.json", "model.safetensors", "progress.json", "training.safetensors", "vocab.json")
 MANIFEST = "manifest.json"
+RUN_ENTRIES = ("config.json", "metrics.jsonl", "curve.png", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,10 @@ class Checkpoint:
     training: dict
     progress: dict
 
+    def encode(self, text, unknown="error"):
+        """Turn a text into ids `(tokens,)` as the run's own text was. Raises: InputError as `Vocab.encode` does."""
+        return self.vocab.encode(text.lower() if self.config.data.lower else text, unknown)
+
 
 def _canonical(value):
     return json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False, indent=1).encode()
@@ -56,8 +61,9 @@ def _digest(content):
 
 
 def _write(path, content):
-    """Write a file and wait until the disk has it."""
-    with open(path, "wb") as stream:
+    """Write a new file, never through a link, and wait until the disk has it."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
@@ -71,8 +77,8 @@ def _sync_folder(path):
         os.close(descriptor)
 
 
-def _replace(path, content):
-    """Put a file in place at once: readers see the old content or the new, never a part."""
+def replace_file(path, content):
+    """Put a file in place at once: readers see the old content or the new, never a part. Raises: OSError."""
     _write(path.with_name(f".{path.name}.new"), content)
     os.replace(path.with_name(f".{path.name}.new"), path)
     _sync_folder(path.parent)
@@ -93,12 +99,16 @@ def _read(path, size=None):
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
 
 
-def _json(path, content, kind=dict):
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def _json(path, content):
     try:
-        value = json.loads(content)
+        value = json.loads(content, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, kind):
+    if not isinstance(value, dict):
         raise InputError(f"{path}: not the JSON it should be: the checkpoint is damaged, use another")
     return value
 
@@ -133,8 +143,11 @@ def read_checkpoint(folder):
             raise InputError(f"{folder / name}: its SHA-256 is not the manifest's: the checkpoint is damaged, use another")
     try:
         arrays = {name: parse_arrays(content[name]) for name in FILES if name.endswith(".safetensors")}
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{folder}: arrays cannot be read: {error}") from None
+    progress = _json(folder / "progress.json", content["progress.json"])
+    if type(progress.get("step")) is not int or progress["step"] < 0:
+        raise InputError(f"{folder / 'progress.json'}: not the progress of a training")
     vocab = _json(folder / "vocab.json", content["vocab.json"])
     if set(vocab) != {"level", "tokens"} or not isinstance(vocab["tokens"], list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
@@ -143,7 +156,7 @@ def read_checkpoint(folder):
         Vocab(**vocab),
         arrays["model.safetensors"],
         arrays["training.safetensors"],
-        _json(folder / "progress.json", content["progress.json"]),
+        progress,
     )
 
 
@@ -166,12 +179,11 @@ class Run:
         run = cls(path)
         try:
             if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
-                begun = run.checkpoints.is_dir() and not os.path.lexists(run.checkpoints / "last")
-                if not overwrite and not begun:
+                if not overwrite and not run._begun():
                     raise InputError(
                         f"--run {path}: already exists: go on with --resume {path}, replace it with --overwrite, or give another --run"
                     )
-                if not run.checkpoints.is_dir():
+                if not run._is_run():
                     raise InputError(f"--run {path}: holds something else than a run, which --overwrite does not remove")
                 run.lock()
                 for entry in run.path.iterdir():
@@ -181,6 +193,20 @@ class Run:
         except OSError as error:
             raise InputError(f"--run {path}: cannot write there: {error.strerror}") from None
         return run
+
+    def _is_run(self):
+        """Tell whether this folder holds a run and nothing else."""
+        return (
+            self.path.is_dir()
+            and self.checkpoints.is_dir()
+            and not self.checkpoints.is_symlink()
+            and all(entry.name.lstrip(".").removesuffix(".new") in RUN_ENTRIES for entry in self.path.iterdir())
+            and all(re.fullmatch(r"best|last|\d{8,}a*|\..*", entry.name) for entry in self.checkpoints.iterdir())
+        )
+
+    def _begun(self):
+        """Tell whether this is a run that was killed before its first checkpoint was named."""
+        return self._is_run() and os.listdir(self.path) == ["checkpoints"] and not {"best", "last"} & set(os.listdir(self.checkpoints))
 
     def lock(self):
         """Hold this run for this process until `unlock`. Raises: InputError if another process has it."""
@@ -201,8 +227,8 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
-    def save(self, contents, best=False):
-        """Write a Checkpoint, verify it, then make it `last`, and `best` if it is; older ones that neither names are removed.
+    def save(self, contents, pointers=("last",)):
+        """Write a Checkpoint, verify it, then let `pointers` (of best, last) name it; those that neither names are removed.
 
         Returns: its folder. Raises: InputError if the disk does not take it; what was there before is still there then.
         """
@@ -228,8 +254,8 @@ class Run:
                 read_checkpoint(part)
                 os.rename(part, self.checkpoints / name)
             _sync_folder(self.checkpoints)
-            for pointer in ("best", "last") if best else ("last",):
-                _replace(self.checkpoints / pointer, name.encode())
+            for pointer in pointers:
+                replace_file(self.checkpoints / pointer, name.encode())
         except (OSError, InputError) as error:
             raise InputError(
                 f"{self.path}: the checkpoint of step {contents.progress['step']} could not be written ({error}); "
@@ -252,7 +278,7 @@ class Run:
         path = self.checkpoints / pointer
         if not os.path.lexists(path):
             return None
-        name = _read(path).decode("ascii", "replace")
+        name = _read(path).decode("ascii", "replace").strip()
         if not re.fullmatch(r"\d{8,}a*", name):
             raise InputError(f"{path}: names no checkpoint: write the name of a folder beside it into it")
         return self.checkpoints / name
@@ -264,10 +290,19 @@ class Run:
         """
         if (self.path / MANIFEST).exists():
             return read_checkpoint(self.path)  # a checkpoint's own folder was given
+        folder = self._named(which)
+        try:
+            return read_checkpoint(folder)
+        except InputError:
+            if self._named(which) == folder:
+                raise
+            return read_checkpoint(self._named(which))  # a training has named another one meanwhile, and removed this
+
+    def _named(self, which):
         folder = self.pointed(which) or self.pointed("last")
-        if folder is None:
+        if folder is None or self.checkpoints.is_symlink():
             raise InputError(f"{self.path}: no run with a checkpoint is there; give the folder that training printed")
-        return read_checkpoint(folder)
+        return folder
 
 
 def load_parameters(model, arrays):
@@ -301,5 +336,5 @@ def load_model(run, which="best", ctx=None):
     checkpoint = Run(run).load(which)
     model = build_model(checkpoint.config.model, len(checkpoint.vocab))
     check_parameters(model, checkpoint.parameters)  # before anything of a forged size is allocated
-    load_parameters(model.prepare(ctx), checkpoint.parameters)
+    load_parameters(model.prepare(ctx, seed=None), checkpoint.parameters)
     return model, checkpoint

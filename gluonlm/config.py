@@ -51,11 +51,15 @@ def _typed(name, value, kind):
     """Give the value in the field's own type, or refuse it: files may hold anything."""
     if kind in (Tuple[int, ...], Tuple[str, ...]):
         items = value if isinstance(value, (list, tuple)) else [value]
+        if not items:
+            raise InputError(f"{flag(name)}: must not be empty")
         return tuple(_typed(name, item, kind.__args__[0]) for item in items)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**31 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{flag(name)} {value!r}: must be of type {kind.__name__}")
+    if kind is str and "\0" in value:
+        raise InputError(f"{flag(name)} {value!r}: must not hold NUL")
     return value
 
 
@@ -85,8 +89,8 @@ class DataConfig(Settings):
     lower: bool = option(False, "turn the text into lower case")
     vocab_size: int = option(0, "keep this many words, the rest become <unk>; 0 keeps all", low=0)
     split: str = option("90/5/5", "percent of the text for training, validation and test, in this order")
-    valid: str = option("", "a file to validate on, instead of a part of the text")
-    test: str = option("", "a file to test on, instead of a part of the text")
+    valid: str = option("", "a file to validate on, instead of a part of the text", on_resume=True)
+    test: str = option("", "a file to test on, instead of a part of the text", on_resume=True)
 
     def fractions(self):
         """Give the three parts as numbers that add up to 1. Raises: InputError."""
@@ -139,7 +143,7 @@ class TrainConfig(Settings):
     max_minutes: float = option(0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True)
     optimizer: str = option("adam", "any optimizer that Gluon knows by name")
     optimizer_params: str = option("", "more arguments for it, such as momentum=0.9,wd=1e-6")
-    lr: float = option(0.004, "learning rate", above=0)
+    lr: float = option(0.004, "learning rate", above=0, high=1e6)
     clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
     loss_scale: str = option("mean", "gradient of the mean loss, or of the loss summed over time steps", choices=("mean", "sum-over-time"))
     schedule: str = option(

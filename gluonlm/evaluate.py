@@ -47,7 +47,7 @@ def read_ids(arguments, checkpoint):
     config = dataclasses.replace(config, **changes)
     if arguments.data:
         text = read_text(arguments.data, config.encoding)
-        return checkpoint.vocab.encode(text.lower() if config.lower else text, arguments.unknown)
+        return checkpoint.encode(text, arguments.unknown)
     corpus = load_corpus(config, checkpoint.vocab)
     if corpus.fingerprint != checkpoint.progress.get("corpus"):
         raise InputError(

@@ -73,7 +73,7 @@ def main(argv=None):
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vocab = checkpoint.vocab
     text = read_text("-") if arguments.prompt == "-" else arguments.prompt
-    prompt = vocab.default_prompt() if text is None else vocab.encode(text, arguments.unknown)
+    prompt = vocab.default_prompt() if text is None else checkpoint.encode(text, arguments.unknown)
     if not len(prompt):
         raise InputError("--prompt: holds nothing that the model knows: give at least one token")
     shown = [] if text is None else prompt

@@ -43,8 +43,9 @@ class LanguageModel(HybridBlock):
         return sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
 
     def prepare(self, ctx, init="xavier", seed=1):
-        """Set initial weights from a seed, on these contexts, and compile. Raises: InputError for an unknown `init`."""
-        mx.random.seed(seed)
+        """Set initial weights on these contexts, from a seed unless it is None, and compile. Raises: InputError for an unknown `init`."""
+        if seed is not None:
+            mx.random.seed(seed)
         self.initialize(initializer(init), ctx=ctx)
         self.hybridize(static_alloc=True)
         return self

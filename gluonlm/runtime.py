@@ -43,12 +43,12 @@ def threads():
     return os.environ.get(THREADS_VARIABLE, "?")
 
 
-def prepare(threads=0):
+def prepare(threads=0, otherwise=0):
     """Make `import mxnet` work and run fast: names MXNet misses, number of threads, memory allocation.
 
-    `threads=0` takes every physical core. A variable the user has set is left alone. Later calls, or calls after MXNet
-    was imported, change nothing.
-    Raises: InputError if Python or NumPy is of a version that MXNet 1.9.1 cannot run on.
+    `threads` is what the user asks for; without it, a variable the user has set is left alone, else `otherwise` is
+    taken, else every physical core. Later calls, or calls after MXNet was imported, change nothing.
+    Raises: InputError if NumPy, or distutils on Python 3.12, is not such as MXNet 1.9.1 can be imported with.
     """
     if "mxnet" in sys.modules:
         return
@@ -61,7 +61,9 @@ def prepare(threads=0):
         np.bool = np.bool_  # NumPy 1.24 took the name away, MXNet 1.9.1 asks for it at import and later
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
     warnings.filterwarnings("ignore", message=".*from the `scipy.sparse", category=DeprecationWarning)
-    os.environ.setdefault(THREADS_VARIABLE, str(threads or physical_cores()))
+    if threads:
+        os.environ[THREADS_VARIABLE] = str(threads)
+    os.environ.setdefault(THREADS_VARIABLE, str(otherwise or physical_cores()))
     _keep_memory()
     _preload_cuda()
 

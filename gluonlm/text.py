@@ -1,7 +1,8 @@
-"""Texts in files, read in pieces: decoded as they stand, refused where they are not text, never whole in memory."""
+"""Texts in files, read in pieces: decoded as they stand, refused where they are not text."""
 
 import hashlib
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Text:
 
     def _read(self, path):
         position = 0
+        _size(path)
         try:
             with open(path, encoding=self.encoding, newline="") as stream:
                 while piece := stream.read(PIECE):
@@ -54,28 +56,33 @@ class Text:
 
     def longest(self):
         """Give a number of characters that this text does not exceed, without reading it. Raises: InputError."""
-        try:
-            sizes = [len(s) if isinstance(s, str) else os.stat(s).st_size for s in self.sources]
-        except OSError as error:
-            raise InputError(f"cannot read {error.filename}: {error.strerror}") from None
-        return (sum(sizes) + len(sizes)) * (3 if self.lower else 1)  # lower case may be longer, at most three for one
+        total = len(self.sources) + sum(len(s) if isinstance(s, str) else _size(s) for s in self.sources)
+        return total * (3 if self.lower else 1)  # lower case may be longer, at most three for one
 
     def fingerprint(self):
         """Give a SHA-256 of the sources' bytes and of how they are read. Raises: InputError."""
         digest = hashlib.sha256(repr((self.encoding, self.lower)).encode())
         for source in self.sources:
-            own = hashlib.sha256()
-            if isinstance(source, str):
-                own.update(source.encode("utf-8", "surrogatepass"))
-            else:
-                hash_file(source, own)
-            digest.update(own.digest())
+            whole = isinstance(source, str)
+            own = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest() if whole else hash_file(source)[1]
+            digest.update(bytes.fromhex(own))
         return digest.hexdigest()
 
 
-def hash_file(path, digest):
-    """Feed a file's bytes into a digest, and give their number. Raises: InputError."""
-    size = 0
+def _size(path):
+    """Give a file's size. Raises: InputError for a pipe or a device, which could not be read twice."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{path} is not a regular file: copy it into one, or give - and pipe it in")
+    return status.st_size
+
+
+def hash_file(path):
+    """Give the number of a file's bytes and their SHA-256. Raises: InputError."""
+    digest, size = hashlib.sha256(), 0
     try:
         with open(path, "rb") as stream:
             while block := stream.read(1 << 20):
@@ -83,7 +90,7 @@ def hash_file(path, digest):
                 size += len(block)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    return size
+    return size, digest.hexdigest()
 
 
 def read_text(path, encoding="utf-8"):
@@ -121,6 +128,6 @@ def _explain_undecodable(name, content, encoding):
     except UnicodeError as error:
         place = min(getattr(error, "start", 0), len(content) - 1)
     raise InputError(
-        f"{name}: the byte 0x{content[place]:02x} at offset {place} is not {encoding}: if this is text, name its encoding, "
+        f"{name}: the byte 0x{content[place : place + 1].hex()} at offset {place} is not {encoding}: if this is text, name its encoding, "
         "such as --encoding latin-1 or utf-16"
     ) from None

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import math
+import re
 import signal
 import sys
 from pathlib import Path
@@ -47,6 +49,8 @@ def resumed(settings, path, say, stack):
     from .checkpoint import Run
 
     run = Run(path)
+    if (run.path / "manifest.json").exists():
+        raise InputError(f"--resume {path}: is one checkpoint; give the folder of its run")
     run.lock()
     stack.callback(run.unlock)
     checkpoint = run.load("last")
@@ -76,27 +80,26 @@ def initialized(settings, path, say):
 
 
 def operation_size(config):
-    """Give the floating-point operations of the model's largest single operation, by which threads are chosen."""
+    """Give the floating-point operations of the model's largest single operation, by which threads are chosen.
+
+    Words count as without bound: the size of their vocabulary, and with it the output layer, is not known yet.
+    """
     model, training = config.model, config.training
+    if config.data.level == "word":
+        return math.inf
+    gates = {"lstm": 4, "gru": 3}.get(model.model, 1)
     steps = 1 if model.model == "unrolled" else training.seq_len
-    return 2 * training.batch_size * steps * max(model.layer_sizes()) ** 2
+    return 2 * training.batch_size * steps * gates * max(model.layer_sizes()) * max(model.embed_size, *model.layer_sizes())
 
 
 def new_folder(config):
     """Give a folder under runs/ that is not there yet, named after model and corpus."""
-    stem = f"{config.model.model}-{Path(config.data.data[0]).stem or 'text'}"
+    text = re.sub(r"[^\w.-]+", "", Path(config.data.data[0]).stem).strip(".-") or "text"
+    stem = f"{config.model.model}-{text}"
     number = 1
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     return path
-
-
-def write_config(run, config):
-    """Write the settings into the run's folder, ready for --config. Raises: InputError."""
-    try:
-        (run.path / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{run.path}: cannot write there: {error.strerror}") from None
 
 
 def build(settings, arguments, say, stack):
@@ -111,10 +114,10 @@ def build(settings, arguments, say, stack):
         checkpoint, config = initialized(settings, arguments.init_from, say)
     else:
         config = Config.from_dict(settings, f"--config {arguments.config}")
-    runtime.prepare(arguments.threads or runtime.threads_for(operation_size(config)))
+    runtime.prepare(arguments.threads, runtime.threads_for(operation_size(config)))
     ctx = runtime.get_ctx(arguments.ctx)
 
-    from .checkpoint import Run, check_parameters, load_parameters
+    from .checkpoint import Run, check_parameters, load_parameters, replace_file
     from .corpus import load_corpus
     from .models import build_model
     from .trainer import Trainer, derive_seed
@@ -137,20 +140,26 @@ def build(settings, arguments, say, stack):
         stack.callback(run.unlock)
     trainer.save = saver(run, config, corpus)
     if not arguments.resume:
-        trainer.save(trainer, False)  # from here on there is always a whole checkpoint
-    write_config(run, config)
+        trainer.save(trainer, ("last",))  # from here on there is always a whole checkpoint
+    replace_file(run.path / "config.json", (json.dumps(config.to_dict(), indent=1) + "\n").encode())
     introduce(run, config, corpus, trainer, say)
     return run, config, corpus, trainer
 
 
 def saver(run, config, corpus):
-    """Give the function that writes a trainer's state into a run."""
-    from .checkpoint import Checkpoint
+    """Give the function that writes a trainer's state into a run, unless it is no longer worth keeping."""
+    import numpy as np
 
-    def save(trainer, best):
+    from .checkpoint import Checkpoint
+    from .trainer import Diverged
+
+    def save(trainer, pointers):
         parameters = {name: p.data(trainer.ctx[0]).asnumpy() for name, p in trainer.model.parameters().items()}
+        for name, array in parameters.items():
+            if not np.isfinite(array).all():
+                raise Diverged(f"{name} is not finite after step {trainer.progress.step}: try a lower --lr or a --clip")
         progress = {**trainer.progress_record(), "corpus": corpus.fingerprint}
-        run.save(Checkpoint(config, corpus.vocab, parameters, trainer.arrays(), progress), best)
+        run.save(Checkpoint(config, corpus.vocab, parameters, trainer.arrays(), progress), pointers)
 
     return save
 
@@ -172,15 +181,24 @@ def introduce(run, config, corpus, trainer, say):
         say(f"validation reads {streams} parts of its text side by side, each from a cold start; the test is one stream")
 
 
-def watch_signals(trainer):
-    """Let the first Ctrl-C or SIGTERM end the training with a checkpoint after the step at hand; a second one ends it at once."""
+@contextlib.contextmanager
+def signals_watched(trainer):
+    """Let a first Ctrl-C or SIGTERM end the training with a checkpoint after the step at hand, and a second end it at once."""
+
+    def leave_at_once():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def handler(number, frame):
+        leave_at_once()
         trainer.stop("interrupted" if number == signal.SIGINT else "terminated")
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        leave_at_once()
 
 
 def report(run, config, corpus, trainer, say):
@@ -215,20 +233,23 @@ def train(settings, arguments, stack):
     say = (lambda text: None) if arguments.quiet else (lambda text: show(text, "\n"))
     run, config, corpus, trainer = build(settings, arguments, say, stack)
     from .callbacks import MetricsFile, ProgressBar, draw_curve, read_metrics
+    from .checkpoint import replace_file
     from .trainer import Diverged
 
-    watch_signals(trainer)
     bar = stack.enter_context(contextlib.closing(ProgressBar(trainer, config.data.level, arguments.quiet)))
-    metrics = stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress)))
-    trainer.callbacks = (bar, metrics)
+    trainer.callbacks = (bar, stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress))))
     try:
-        reason = trainer.fit()
+        with signals_watched(trainer):
+            reason = trainer.fit()
     except Diverged as error:
-        print(f"gluonlm: stopped: {error}; the last good checkpoint is {run.pointed('last')}", file=sys.stderr)
+        kept = "best" if run.pointed("best") else "last"
+        print(f"gluonlm: stopped: {error}; the {kept} checkpoint before is {run.pointed(kept)}", file=sys.stderr)
         return 3
-    bar.close()
-    draw_curve(read_metrics(run.metrics), config.data.level, run.curve)
-    say(f"ended by {reason} at step {trainer.progress.step}, {trainer.progress.seconds:.0f} s of training")
+    finally:
+        bar.close()
+    replace_file(run.curve, draw_curve(read_metrics(run.metrics), config.data.level))
+    skipped = f", {trainer.progress.skipped} steps skipped" if trainer.progress.skipped else ""
+    say(f"ended by {reason} at step {trainer.progress.step}{skipped}, {trainer.progress.seconds:.0f} s of training")
     if reason in ("interrupted", "terminated"):
         print(f"gluonlm: {reason}: go on with --resume {run.path}", file=sys.stderr)
         return 128 + (signal.SIGINT if reason == "interrupted" else signal.SIGTERM)

@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, get_type_hints
 
 import mxnet as mx
 import numpy as np
@@ -20,6 +20,9 @@ from .errors import InputError
 from .loss import cross_entropy
 from .models import to_device
 from .scoring import mean_loss
+
+RESERVED = ("learning_rate", "lr_scheduler", "param_dict", "param_idx2name", "rescale_grad", "sym")  # the trainer's own
+SKIPS = 100  # steps in a row that may be skipped: after that nothing will come of it
 
 
 class Diverged(Exception):
@@ -45,6 +48,7 @@ class Progress:
     drops: int = 0  # times that plateau lowered the learning rate
     drop_stale: int = 0  # validations without improvement since it last did
     skipped: int = 0  # steps skipped because something was not finite
+    skipped_in_row: int = 0  # the latest of them
     metrics_bytes: int = 0  # length of metrics.jsonl
     optimizer: dict = field(default_factory=dict)
 
@@ -74,11 +78,12 @@ def parse_params(text):
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         try:
-            params[name.strip()] = {"true": True, "false": False}.get(value.lower()) if value.isalpha() else float(value)
-        except ValueError:
-            params[name.strip()] = None
-        if params[name.strip()] is None:
+            number = {"true": True, "false": False}[value.lower()] if value.isalpha() else float(value)
+        except (KeyError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or name.strip() in RESERVED:
             raise InputError(f"--optimizer-params {part!r}: give name=number, such as momentum=0.9")
+        params[name.strip()] = number
     return params
 
 
@@ -92,7 +97,7 @@ def make_optimizer(config):
         raise InputError(f"--optimizer {config.optimizer!r}: Gluon knows {', '.join(sorted(known))}")
     try:
         return mx.optimizer.create(config.optimizer, learning_rate=config.lr, **parse_params(config.optimizer_params))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise InputError(f"--optimizer-params {config.optimizer_params!r}: {config.optimizer} says: {error}") from None
 
 
@@ -101,8 +106,8 @@ class Trainer:
 
     Parameters: `model`, as in `models.py`, its weights set; `config`, a TrainConfig; `train` and `valid`, ids
     `(tokens,)`, `valid` may be empty; `ctx`, contexts, over which the columns of each batch are divided; `callbacks`, called
-    with (event, record) for the events "step", "training", "validation"; `save`, called with the trainer and whether it
-    is the best so far, to write a checkpoint.
+    with (event, record) for the events "step", "training", "validation", "checkpoint"; `save`, called with the trainer
+    and what the checkpoint is to be named, ("last",), ("best", "last") or ("best",).
     Raises: InputError if the text is too short for one batch.
     """
 
@@ -152,11 +157,11 @@ class Trainer:
                 self._log()
             every = self.config.checkpoint_every
             if best or (self.progress.step % every == 0 if every else validated):
-                self._save(best)
-        ended = reason not in ("interrupted", "terminated")
-        best = ended and self.progress.validated != self.progress.step and self._validate()
-        if best or self.saved_step != self.progress.step:
-            self._save(best)
+                self._save(("best", "last") if best else ("last",))
+        if self.saved_step != self.progress.step:
+            self._save(("last",))
+        if reason not in ("interrupted", "terminated") and self.progress.validated != self.progress.step:
+            self._close()
         return reason
 
     def stop(self, reason):
@@ -189,7 +194,7 @@ class Trainer:
             self.gluon.allreduce_grads()
         squares = nd.multi_sum_sq(*(p.grad(self.ctx[0]) for p in self.parameters), num_arrays=len(self.parameters))
         found = nd.concat(*(loss.as_in_context(self.ctx[0]) for loss in losses), squares, dim=0).asnumpy().astype(np.float64)
-        loss = found[: len(losses)].sum() / targets.size
+        loss = float(found[: len(losses)].sum()) / targets.size
         # gradients are of the summed loss; what they must be divided by goes into the update instead of over them
         divisor = targets.size if self.config.loss_scale == "mean" else inputs.shape[1]
         norm = math.sqrt(found[len(losses) :].sum()) / divisor
@@ -233,8 +238,12 @@ class Trainer:
             if self.config.on_nan == "stop":
                 raise Diverged(f"loss {loss} and gradient norm {norm} at step {progress.step + 1}: try a lower --lr or a --clip")
             progress.skipped += 1
+            progress.skipped_in_row += 1
+            if progress.skipped_in_row >= SKIPS:
+                raise Diverged(f"{SKIPS} steps in a row were not finite, to step {progress.step + 1}: try a lower --lr or a --clip")
             self.state = self._begin_state()
             return False
+        progress.skipped_in_row = 0
         progress.smoothed = loss if progress.smoothed is None else 0.98 * progress.smoothed + 0.02 * loss
         if progress.smoothed > 3 * math.log(max(3, self.model.vocab_size)):
             raise Diverged(
@@ -269,9 +278,17 @@ class Trainer:
         )
         return best
 
-    def _save(self, best):
+    def _close(self):
+        """Validate once more at the end. This may find the best, but whoever goes on from `last` does not count it."""
+        kept = dataclasses.replace(self.progress)
+        if self._validate():
+            self._save(("best",))
+        self.progress = kept
+
+    def _save(self, pointers):
+        self._tell("checkpoint", step=self.progress.step)
         if self.save:
-            self.save(self, best)
+            self.save(self, pointers)
         self.saved_step = self.progress.step
 
     def _log(self):
@@ -313,11 +330,13 @@ class Trainer:
         """
         try:
             self.progress = Progress(**record)
-            for name, value in record.items():
-                kinds = (dict,) if name == "optimizer" else (int, float)
-                if not isinstance(value, kinds) and not (value is None and name in ("best", "smoothed")):
+            for name, kind in get_type_hints(Progress).items():
+                value = getattr(self.progress, name)
+                if type(value) not in {int: (int,), float: (int, float), dict: (dict,)}.get(kind, (int, float, type(None))):
                     raise TypeError(f"{name} is {value!r}")
             numbers, counts = self.progress.optimizer["numbers"], self.progress.optimizer["counts"]
+            if not all(type(value) in (int, float) for value in (*numbers.values(), *counts.values())):
+                raise TypeError("a number of the optimizer is none")
             vars(self.optimizer).update({name: value for name, value in numbers.items() if name in vars(self.optimizer)})
             for device in range(len(self.ctx)):
                 self.optimizer._all_index_update_counts[device] = {int(index): count for index, count in counts.items()}

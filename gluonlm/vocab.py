@@ -36,12 +36,14 @@ class Vocab:
 
     def __init__(self, level, tokens):
         self.level, self.tokens = level, list(tokens)
+        if not all(isinstance(token, str) for token in self.tokens):
+            raise InputError("vocabulary: a token is not text")
         self.index = {token: i for i, token in enumerate(self.tokens)}
         if level not in ("char", "word"):
             raise InputError(f"vocabulary: level {level!r} is not one of char, word")
         if not self.tokens or len(self.index) != len(self.tokens):
             raise InputError(f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct; each must stand once")
-        if not all(isinstance(t, str) and (len(t) == 1 if level == "char" else t) for t in self.tokens):
+        if not all(len(token) == 1 if level == "char" else token for token in self.tokens):
             raise InputError(f"vocabulary: a token is not a {'single character' if level == 'char' else 'word'}")
         if level == "char":
             codes = _codes("".join(self.tokens))
@@ -117,7 +119,7 @@ class Vocab:
             what = "character" if self.level == "char" else "word"
             raise InputError(
                 f"{what} {words[place]!r} at position {start + place} is not among the {len(self)} "
-                f"{what}s this vocabulary knows: remove it, or leave out all such with --unknown skip"
+                f"{what}s this vocabulary knows: remove such, or have them left out (generate, evaluate: --unknown skip)"
             )
         return ids
 

@@ -27,7 +27,7 @@ def copy(trained, tmp_path):
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     run = Run.create(tmp_path / "run")
-    run.save(contents(7), best=True)
+    run.save(contents(7), ("best", "last"))
     back = run.load("best")
     assert back.config == Config() and back.vocab.tokens == ["a", "b", "\u00e9"] and back.progress == {"step": 7, "best": 0.1}
     assert (back.parameters["w"] == 1).all() and back.training["s"].tolist() == [0, 1, 2, 3]
@@ -36,7 +36,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
 def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
     run = Run.create(tmp_path / "run")
     for step in (1, 2, 3, 4):
-        run.save(contents(step, step), best=step == 2)
+        run.save(contents(step, step), ("best", "last") if step == 2 else ("last",))
     (run.checkpoints / ".writing-dead").mkdir()
     run.save(contents(4, 5.0))
     assert run.load("best").progress["step"] == 2 and (run.load("last").parameters["w"] == 5).all()
@@ -165,10 +165,36 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     with pytest.raises(InputError, match="something else than a run"):
         Run.create(tmp_path / "precious", overwrite=True)
     assert (tmp_path / "precious" / "thesis.txt").exists()
+    foreign = tmp_path / "work"
+    (foreign / "checkpoints").mkdir(parents=True)
+    (foreign / "thesis.txt").write_text("x")
+    lost = Run.create(tmp_path / "lost")
+    lost.save(contents(1), ("best", "last"))
+    (lost.checkpoints / "last").unlink()
+    for path in (foreign, lost.path):
+        with pytest.raises(InputError, match="already exists"):
+            Run.create(path)
+    with pytest.raises(InputError, match="something else than a run"):
+        Run.create(foreign, overwrite=True)
+    assert (foreign / "thesis.txt").exists() and lost.load("best").progress["step"] == 1
     with pytest.raises(InputError, match="another process"):
         Run.create(tmp_path / "run", overwrite=True)
     run.unlock()
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
+
+
+def test_a_run_killed_before_its_first_checkpoint_was_named_is_begun_anew(tmp_path):
+    run = Run.create(tmp_path / "run")
+    (run.checkpoints / "00000000").mkdir()
+    (run.checkpoints / ".writing-x").mkdir()
+    run.unlock()
+    assert not list(Run.create(tmp_path / "run").checkpoints.iterdir())
+
+
+def test_a_pointer_written_by_hand_is_read(copy):
+    name = (copy.checkpoints / "best").read_text()
+    (copy.checkpoints / "last").write_text(name + "\n")
+    assert copy.load("last").progress["step"] == copy.load("best").progress["step"]
 
 
 def test_nothing_there_is_told(tmp_path):

@@ -332,6 +332,25 @@ def test_resuming_keeps_the_settings_that_must_stay(trained, tmp_path, command):
     assert code == 2 and "leave out --run" in err
 
 
+def test_a_flag_for_threads_wins_over_the_environment(text_file, tmp_path):
+    flags = ["--data", text_file, "--run", tmp_path / "run", *(f for f in TINY if f != "--quiet")]
+    out, err = start("-m", "gluonlm.train", *flags, "--threads", 2, env={"OMP_NUM_THREADS": "1"}).communicate()
+    assert "2 threads" in out and err == ""
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        code, _, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
+        assert code == 2 and "not a regular file" in err and err.count("\n") == 1
+
+
+def test_prompts_are_lowered_as_the_text_was(text_file, tmp_path, command):
+    assert command("train", "--data", text_file, "--lower", "--run", tmp_path / "run", *TINY)[0] == 0
+    code, out, err = command("generate", tmp_path / "run", "--prompt", "THE", "--length", 2)
+    assert (code, err) == (0, "") and out.startswith("the")
+
+
 def test_help_shows_every_flag_with_its_default(command, capfd):
     code, out, _ = command("train", "--help")
     out = " ".join(out.split())

@@ -132,6 +132,11 @@ def test_a_wrong_download_never_reaches_its_place(served, tmp_path):
     assert not list((tmp_path / "data").iterdir())
 
 
+def test_another_version_can_be_fetched_if_the_user_insists(served):
+    served[1].write_bytes(b"another version\n" * 100)
+    assert len(load_corpus(DataConfig(data=("play",), verify=False)).train) == 1440
+
+
 def test_offline_the_error_names_address_file_and_folder(served, tmp_path):
     served[1].unlink()
     with pytest.raises(InputError) as caught:

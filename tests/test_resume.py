@@ -97,10 +97,11 @@ import os, resource, sys
 from gluonlm import trainer
 from gluonlm.cli import run_command
 from gluonlm.train import main
+limit = int(sys.argv.pop(1))
 def full(self, real=trainer.Trainer._step):
     real(self)
     if self.progress.step == 20:  # from now on no file may grow beyond this
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 trainer.Trainer._step = full
 run_command(lambda: main(sys.argv[1:]))
 """
@@ -108,10 +109,12 @@ run_command(lambda: main(sys.argv[1:]))
 
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(whole, text_file, tmp_path, command):
     run = tmp_path / "run"
-    process = start("-c", LIMITED, "--data", text_file, "--run", run, *FLAGS)
+    arrays = max(path.stat().st_size for path in Run(whole).pointed("last").iterdir())
+    assert (whole / "metrics.jsonl").stat().st_size < arrays - 1  # it is a checkpoint that does not fit
+    process = start("-c", LIMITED, arrays - 1, "--data", text_file, "--run", run, *FLAGS)
     _, err = process.communicate()
     assert process.returncode == 2 and err.startswith("gluonlm: error: ") and err.count("\n") == 1 and "Traceback" not in err
-    assert Run(run).load("last").progress["step"] in (18, 20)
+    assert Run(run).load("last").progress["step"] in (18, 20) and "could not be written" in err
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, whole)
 
@@ -209,3 +212,27 @@ def test_a_run_that_starts_again_and_again_is_the_same_run(whole, text_file, tmp
         trainer.Trainer._step = real
     assert command("train", *flags)[0] == 0
     assert_same_end(run, whole)
+
+
+def test_a_run_that_ended_between_two_validations_goes_on_as_if_it_had_not(whole, text_file, tmp_path, command):
+    run, flags = tmp_path / "run", list(FLAGS)
+    for end in (20, 33):
+        flags[flags.index("--max-steps") + 1] = end
+        begin = ["--resume", run] if run.exists() else ["--data", text_file, "--run", run]
+        assert command("train", *begin, *flags)[0] == 0
+        assert Run(run).load("last").progress["step"] == end
+    assert command("train", "--resume", run, "--max-steps", 60, "--quiet")[0] == 0
+    ours, theirs = Run(run).load("last"), Run(whole).load("last")
+    assert all((ours.parameters[name] == array).all() for name, array in theirs.parameters.items())
+    assert records(run) == records(whole)
+
+
+def test_metrics_that_lost_lines_are_told(whole, tmp_path, command):
+    import shutil
+
+    run = shutil.copytree(whole, tmp_path / "run")
+    content = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(content[:200])
+    code, _, err = command("train", "--resume", run, "--max-steps", 63, "--quiet")
+    assert code == 0 and "lines of the metrics are missing" in err
+    assert records(run)[0]["step"] == 4

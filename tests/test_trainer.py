@@ -101,7 +101,7 @@ def test_the_best_validation_is_saved_as_best():
     train(
         config,
         valid=IDS[50:120],
-        save=lambda trainer, best: saved.append((trainer.progress.step, bool(best))),
+        save=lambda trainer, names: saved.append((trainer.progress.step, "best" in names)),
         callbacks=[lambda event, record: losses.append((record["valid_loss"], record["step"])) if event == "validation" else None],
     )
     steps = [step for step, best in saved if best]
@@ -118,7 +118,7 @@ def test_limits_end_the_training():
 
 def test_a_request_to_stop_is_met_after_the_step_at_hand():
     saved = []
-    trainer = Trainer(make_model(), BASE, IDS, save=lambda trainer, best: saved.append(trainer.progress.step))
+    trainer = Trainer(make_model(), BASE, IDS, save=lambda trainer, names: saved.append(trainer.progress.step))
     trainer.callbacks = [stop_after(trainer, 4)]
     assert trainer.fit() == "interrupted" and saved == [4]
 
@@ -223,6 +223,8 @@ def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
         (dict(optimizer="magic"), "Gluon knows ada"),
         (dict(optimizer_params="momentum=fast"), "name=number"),
         (dict(optimizer="sgd", optimizer_params="speed=3"), "speed"),
+        (dict(optimizer_params="wd=inf"), "name=number"),
+        (dict(optimizer_params="param_dict=1"), "name=number"),
         (dict(batch_size=500), "cannot cut 400 tokens"),
         (dict(batch_size=400), "one row"),
     ],
@@ -235,3 +237,12 @@ def test_impossible_settings_are_refused(settings, message):
 def test_derived_seeds_are_apart_and_fit_mxnet():
     seeds = {derive_seed(1, "step", step) for step in range(1000)}
     assert len(seeds) == 1000 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_steps_that_are_never_finite_end_the_training_in_the_end():
+    model = make_model()
+    model.decoder.bias.set_data(nd.full(7, np.nan))
+    trainer = Trainer(model, dataclasses.replace(BASE, on_nan="skip", epochs=50), IDS)
+    with pytest.raises(Diverged, match="100 steps in a row"):
+        trainer.fit()
+    assert trainer.progress.skipped == 100

@@ -1,5 +1,6 @@
 """Nobody let in: hostile, damaged and forged checkpoints, any bytes as text, any value as setting."""
 
+import contextlib
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from gluonlm.models import RNNModel, to_device
 from gluonlm.sampling import sample
 from gluonlm.scoring import score
 from gluonlm.train import main as train_main
+from gluonlm.train import new_folder, operation_size
 
 CONTRACT = ROOT / "tests" / "contract"
 
@@ -42,26 +44,56 @@ class Bomb:
 def test_hostile_checkpoints_run_nothing_and_write_nothing_outside(trained, tmp_path, command):
     mark, outside = tmp_path / "exploded", tmp_path / "outside"
     outside.mkdir()
+    (outside / "precious").write_text("precious")
     bomb = pickle.dumps(Bomb(mark))
-    for name in FILES:
-        run = Run(shutil.copytree(trained, tmp_path / f"hostile-{name}"))
-        folder = run.pointed("best")
-        resealed(folder, name, bomb)
-        for extra in ("model.params", "data.pkl", "../evil.pkl"):
-            (folder / extra).write_bytes(bomb)
-        for module, *args in (("generate", run.path), ("evaluate", run.path), ("train", "--resume", run.path), ("generate", folder)):
+
+    def refused(run, *extra):
+        for module, *args in (("generate", run.path), ("evaluate", run.path), ("train", "--resume", run.path), *extra):
             code, _, err = command(module, *args)
-            assert code == 2 and err.count("\n") == 1
-    for pointer in ("../../outside", str(outside), "00000003/../../../outside"):
-        run = Run(shutil.copytree(trained, tmp_path / "pointer", dirs_exist_ok=True))
+            assert code == 2 and err.count("\n") == 1 and "Traceback" not in err
+
+    for name in FILES:
+        run = Run(shutil.copytree(trained, tmp_path / f"bomb-{name}"))
+        resealed(run.pointed("best"), name, bomb)
+        (run.checkpoints / "last").write_text((run.checkpoints / "best").read_text())
+        refused(run, ("generate", run.pointed("best")))
+    for name in ("model.params", "data.pkl"):
+        run = Run(shutil.copytree(trained, tmp_path / f"extra-{name}"))
+        (run.pointed("best") / name).write_bytes(bomb)
+        (run.checkpoints / "last").write_text((run.checkpoints / "best").read_text())
+        refused(run)
+    for number, pointer in enumerate(("../../outside", str(outside), "00000003/../../../outside")):
+        run = Run(shutil.copytree(trained, tmp_path / f"pointer{number}"))
         (run.checkpoints / "last").write_text(pointer)
-        (run.checkpoints / "best").unlink(missing_ok=True)
-        assert command("train", "--resume", run.path)[0] == 2
-    linked = Run(shutil.copytree(trained, tmp_path / "linked"))
-    (linked.checkpoints / "last").unlink()
-    os.symlink(outside, linked.checkpoints / "last")
-    assert command("train", "--resume", linked.path)[0] == 2
-    assert not mark.exists() and not list(outside.iterdir())
+        (run.checkpoints / "best").unlink()
+        refused(run)
+    for name in ("checkpoints/last", "checkpoints"):
+        run = Run(shutil.copytree(trained, tmp_path / f"link-{name.replace('/', '-')}"))
+        (run.checkpoints / "best").unlink()
+        target = run.path / name
+        shutil.move(target, outside / target.name)
+        os.symlink(outside / target.name, target)
+        refused(run)
+    assert not mark.exists() and (outside / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "curve.png", "checkpoints/.last.new", "checkpoints/last"])
+def test_links_in_a_run_are_never_written_through(trained, tmp_path, command, name):
+    run, precious = shutil.copytree(trained, tmp_path / "run"), tmp_path / "precious"
+    content = (run / "checkpoints" / "last").read_bytes()
+    precious.write_bytes(content)
+    (run / name).unlink(missing_ok=True)
+    os.symlink(precious, run / name)
+    code, _, err = command("train", "--resume", run, "--max-steps", 9, "--quiet")
+    assert code in (0, 2) and err.count("\n") <= 1 and precious.read_bytes() == content
+
+
+def test_one_checkpoint_is_not_a_run_to_go_on_with(trained, command):
+    folder = Run(trained).pointed("last")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code, _, err = command("train", "--resume", folder)
+    assert code == 2 and "give the folder of its run" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 CORRUPTIONS = """
@@ -139,7 +171,19 @@ def test_forged_sizes_are_refused_before_they_are_allocated(trained, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    "change", [dict(step="x"), dict(step=None), dict(seconds=[1]), dict(optimizer=3), dict(surprise=1), dict(best="low")]
+    "change",
+    [
+        dict(step="x"),
+        dict(step=None),
+        dict(step=2.5),
+        dict(step=-1),
+        dict(tokens=0.5),
+        dict(stale=True),
+        dict(seconds=[1]),
+        dict(optimizer=3),
+        dict(surprise=1),
+        dict(best="low"),
+    ],
 )
 def test_forged_progress_is_refused(trained, tmp_path, command, change):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
@@ -148,6 +192,27 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
     resealed(folder, "progress.json", json.dumps(content).encode())
     code, _, err = command("train", "--resume", run.path, "--max-steps", 8)
     assert code == 2 and "progress" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("vocab.json", b'{"level": "char", "tokens": [["a"]]}'),
+        ("vocab.json", b'{"level": 3, "tokens": ["a"]}'),
+        ("config.json", b'{"lr": NaN}'),
+        ("config.json", b'{"hidden_size": []}'),
+        ("progress.json", b"{}"),
+        ("progress.json", b"[" * 100_000),
+        ("model.safetensors", b'\x38\0\0\0\0\0\0\0{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}    \0\0'),
+        ("model.safetensors", b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}   \0\0\0\0'),
+        ("training.safetensors", b""),
+    ],
+)
+def test_forged_files_are_one_line(trained, tmp_path, command, name, content):
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    resealed(run.pointed("best"), name, content)
+    code, _, err = command("generate", run.path)
+    assert code == 2 and err.count("\n") == 1
 
 
 def test_the_checkpoint_of_version_1_still_loads_and_means_the_same():
@@ -223,6 +288,9 @@ def test_any_settings_make_a_valid_configuration_or_are_refused(entries):
         assert "\n" not in str(error).replace(repr(entries), "")
         return
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    for follow in (config.model.layer_sizes, config.data.fractions, lambda: operation_size(config), lambda: new_folder(config)):
+        with contextlib.suppress(InputError):
+            follow()
     numbers = [v for v in config.to_dict().values() if isinstance(v, (int, float))]
     assert all(math.isfinite(v) for v in numbers)
 
@@ -299,7 +367,8 @@ def test_ids_of_a_long_text_go_to_the_temporary_folder_if_there_is_no_other(long
     monkeypatch.setattr(corpus_module.tempfile, "gettempdir", lambda: str(elsewhere))
     (long_text.parent / corpus_module.CACHE_FOLDER).write_text("in the way")
     assert len(load_corpus(DataConfig(data=(str(long_text),))).train) == 3060
-    assert list((elsewhere / corpus_module.CACHE_FOLDER).iterdir())
+    (own,) = elsewhere.iterdir()
+    assert list(own.iterdir()) and own.stat().st_mode & 0o077 == 0
 
 
 def test_a_long_text_trains_to_the_same_weights_as_a_short_one(long_text, tmp_path, monkeypatch):
