@@ -1,0 +1,44 @@
+"""Time a checkpoint against a training step, at 1 and 20 million parameters: python benchmarks/checkpoint_cost.py"""
+
+import statistics
+import tempfile
+import time
+
+from gluonlm import runtime
+
+runtime.prepare()
+import mxnet as mx  # noqa: E402
+
+from gluonlm.checkpoint import Run  # noqa: E402
+from gluonlm.config import Config  # noqa: E402
+from gluonlm.corpus import load_corpus  # noqa: E402
+from gluonlm.models import build_model  # noqa: E402
+from gluonlm.train import saver  # noqa: E402
+from gluonlm.trainer import Trainer  # noqa: E402
+
+REPEATS = 7
+
+
+def measure(settings):
+    """Give parameters, seconds of a step and of a checkpoint: medians, the two taken in turn."""
+    config = Config.from_dict({"dropout": 0.3, "max_steps": 2 * REPEATS, **settings})
+    corpus = load_corpus(config.data)
+    model = build_model(config.model, len(corpus.vocab)).prepare([mx.cpu()])
+    steps, saves = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(folder + "/run")
+        trainer = Trainer(model, config.training, corpus.train)
+        save = saver(run, config, corpus)
+        for _ in range(REPEATS):
+            for work, times in ((trainer._step, steps), (lambda: save(trainer, ("last",)), saves)):
+                began = time.perf_counter()
+                work()
+                mx.nd.waitall()
+                times.append(time.perf_counter() - began)
+    return model.count_parameters(), statistics.median(steps[1:]), statistics.median(saves[1:])
+
+
+if __name__ == "__main__":
+    for settings in ({"hidden_size": [530]}, {"model": "lstm", "hidden_size": [1250], "num_layers": 2, "embed_size": 500}):
+        parameters, step, save = measure(settings)
+        print(f"{parameters:,} parameters: a step {1e3 * step:.0f} ms, a checkpoint {1e3 * save:.0f} ms, {save / step:.1f} steps")
