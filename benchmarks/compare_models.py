@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 MODELS = ("unrolled", "rnn", "lstm", "gru")
-SETTINGS = {"--embed-size": 64, "--hidden-size": 256, "--batch-size": 32, "--seq-len": 64, "--dropout": 0.1}
-MINUTES = 1.5
+SETTINGS = {"--embed-size": 64, "--hidden-size": 128, "--batch-size": 32, "--seq-len": 64, "--dropout": 0.1}
+MINUTES = 1.0
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 
 
