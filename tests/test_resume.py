@@ -78,13 +78,20 @@ def test_killed_thirty_times_a_run_ends_as_if_nothing_had_happened(whole, text_f
     assert kills >= 30
 
 
-def test_a_second_signal_ends_at_once_and_corrupts_nothing(text_file, tmp_path):
-    run, flags = tmp_path / "run", [f for f in FLAGS if f != "--quiet"]
+def endless(text_file, run):
+    """Start a training that does not end by itself, and wait for its first validation."""
+    flags = [f for f in FLAGS if f != "--quiet"]
     flags[flags.index("--max-steps") + 1] = flags[flags.index("--epochs") + 1] = "1000000"
     process = start("-u", "-m", "gluonlm.train", "--data", text_file, "--run", run, *flags)
     for line in process.stdout:
         if line.startswith("epoch"):
             break
+    return process
+
+
+def test_a_second_signal_ends_at_once_and_corrupts_nothing(text_file, tmp_path):
+    run = tmp_path / "run"
+    process = endless(text_file, run)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
@@ -120,12 +127,8 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(whole, text_file,
 
 
 def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path):
-    run, flags = tmp_path / "run", [f for f in FLAGS if f != "--quiet"]
-    flags[flags.index("--max-steps") + 1] = flags[flags.index("--epochs") + 1] = "1000000"
-    first = start("-u", "-m", "gluonlm.train", "--data", text_file, "--run", run, *flags)
-    for line in first.stdout:
-        if line.startswith("epoch"):
-            break
+    run = tmp_path / "run"
+    first = endless(text_file, run)
     for flags in (["--resume", run], ["--data", text_file, "--run", run, *FLAGS, "--overwrite"]):
         second = start("-m", "gluonlm.train", *flags)
         _, err = second.communicate()

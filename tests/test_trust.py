@@ -248,7 +248,11 @@ fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 @fuzz
 @given(st.binary(max_size=3000), st.sampled_from(["utf-8", "latin-1", "utf-16", "cp1252", "utf-7"]), st.sampled_from(["char", "word"]))
 def test_any_bytes_are_trained_on_or_refused(tmp_path_factory, content, encoding, level):
-    train_or_refuse(content, tmp_path_factory.mktemp("fuzz"), "--encoding", encoding, "--level", level)
+    folder = tmp_path_factory.mktemp("fuzz")
+    if train_or_refuse(content, folder, "--encoding", encoding, "--level", level):
+        assert Run(folder / "run").load("last").progress["step"] in (1, 2)  # one, if the text is over by then
+    else:
+        assert not (folder / "run").exists()
 
 
 @fuzz
