@@ -43,7 +43,7 @@ def test_public_names_say_what_they_are_for(name):
         members = node.body if isinstance(node, ast.ClassDef) else []
         for item in [node, *members]:
             inherited = (
-                item is not node and item.name in ("parse_args", "error", "find_spec", "hybrid_forward", "begin_state")
+                item is not node and item.name in ("parse_args", "error", "find_spec", "hybrid_forward", "begin_state", "advance")
                 if isinstance(item, ast.FunctionDef)
                 else False
             )
