@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import re
 import signal
 import sys
@@ -12,18 +13,21 @@ from . import runtime
 from .cli import Parser, given, run_command, show
 from .config import GROUPS, Config, changed_settings, read_settings
 from .errors import InputError
+from .presets import list_presets, preset_settings
 
 SAMPLE = 300  # tokens of sample at the end
 
 
 def parse(argv=None):
-    """Parse the command line into (Config, arguments); flags win over --config, which wins over the defaults."""
+    """Parse the command line into (settings, arguments): flags win over --config, that over --preset, that over the defaults."""
     parser = Parser("train", "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself.")
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
     run = parser.add_argument_group("run")
     run.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)")
     run.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0: by the size of the model (default: 0)")
+    run.add_argument("--preset", metavar="NAME", help="settings of a published system; its run is runs/NAME, and goes on if it is there")
+    run.add_argument("--list-presets", action="store_true", help="explain the presets")
     run.add_argument("--config", metavar="FILE", help="settings by name from a .toml or .json file")
     run.add_argument("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     run.add_argument("--overwrite", action="store_true", help="replace an existing run")
@@ -35,13 +39,30 @@ def parse(argv=None):
         raise InputError(f"--threads {arguments.threads}: must be at least 0")
     if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
         raise InputError("--resume names the run to go on with: leave out --run, --overwrite and --init-from")
-    settings = read_settings(arguments.config) if arguments.config else {}
+    if arguments.resume and arguments.preset:
+        raise InputError("--resume keeps the run's own settings: leave out --preset")
+    settings = preset_settings(arguments.preset) if arguments.preset else {}
+    settings.update(read_settings(arguments.config) if arguments.config else {})
     for group in GROUPS.values():
         settings.update(given(arguments, group))
     return settings, arguments
 
 
-def resumed(settings, path, say, stack):
+def place_preset(settings, arguments):
+    """Let a preset's run be runs/NAME, unless another is named; if it is there, the same command goes on with it.
+
+    Gives the settings, all of them in that case: a flag that is left out this time is back at the preset's own value.
+    """
+    if not arguments.preset or arguments.run:
+        return settings
+    arguments.run = str(Path("runs") / arguments.preset)
+    if arguments.overwrite or arguments.init_from or not os.path.lexists(Path(arguments.run) / "checkpoints" / "last"):
+        return settings
+    arguments.resume = arguments.run
+    return Config.from_dict(settings, f"--config {arguments.config}").to_dict()
+
+
+def resumed(settings, path, say, stack, preset=None):
     """Open a run to go on with. Gives (run, its last checkpoint, its settings with those that may and do change).
 
     Raises: InputError if a setting differs that may not: those on which parameters, text or course so far depend.
@@ -57,6 +78,8 @@ def resumed(settings, path, say, stack):
     config = Config.from_dict({**checkpoint.config.to_dict(), **settings}, "--resume")
     for name, old, new, allowed in changed_settings(checkpoint.config, config):
         if not allowed:
+            if preset:
+                raise InputError(f"--preset {preset}: {path} has {name} {old}, not {new}: give another --run, or --overwrite")
             raise InputError(
                 f"--resume {path}: {name} was {old} and is now {new}: a resumed run keeps it; for another, start a new run "
                 f"(with --init-from {path}, if its weights are wanted)"
@@ -87,8 +110,8 @@ def operation_size(config):
     model, training = config.model, config.training
     if config.data.level == "word":
         return math.inf
-    gates = {"lstm": 4, "gru": 3}.get(model.model, 1)
-    steps = 1 if model.model == "unrolled" else training.seq_len
+    gates = {"lstm": 4, "window": 4, "gru": 3}.get(model.model, 1)
+    steps = {"unrolled": 1, "window": model.context}.get(model.model, training.seq_len)
     return 2 * training.batch_size * steps * gates * max(model.layer_sizes()) * max(model.embed_size, *model.layer_sizes())
 
 
@@ -108,8 +131,9 @@ def build(settings, arguments, say, stack):
     Gives (run, config, corpus, trainer); the run is this process's until the stack is closed. Raises: InputError.
     """
     run = checkpoint = None
+    settings = place_preset(settings, arguments)
     if arguments.resume:
-        run, checkpoint, config = resumed(settings, arguments.resume, say, stack)
+        run, checkpoint, config = resumed(settings, arguments.resume, say, stack, arguments.preset)
     elif arguments.init_from:
         checkpoint, config = initialized(settings, arguments.init_from, say)
     else:
@@ -224,6 +248,9 @@ def report(run, config, corpus, trainer, say):
 
 def main(argv=None):
     settings, arguments = parse(argv)
+    if arguments.list_presets:
+        print(list_presets())
+        return 0
     with contextlib.ExitStack() as stack:
         return train(settings, arguments, stack)
 
