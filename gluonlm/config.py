@@ -179,6 +179,10 @@ class TrainConfig(Settings):
         on_resume=True,
     )
     log_every: int = option(50, "steps between training lines in metrics.jsonl", low=1, on_resume=True)
+    sample_temperatures: Tuple[float, ...] = option(
+        (), "after each validation, write a sample at each of these temperatures to samples.txt", above=0, on_resume=True
+    )
+    sample_length: int = option(300, "tokens of a sample", low=1, on_resume=True)
     seed: int = option(1, "seed of initial weights, dropout and shuffling", low=0, below=2**31)
 
 

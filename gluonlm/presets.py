@@ -65,7 +65,8 @@ PRESETS = {
         "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, no loss published",
         dict(
             **_WINDOWS, data=("tinyshakespeare",), representation="onehot", context=50, window_step=10, hidden_size=(1024,), dropout=0.0,
-            batch_size=32, epochs=310, optimizer="sgd", lr=1.0, init="uniform:0.1"
+            batch_size=32, epochs=310, optimizer="sgd", lr=1.0, init="uniform:0.1",
+            sample_temperatures=(0.3, 0.6, 1.0)
         ),
     ),
     "window-lstm": Preset(

@@ -15,8 +15,6 @@ from .config import GROUPS, Config, changed_settings, read_settings
 from .errors import InputError
 from .presets import list_presets, preset_settings
 
-SAMPLE = 300  # tokens of sample at the end
-
 
 def parse(argv=None):
     """Parse the command line into (settings, arguments): flags win over --config, that over --preset, that over the defaults."""
@@ -225,25 +223,47 @@ def signals_watched(trainer):
         leave_at_once()
 
 
-def report(run, config, corpus, trainer, say):
-    """Score the test part with the best checkpoint, say where everything is, and write a sample."""
-    from .checkpoint import load_parameters
+def sampler(config, corpus, model):
+    """Give the function that writes a sample at a step and a temperature, the same one whenever it is asked.
+
+    It goes on from a line break, or from the beginning of the text for a model that reads windows.
+    """
     from .sampling import sample
+    from .trainer import derive_seed
+
+    prompt = corpus.train[: model.context] if model.context else corpus.vocab.default_prompt()
+    length, seed = config.training.sample_length, config.training.seed
+
+    def write(step, temperature):
+        drawn = sample(model, prompt, length, temperature, seed=derive_seed(seed, "sample", step, temperature))
+        return corpus.vocab.typeset([int(ids[0]) for ids in drawn], prompt[-1])
+
+    return write
+
+
+def report(run, config, corpus, trainer, reason, say):
+    """Score the test part (without one, the validation part) with the best checkpoint, write a sample; give the result as a record."""
+    from .checkpoint import load_parameters
     from .scoring import describe, score
 
     checkpoint = run.load("best")
     load_parameters(trainer.model, checkpoint.parameters)
     step = checkpoint.progress["step"]
-    if len(corpus.test) > (trainer.model.context or 1):
-        losses = score(trainer.model, corpus.test, trainer.ctx[0])
-        nats, level = losses.mean(), config.data.level
-        print(
-            f"test {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, best checkpoint, step {step}"
-        )
+    record = dict(step=step, reason=reason, steps=trainer.progress.step, seconds=round(trainer.progress.seconds, 3))
+    record.update(parameters=trainer.model.count_parameters(), device=", ".join(map(str, trainer.ctx)), threads=runtime.threads())
+    for part, ids in (("test", corpus.test), ("valid", corpus.valid)):
+        if len(ids) > (trainer.model.context or 1):
+            losses = score(trainer.model, ids, trainer.ctx[0])
+            nats, level = float(losses.mean()), config.data.level
+            print(
+                f"{part} {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, "
+                f"best checkpoint, step {step}"
+            )
+            record.update(part=part, loss=nats, tokens=losses.size)
+            break
     print(f"checkpoint {run.pointed('best') or run.pointed('last')}\ncurve {run.curve}")
-    prompt = corpus.vocab.default_prompt()
-    written = [int(ids[0]) for ids in sample(trainer.model, prompt, SAMPLE, seed=config.training.seed)]
-    say(f"\nsample of {SAMPLE}, temperature 1:\n{corpus.vocab.decode(written)}")
+    say(f"\nsample of {config.training.sample_length}, temperature 1:\n{sampler(config, corpus, trainer.model)(step, 1.0)}")
+    return record
 
 
 def main(argv=None):
@@ -259,12 +279,16 @@ def train(settings, arguments, stack):
     """Build, train, report; give the exit code."""
     say = (lambda text: None) if arguments.quiet else (lambda text: show(text, "\n"))
     run, config, corpus, trainer = build(settings, arguments, say, stack)
-    from .callbacks import MetricsFile, ProgressBar, draw_curve, read_metrics
+    from .callbacks import MetricsFile, ProgressBar, SamplesFile, draw_curve, read_metrics
     from .checkpoint import replace_file
     from .trainer import Diverged
 
     bar = stack.enter_context(contextlib.closing(ProgressBar(trainer, config.data.level, arguments.quiet)))
-    trainer.callbacks = (bar, stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress))))
+    metrics = stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress)))
+    trainer.callbacks = (metrics, bar)
+    if temperatures := config.training.sample_temperatures:
+        samples = SamplesFile(run.samples, trainer.progress, temperatures, sampler(config, corpus, trainer.model))
+        trainer.callbacks = (metrics, stack.enter_context(contextlib.closing(samples)), bar)
     try:
         with signals_watched(trainer):
             reason = trainer.fit()
@@ -280,7 +304,7 @@ def train(settings, arguments, stack):
     if reason in ("interrupted", "terminated"):
         print(f"gluonlm: {reason}: go on with --resume {run.path}", file=sys.stderr)
         return 128 + (signal.SIGINT if reason == "interrupted" else signal.SIGTERM)
-    report(run, config, corpus, trainer, say)
+    metrics("result", report(run, config, corpus, trainer, reason, say))
     return 0
 
 

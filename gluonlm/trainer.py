@@ -50,6 +50,7 @@ class Progress:
     skipped: int = 0  # steps skipped because something was not finite
     skipped_in_row: int = 0  # the latest of them
     metrics_bytes: int = 0  # length of metrics.jsonl
+    samples_bytes: int = 0  # length of samples.txt
     optimizer: dict = field(default_factory=dict)
 
 
