@@ -79,19 +79,41 @@ class LanguageModel(HybridBlock):
         self.hybridize(static_alloc=True, static_shape=True)
         return self
 
+    def stepper(self, batch_size=1):
+        """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
+
+        def logits_of(window):
+            return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
+
+        ctx = next(iter(self.parameters().values())).list_ctx()[0]
+        return WindowStepper(logits_of, self.context, self.vocab_size, batch_size)
+
 
 class RNNModel(LanguageModel):
     """Embedding, a stack of fused recurrent layers, a dense output: `(T, N)` ids to `(T * N, V)` logits.
 
     Parameters: `kind`, rnn, lstm or gru; `hidden_sizes`, the size of each layer; `dropout`, on the embedding, between
     layers and
-    before the output; `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
+    before the output; `embed_dropout`, another rate for the embedding; `variational`, one mask for all time steps of a call;
+    `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
     hidden size to equal `embed_size`; `activation`, tanh or relu, for rnn only.
     State: for each layer h `(1, N, C)`, and c for lstm.
     Raises: InputError if tied sizes differ.
     """
 
-    def __init__(self, kind, vocab_size, embed_size, hidden_sizes, dropout=0.0, tie_weights=False, activation="tanh", **kwargs):
+    def __init__(
+        self,
+        kind,
+        vocab_size,
+        embed_size,
+        hidden_sizes,
+        dropout=0.0,
+        tie_weights=False,
+        activation="tanh",
+        embed_dropout=None,
+        variational=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if tie_weights and hidden_sizes[-1] != embed_size:
             raise InputError(f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}")
@@ -100,7 +122,9 @@ class RNNModel(LanguageModel):
         extra = {"activation": activation} if kind == "rnn" else {}
         with self.name_scope():
             self.embedding = nn.Embedding(vocab_size, embed_size)
-            self.dropout = Dropout(dropout)
+            axes = (0,) if variational else ()
+            self.dropout = Dropout(dropout, axes)
+            self.embed_dropout = self.dropout if embed_dropout is None else Dropout(embed_dropout, axes)
             # one layer each, dropout between them: the fused layers' own dropout does nothing on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
@@ -112,7 +136,7 @@ class RNNModel(LanguageModel):
         return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
 
     def hybrid_forward(self, F, inputs, state):
-        hidden, states = self.dropout(self.embedding(inputs)), []  # (T, N, C)
+        hidden, states = self.embed_dropout(self.embedding(inputs)), []  # (T, N, C)
         for i, layer in enumerate(self.layers):
             each = len(state) // len(self.layers)
             hidden, new = layer(hidden, state[i * each : (i + 1) * each])
@@ -162,14 +186,39 @@ class UnrolledRNN(LanguageModel):
                 hidden = self.activation(self.h2h(hidden)) + self.activation(step)
         return self.decoder(self.dropout(hidden)), state  # (N, V)
 
-    def stepper(self, batch_size=1):
-        """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
 
-        def logits_of(window):
-            return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
+class WindowModel(LanguageModel):
+    """One LSTM over a window of tokens, its last output, a dense layer: `(T, N)` ids to `(N, V)` logits.
 
-        ctx = self.embedding.weight.list_ctx()[0]
-        return WindowStepper(logits_of, self.context, self.vocab_size, batch_size)
+    Parameters: `context`, the number of tokens T; `representation`, what the LSTM reads at each step: `onehot`, V
+    features, made for one batch at a time; `real`, the id divided by V as one number; `embedding`, of `embed_size`.
+    State: none.
+    """
+
+    def __init__(self, vocab_size, hidden_size, context, representation="onehot", embed_size=64, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.context, self.vocab_size, self.representation, self.hidden_size = context, vocab_size, representation, hidden_size
+        features = {"onehot": vocab_size, "real": 1, "embedding": embed_size}[representation]
+        with self.name_scope():
+            if representation == "embedding":
+                self.embedding = nn.Embedding(vocab_size, embed_size)
+            self.lstm = LSTM(hidden_size, input_size=features)
+            self.dropout = Dropout(dropout)
+            self.decoder = nn.Dense(vocab_size, in_units=hidden_size, flatten=False)
+
+    def hybrid_forward(self, F, inputs, state):
+        first = F.slice_axis(inputs, axis=0, begin=0, end=1)
+        zero = F.zeros_like(F.cast(first, "float32")).expand_dims(2).broadcast_axes(axis=2, size=self.hidden_size)  # (1, N, C)
+        outputs, _ = self.lstm(self._features(F, inputs), [zero, zero])  # (T, N, C)
+        last = F.slice_axis(outputs, axis=0, begin=-1, end=None).reshape((-3, 0))
+        return self.decoder(self.dropout(last)), state  # (N, V)
+
+    def _features(self, F, inputs):
+        if self.representation == "embedding":
+            return self.embedding(inputs)
+        if self.representation == "onehot":
+            return F.one_hot(inputs, depth=self.vocab_size)
+        return F.cast(inputs, "float32").expand_dims(2) / self.vocab_size
 
 
 def to_device(ids, vocab_size, ctx):
@@ -203,10 +252,24 @@ def initializer(text):
 def build_model(config, vocab_size):
     """Make the network that a ModelConfig describes, for a vocabulary of this size. Raises: InputError."""
     sizes = config.layer_sizes()
-    unrolled = config.model == "unrolled"
-    activation = config.activation if config.activation != "auto" else "relu" if unrolled else "tanh"
-    if not unrolled:
-        return RNNModel(config.model, vocab_size, config.embed_size, sizes, config.dropout, config.tie_weights, activation)
+    embed_dropout = None if config.embed_dropout < 0 else config.embed_dropout
+    activation = config.activation if config.activation != "auto" else "relu" if config.model == "unrolled" else "tanh"
+    if config.model in FUSED:
+        return RNNModel(
+            config.model,
+            vocab_size,
+            config.embed_size,
+            sizes,
+            config.dropout,
+            config.tie_weights,
+            activation,
+            embed_dropout,
+            config.variational,
+        )
     if len(sizes) > 1 or config.tie_weights:
-        raise InputError("--model unrolled has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
+        raise InputError(f"--model {config.model} has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
+    if config.variational or embed_dropout is not None:
+        raise InputError(f"--model {config.model} has ordinary dropout in one place: leave out --variational and --embed-dropout")
+    if config.model == "window":
+        return WindowModel(vocab_size, sizes[0], config.context, config.representation, config.embed_size, config.dropout)
     return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, activation)
