@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test test-full lint clean
+.PHONY: train test test-full bench lint clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -14,6 +14,9 @@ test: $(VENV)/installed-dev
 
 test-full: $(VENV)/installed-dev
 	$(RUN) -m pytest
+
+bench: $(VENV)/installed-bench
+	$(RUN) benchmarks/speed --write
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
@@ -26,6 +29,10 @@ $(VENV)/installed: requirements.txt
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	$(PIP) -r requirements-dev.txt
+	touch $@
+
+$(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed
+	$(PIP) -r requirements-bench.txt
 	touch $@
 
 clean:

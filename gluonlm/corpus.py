@@ -8,6 +8,7 @@ import glob
 import hashlib
 import http.client
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from .cli import Parser, given, run_command
 from .config import DataConfig
 from .errors import InputError
 from .text import Text, hash_file
-from .vocab import Vocab
+from .vocab import Vocab, split_words
 
 DATA_VARIABLE = "GLUONLM_DATA"
 PARTS = ("train", "valid", "test")
@@ -226,8 +227,9 @@ def load_corpus(config=None, vocab=None):
         sources += [[Path(path)] if path else [] for path in (config.valid, config.test)]
     texts = [Text(each, config.encoding, config.lower, config.level == "word") for each in sources]
     if vocab is None:
-        learnt = texts if config.level == "char" else texts[:1]
-        vocab = Vocab.build((piece for text in learnt for piece in text.pieces()), config.level, config.vocab_size)
+        words = _training_words(texts[0], fractions[0] if len(texts) == 1 else 1) if config.level == "word" else ()
+        pieces = words or (piece for text in texts for piece in text.pieces())
+        vocab = Vocab.build(pieces, config.level, config.vocab_size)
     ids = [ids_of(text, vocab) for text in texts]
     if len(ids) == 1:
         cuts = [round(len(ids[0]) * part) for part in (fractions[0], fractions[0] + fractions[1])]
@@ -235,6 +237,15 @@ def load_corpus(config=None, vocab=None):
     name = config.data[0] if named else Path(config.data[0]).stem or "text"
     fingerprint = hashlib.sha256("".join(text.fingerprint() for text in texts).encode()).hexdigest()
     return Corpus(name, vocab, *ids, fingerprint=fingerprint)
+
+
+def _training_words(text, part):
+    """Yield the first part of a text's words, so that a word of the other parts only becomes `<unk>` there."""
+    left = round(part * sum(len(split_words(piece)) for piece in text.pieces())) if part < 1 else math.inf
+    for piece in text.pieces():
+        words = split_words(piece)
+        yield " ".join(words[: min(len(words), left)])
+        left = max(0, left - len(words))
 
 
 def ids_of(text, vocab):

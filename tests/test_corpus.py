@@ -49,6 +49,14 @@ def test_word_vocabulary_knows_the_training_part_only(tmp_path):
     assert corpus.valid.tolist() == [corpus.vocab.index["a"], 0, corpus.vocab.index["<eos>"]]
 
 
+def test_words_of_the_other_parts_only_are_unknown(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("a b a c\n" * 8 + "a d\n" * 4, encoding="utf-8")  # 40 words with <eos> in the first part, 12 after
+    corpus = load_corpus(DataConfig(data=(str(path),), level="word", split="75/15/10"))
+    assert corpus.vocab.tokens == ["<unk>", "<eos>", "a", "b", "c"]
+    assert corpus.vocab.decode(corpus.test) == "<unk>\na <unk>\n"
+
+
 def test_split_percentages_and_lower_case(tmp_path):
     (tmp_path / "text").write_text("ABCDEFGHIJ")
     corpus = load_corpus(DataConfig(data=(str(tmp_path / "text"),), split="50/30/20", lower=True))

@@ -29,7 +29,7 @@ class Workload:
     clip: float = 5.0
     init: float = 0.1  # uniform(-init, init)
     warm_up: int = 3
-    steps: int = 20
+    steps: int = 12
     level: str = "char"
 
     @property
@@ -55,18 +55,18 @@ class Workload:
 CHARACTERS = dict(dropout=0.4)
 WORKLOADS = {
     "train ptb 256-128": Workload(
-        "train", "lstm", (256, 128), 200, 1.3, 10_000, 60, 20, optimizer="sgd", lr=1.0, steps=30, level="word", clip=5.0
+        "train", "lstm", (256, 128), 200, 1.3, 10_000, 60, 20, optimizer="sgd", lr=1.0, steps=15, level="word", clip=5.0
     ),
     "train char lstm 2x256": Workload("train", "lstm", (256, 256), 128, 1.2, **CHARACTERS),
     "train char gru 2x256": Workload("train", "gru", (256, 256), 128, 1.8, **CHARACTERS),
-    "train char rnn 2x256": Workload("train", "rnn", (256, 256), 128, 1.9, steps=40, **CHARACTERS),
-    "train char lstm 2x1000": Workload("train", "lstm", (1000, 1000), 500, 1.0, warm_up=1, steps=4, **CHARACTERS),
-    "train unrolled 256": Workload("train", "unrolled", (256,), 30, 1.4, length=UNROLLED, warm_up=50, steps=1500),
-    "score lstm 2x256": Workload("score", "lstm", (256, 256), 128, 1.0, steps=40),
-    "score gru 2x256": Workload("score", "gru", (256, 256), 128, 1.5, steps=40),
-    "generate gru 2x256": Workload("generate", "gru", (256, 256), 128, 1.0, batch=1, length=1, warm_up=50, steps=1500),
-    "generate lstm 2x1000": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=1, length=1, warm_up=10, steps=250),
-    "generate gru 2x256, 32 streams": Workload("generate", "gru", (256, 256), 128, 1.0, batch=32, length=1, warm_up=20, steps=600),
+    "train char rnn 2x256": Workload("train", "rnn", (256, 256), 128, 1.9, steps=24, **CHARACTERS),
+    "train char lstm 2x1000": Workload("train", "lstm", (1000, 1000), 500, 1.0, warm_up=1, steps=3, **CHARACTERS),
+    "train unrolled 256": Workload("train", "unrolled", (256,), 30, 1.4, length=UNROLLED, warm_up=50, steps=600),
+    "score lstm 2x256": Workload("score", "lstm", (256, 256), 128, 1.0, steps=24),
+    "score gru 2x256": Workload("score", "gru", (256, 256), 128, 1.5, steps=24),
+    "generate gru 2x256": Workload("generate", "gru", (256, 256), 128, 1.0, batch=1, length=1, warm_up=50, steps=600),
+    "generate lstm 2x1000": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=1, length=1, warm_up=10, steps=100),
+    "generate gru 2x256, 32 streams": Workload("generate", "gru", (256, 256), 128, 1.0, batch=32, length=1, warm_up=20, steps=400),
     "generate lstm 2x1000, 32 streams": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=32, length=1, warm_up=5, steps=60),
 }
 

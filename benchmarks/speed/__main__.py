@@ -1,0 +1,155 @@
+"""Measure speed and memory against PyTorch and write docs/performance.md: make bench, or python benchmarks/speed --help
+
+Each side of each workload runs in a fresh process, the sides in turn, several rounds; what is shown are medians over the rounds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from workloads import WORKLOADS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+DOCUMENT = ROOT / "docs" / "performance.md"
+SIDES = {"ours": ["ours.py"], "peer": ["peer.py"], "peer, malloc": ["peer.py", "malloc"], "tutorial": ["tutorial.py"]}
+TUTORIAL_BARS = {
+    "train ptb 256-128": 2,
+    "train char lstm 2x256": 2,
+    "train unrolled 256": 2,
+    "generate gru 2x256": 10,
+    "generate lstm 2x1000": 10,
+}
+
+
+def environment():
+    """Give the environment as a user has it: nothing set about threads or memory, this checkout first."""
+    ours = ("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "MXNET_", "GLUONLM_", "GLIBC_")
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(ours)}, "PYTHONPATH": str(ROOT)}
+
+
+def run(script, *arguments):
+    """Run one script of this folder in a fresh process and give what it measured."""
+    command = [sys.executable, str(HERE / script), *arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def first_step():
+    """Give the seconds from starting `python -m gluonlm.train` to the first line of its metrics, written after one step."""
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = Path(folder) / "run" / "metrics.jsonl"
+        command = [sys.executable, "-m", "gluonlm.train", "--run", str(metrics.parent), "--log-every", "1", "--quiet"]
+        began = time.perf_counter()
+        with subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
+                time.sleep(0.01)
+            taken = time.perf_counter() - began
+            process.kill()
+    return taken
+
+
+def applies(side, name):
+    """Tell whether a side takes part: the tutorials' way where it has a bar, other malloc settings in training."""
+    return {"tutorial": name in TUTORIAL_BARS, "peer, malloc": WORKLOADS[name].task == "train"}.get(side, True)
+
+
+def measure(names, rounds, say):
+    """Run every side of every workload in turn, `rounds` times: gives {(workload, side): [measurement]} and the extras."""
+    found, extras = {}, []
+    for turn in range(rounds):
+        extras.append({**run("extras.py"), "first step": first_step()})
+        for name in names:
+            for side, script in SIDES.items():
+                if applies(side, name):
+                    found.setdefault((name, side), []).append(run(script[0], name, *script[1:]))
+            say(
+                f"round {turn + 1} of {rounds}: {name}: "
+                + ", ".join(f"{s} {1000 * found[name, s][-1]['seconds']:.2f} ms" for s in SIDES if (name, s) in found)
+            )
+    return found, extras
+
+
+def median(records, key):
+    """Give the median of one figure."""
+    return statistics.median(record[key] for record in records)
+
+
+def rows(found, names, peak):
+    """Give the lines of the main table; `peak` is the sgemm measured in the same run, operations a second."""
+    for name in names:
+        work, sides = WORKLOADS[name], {side: found[name, side] for side in SIDES if (name, side) in found}
+        seconds = {side: median(records, "seconds") for side, records in sides.items()}
+        memory = {side: median(records, "peak") / 2**20 for side, records in sides.items()}
+        ratio, speed = seconds["peer"] / seconds["ours"], work.operations() / seconds["ours"]
+        malloc = f"{seconds['peer, malloc'] / seconds['ours']:.2f}" if "peer, malloc" in seconds else ""
+        tutorial = f"{seconds['tutorial'] / seconds['ours']:.2f} (≥ {TUTORIAL_BARS[name]})" if "tutorial" in seconds else ""
+        yield (
+            f"| {name} | {work.tokens / seconds['ours']:,.0f} | {work.tokens / seconds['peer']:,.0f} | **{ratio:.2f}** (≥ {work.bar}) | "
+            f"{malloc} | {tutorial} | {memory['ours']:.0f} / {memory['peer']:.0f} = "
+            f"{memory['ours'] / memory['peer']:.2f} | {speed / 1e9:.1f} ({100 * speed / peak:.0f} %) |"
+        )
+
+
+def processor():
+    """Describe the processor: its name and its widest vector instructions."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*: (.+)", text)
+    wide = next((flag for flag in ("avx512f", "avx2", "avx") if flag in text), "no AVX")
+    return f"{len(os.sched_getaffinity(0))} processors, {name.group(1) if name else platform.processor()}, {wide}"
+
+
+def table(found, extras, names, rounds):
+    """Give the measured part of the document."""
+    peak = median(extras, "sgemm")
+    steps = ", ".join(f"{size} MB {1000 * median(extras, f'step {size}'):.0f} ms" for size in (1, 10, 100))
+    lines = [
+        f"{processor()}; Python {platform.python_version()}, MXNet {version('mxnet')}, PyTorch {version('torch')}; "
+        f"medians of {rounds} fresh processes a side, the sides in turn; sgemm 2048 x 2048 in the same run: {peak / 1e9:.0f} GFLOP/s.",
+        "",
+        "| workload | ours, tokens/s | PyTorch, tokens/s | ratio (bar) | PyTorch with our malloc | the tutorials' way (bar) "
+        "| peak memory, MB: ours / PyTorch | ours, GFLOP/s (of sgemm) |",
+        "|---|---|---|---|---|---|---|---|",
+        *rows(found, names, peak),
+        "",
+        "| | measured | bar |",
+        "|---|---|---|",
+        f"| encoding 100 MB of characters | {median(extras, 'encode'):.0f} MB/s | ≥ 100 MB/s |",
+        f"| `rnn_batch` of 100 million ids | {1000 * median(extras, 'rnn_batch'):.3f} ms | < 5 ms |",
+        f"| `python -m gluonlm.train` to its first step | {median(extras, 'first step'):.1f} s | < 4 s |",
+        f"| a step of 32 x 64 on a corpus of | {steps} | the same |",
+    ]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python benchmarks/speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name holds this")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    arguments = parser.parse_args()
+    names = [name for name in WORKLOADS if arguments.only in name]
+    if arguments.runs < 1 or not names:
+        parser.error(f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, and one of {', '.join(WORKLOADS)}")
+    found, extras = measure(names, arguments.runs, lambda text: print(text, file=sys.stderr, flush=True))
+    text = table(found, extras, names, arguments.runs)
+    print(text)
+    if arguments.write:
+        document = DOCUMENT.read_text(encoding="utf-8")
+        block = f"<!-- measured -->\n{text}\n<!-- end -->"
+        DOCUMENT.write_text(re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, document, flags=re.DOTALL), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
