@@ -69,7 +69,14 @@ def execute(path, environment=None):
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), variables.get("PYTHONPATH")]))
         variables["IPYTHONDIR"] = folder  # neither the user's start-up files nor their history
         variables.pop("MPLBACKEND", None)  # figures must reach the notebook
-        client = Client(notebook, timeout=TIMEOUT, record_timing=False, store_widget_state=False, resources={"metadata": {"path": work}})
+        client = Client(
+            notebook,
+            timeout=TIMEOUT,
+            record_timing=False,
+            store_widget_state=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": work}},
+        )
         try:
             client.execute(env=variables)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
