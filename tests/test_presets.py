@@ -36,7 +36,7 @@ def test_every_preset_is_a_whole_configuration_of_the_published_size(name):
 def small(name, text_file):
     """Flags that make a preset cheap without changing its kind."""
     sizes = ",".join("8" for _ in PRESETS[name].settings["hidden_size"])
-    return ["--preset", name, "--data", text_file, "--hidden-size", sizes, "--embed-size", 8, "--max-minutes", 0]
+    return ["--preset", name, "--data", text_file, "--hidden-size", sizes, "--embed-size", 8, "--max-minutes", 0, "--sample-length", 20]
 
 
 @pytest.mark.parametrize("name", PRESETS)
