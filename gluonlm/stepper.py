@@ -84,7 +84,7 @@ class RecurrentStepper:
     """A stack of cells between an embedding `(V, C)` and an output matrix; the state is carried from step to step."""
 
     def __init__(self, embedding, cells, weight, bias, batch_size=1):
-        self.cells = cells
+        self.embedding, self.cells = embedding, cells
         small = len(embedding) * cells[0].i2h.shape[1] <= TABLE
         self.first = cells[0].read(embedding).__getitem__ if small else lambda ids: cells[0].read(embedding[ids])
         self.weight, self.bias = np.ascontiguousarray(weight.T), bias
