@@ -20,10 +20,11 @@ def train(model, folder):
     # a constant rate: a budget of minutes is no horizon for a schedule; many epochs: the minutes end the training
     command += ["--schedule", "constant", "--lr", "0.002", "--max-minutes", str(MINUTES), "--epochs", "1000"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    metrics = [record for record in lines if record["event"] == "validation"]
     score = subprocess.run([sys.executable, "-m", "gluonlm.evaluate", str(folder), "--json"], check=True, capture_output=True, text=True)
     parameters = printed.split(" parameters")[0].rsplit(" ", 1)[1]
-    valid = min(record["valid_loss"] for record in metrics if record["event"] == "validation")
+    valid = min(record["valid_loss"] for record in metrics)
     return parameters, metrics[-1]["step"], metrics[-1]["epoch"], valid, json.loads(score.stdout)
 
 

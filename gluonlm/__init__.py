@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOME = {
     "UnrolledRNN": "models",
     "RNNModel": "models",
+    "WindowModel": "models",
     "build_model": "models",
     "cross_entropy": "loss",
     "Trainer": "trainer",

@@ -1,4 +1,4 @@
-"""What watches a training: a progress bar, lines on the screen, metrics.jsonl, the curve."""
+"""What watches a training: a progress bar, lines on the screen, metrics.jsonl, samples.txt, the curve."""
 
 import io
 import json
@@ -20,17 +20,17 @@ class ProgressBar:
         self.level, self.quiet, self.tqdm = level, quiet, tqdm
         total = trainer.total_steps if math.isfinite(trainer.total_steps) else None
         self.bar = tqdm(total=total, initial=trainer.progress.step, unit="step", dynamic_ncols=True, disable=quiet or None)
-        self.smoothed, self.tokens, self.began = None, 0, time.perf_counter()
+        self.smoothed, self.tokens, self.seconds = None, 0, 0.0  # tokens and seconds of training since the last validation
+        self.began = time.perf_counter()
 
     def __call__(self, event, record):
+        if event == "step":
+            self.tokens, self.seconds = self.tokens + record["tokens"], time.perf_counter() - self.began
         if event == "step" and not self.bar.disable:
-            loss, self.tokens = record["loss"], self.tokens + record["tokens"]
+            loss = record["loss"]
             loss = loss if math.isfinite(loss) or self.smoothed is None else self.smoothed
             self.smoothed = loss if self.smoothed is None else 0.95 * self.smoothed + 0.05 * loss
-            speed = self.tokens / (time.perf_counter() - self.began)
-            self.bar.set_postfix_str(
-                f"{self.smoothed:.3f} nats, {describe(self.smoothed, self.level)}, {speed:,.0f} tokens/s", refresh=False
-            )
+            self.bar.set_postfix_str(f"{self.smoothed:.3f} nats, {describe(self.smoothed, self.level)}, {self._speed()}", refresh=False)
             self.bar.update()
         if event == "validation" and not self.quiet:
             losses = [
@@ -39,48 +39,85 @@ class ProgressBar:
                 if record[key] is not None
             ]
             self.tqdm.write(
-                f"epoch {record['epoch']:.2f}  step {record['step']}  {'  '.join(losses)}  "
-                f"lr {record['lr']:.2g}  {record['seconds']:.0f} s{'  best' * record['best']}",
+                f"epoch {round(record['epoch'], 2):g}  step {record['step']}  {'  '.join(losses)}  "
+                f"lr {record['lr']:.2g}  {self._speed()}  {record['seconds']:.0f} s{'  best' * record['best']}",
                 file=sys.stdout,
             )
             sys.stdout.flush()
+        if event == "validation":
+            self.tokens, self.seconds, self.began = 0, 0.0, time.perf_counter()
+
+    def _speed(self):
+        kind = "characters" if self.level == "char" else "words"
+        return f"{self.tokens / max(1e-9, self.seconds):,.0f} {kind}/s"
 
     def close(self):
         """Leave the bar as it stands."""
         self.bar.close()
 
 
-class MetricsFile:
-    """Appends each training and validation record to metrics.jsonl, a line each; keeps count of its bytes in the progress."""
+class GrowingFile:
+    """A file of a run that grows as it trains; the progress keeps count of its bytes, under the name in `counter`."""
+
+    counter = ""
 
     def __init__(self, path, progress):
-        """Open the file, cut back to where `progress` was taken: lines that a killed process wrote after it come again."""
+        """Open the file, cut back to where `progress` was taken: what a killed process wrote after it comes again."""
+        self.progress, length = progress, getattr(progress, self.counter)
         try:
             self.stream = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "ab+")
             self.stream.seek(0)
-            kept = self.stream.read(progress.metrics_bytes)
+            kept = self.stream.read(length)
             kept = kept[: kept.rfind(b"\n") + 1]
-            if len(kept) < progress.metrics_bytes:
-                print(f"gluonlm: {path}: lines of the metrics are missing; the training itself is whole", file=sys.stderr)
-            progress.metrics_bytes = len(kept)
-            self.stream.truncate(progress.metrics_bytes)
+            if len(kept) < length:
+                print(f"gluonlm: {path}: lines are missing; the training itself is whole", file=sys.stderr)
+            self.stream.truncate(len(kept))
         except OSError as error:
             raise InputError(f"{path}: cannot write it: {error.strerror}") from None
-        self.progress = progress
+        setattr(progress, self.counter, len(kept))
 
     def __call__(self, event, record):
         if event == "checkpoint":
             os.fsync(self.stream.fileno())
-        elif event != "step":
-            finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
-            line = json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
-            self.stream.write(line)
+        else:
+            content = b"".join(self.lines(event, record))
+            self.stream.write(content)
             self.stream.flush()
-            self.progress.metrics_bytes += len(line)
+            setattr(self.progress, self.counter, getattr(self.progress, self.counter) + len(content))
+
+    def lines(self, event, record):
+        """Yield what an event adds to the file, as bytes that end with a line break."""
+        raise NotImplementedError
 
     def close(self):
         """Leave the file as it stands."""
         self.stream.close()
+
+
+class MetricsFile(GrowingFile):
+    """Appends each training, validation and result record to metrics.jsonl, a line each."""
+
+    counter = "metrics_bytes"
+
+    def lines(self, event, record):
+        if event != "step":
+            finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
+            yield json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
+
+
+class SamplesFile(GrowingFile):
+    """Appends a sample at each temperature to samples.txt after each validation; `write(step, temperature)` gives the text."""
+
+    counter = "samples_bytes"
+
+    def __init__(self, path, progress, temperatures, write):
+        super().__init__(path, progress)
+        self.temperatures, self.write = temperatures, write
+
+    def lines(self, event, record):
+        for temperature in self.temperatures if event == "validation" else ():
+            text = self.write(record["step"], temperature).encode("utf-8", "backslashreplace")
+            yield f"== step {record['step']}, epoch {record['epoch']:.2f}, temperature {temperature:g}\n".encode() + text + b"\n\n"
 
 
 def read_metrics(path):

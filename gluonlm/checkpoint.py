@@ -1,6 +1,6 @@
 """A run on disk: a folder with its settings, metrics, curve and checkpoints, each of them whole or not there.
 
-    RUN/config.json  metrics.jsonl  curve.png
+    RUN/config.json  metrics.jsonl  samples.txt  curve.png
     RUN/checkpoints/last  best                   each names the folder of one checkpoint
     RUN/checkpoints/00001200/manifest.json       format, and size and SHA-256 of every other file
                              model.safetensors   parameters by name
@@ -34,7 +34,7 @@ from .vocab import Vocab
 FORMAT = 1
 FILES = ("config.json", "model.safetensors", "progress.json", "training.safetensors", "vocab.json")
 MANIFEST = "manifest.json"
-RUN_ENTRIES = ("config.json", "metrics.jsonl", "curve.png", "checkpoints")
+RUN_ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ class Run:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics, self.curve = self.path / "metrics.jsonl", self.path / "curve.png"
+        self.samples = self.path / "samples.txt"
         self._lock = None
 
     @classmethod

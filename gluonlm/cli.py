@@ -63,7 +63,9 @@ class Parser(argparse.ArgumentParser):
             elif kind == Tuple[str, ...]:
                 extra.update(nargs="+", metavar="X")
             elif kind == Tuple[int, ...]:
-                extra.update(type=_sizes, metavar="N[,N]")
+                extra.update(type=_numbers(int), metavar="N[,N]")
+            elif kind == Tuple[float, ...]:
+                extra.update(type=_numbers(float), metavar="X[,X]")
             else:
                 extra.update(type=kind, choices=item.metadata["choices"])
                 if not item.metadata["choices"]:
@@ -75,11 +77,12 @@ class Parser(argparse.ArgumentParser):
             )
 
 
-def _sizes(text):
-    return tuple(int(part) for part in text.split(","))
+def _numbers(kind):
+    def read(text):
+        return tuple(kind(part) for part in text.split(","))
 
-
-_sizes.__name__ = "number or list of numbers"
+    read.__name__ = "number or list of numbers"
+    return read
 
 
 def given(arguments, group):

@@ -16,6 +16,9 @@ else:
     import tomli as tomllib
 
 
+TUPLES = (Tuple[int, ...], Tuple[float, ...], Tuple[str, ...])
+
+
 def option(default, help, choices=None, low=None, above=None, high=None, below=None, on_resume=False):
     """Declare a field with its explanation and bounds; `on_resume` lets it change when a run is resumed."""
     return dataclasses.field(
@@ -49,10 +52,8 @@ def _check_bounds(name, value, meta):
 
 def _typed(name, value, kind):
     """Give the value in the field's own type, or refuse it: files may hold anything."""
-    if kind in (Tuple[int, ...], Tuple[str, ...]):
+    if kind in TUPLES:
         items = value if isinstance(value, (list, tuple)) else [value]
-        if not items:
-            raise InputError(f"{flag(name)}: must not be empty")
         return tuple(_typed(name, item, kind.__args__[0]) for item in items)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**31 else math.inf
@@ -71,6 +72,8 @@ class Settings:
         for item in dataclasses.fields(self):
             value = _typed(item.name, getattr(self, item.name), hints[item.name])
             object.__setattr__(self, item.name, value)
+            if value == () and item.default:
+                raise InputError(f"{flag(item.name)}: must not be empty")
             for single in value if isinstance(value, tuple) else (value,):
                 _check_bounds(item.name, single, item.metadata)
 
@@ -107,16 +110,23 @@ class DataConfig(Settings):
 class ModelConfig(Settings):
     """Which network."""
 
-    model: str = option("gru", "the network", choices=("unrolled", "rnn", "lstm", "gru"))
+    model: str = option("gru", "the network", choices=("unrolled", "rnn", "lstm", "gru", "window"))
     embed_size: int = option(64, "size of the embedding", low=1, high=1 << 20)
     hidden_size: Tuple[int, ...] = option(
         (256,), "size of the hidden layers: one number, or one for each layer: 256,128", low=1, high=1 << 20
     )
     num_layers: int = option(0, "number of hidden layers; 0: as many as --hidden-size names", low=0, high=1000)
     dropout: float = option(0.1, "dropout on embedding, between layers and before the output", low=0, below=1)
+    embed_dropout: float = option(-1.0, "dropout on the embedding of rnn, lstm and gru; -1: as --dropout", low=-1, below=1)
+    variational: bool = option(False, "one dropout mask for all time steps of a segment (Gal and Ghahramani 2016)")
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
     activation: str = option("auto", "of rnn and unrolled; auto: tanh for rnn, relu for unrolled", choices=("auto", "tanh", "relu"))
-    context: int = option(3, "tokens that --model unrolled reads", low=1, high=1000)
+    context: int = option(3, "tokens that --model unrolled or window reads", low=1, high=1000)
+    representation: str = option(
+        "onehot",
+        "how --model window sees a token: onehot, one feature a symbol; real, its id as one number; embedding",
+        choices=("onehot", "real", "embedding"),
+    )
     init: str = option("xavier", "initial weights: xavier, or uniform:0.1 for uniform(-0.1, 0.1)")
 
     def layer_sizes(self):
@@ -138,6 +148,7 @@ class TrainConfig(Settings):
 
     batch_size: int = option(32, "columns of text read side by side", low=1)
     seq_len: int = option(64, "steps of truncated back-propagation through time", low=1)
+    window_step: int = option(1, "tokens from one window to the next, for models that read windows", low=1)
     epochs: int = option(10, "passes over the training text; the horizon of --schedule cosine", low=1, on_resume=True)
     max_steps: int = option(0, "stop after this many steps, also the horizon of cosine if shorter; 0: no limit", low=0, on_resume=True)
     max_minutes: float = option(0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True)
@@ -168,6 +179,10 @@ class TrainConfig(Settings):
         on_resume=True,
     )
     log_every: int = option(50, "steps between training lines in metrics.jsonl", low=1, on_resume=True)
+    sample_temperatures: Tuple[float, ...] = option(
+        (), "after each validation, write a sample at each of these temperatures to samples.txt", above=0, on_resume=True
+    )
+    sample_length: int = option(300, "tokens of a sample", low=1, on_resume=True)
     seed: int = option(1, "seed of initial weights, dropout and shuffling", low=0, below=2**31)
 
 

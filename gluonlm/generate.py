@@ -39,13 +39,12 @@ class Writer:
     """Prints tokens as they come: characters as they are, words with the blanks between them."""
 
     def __init__(self, vocab, prompt):
-        self.vocab, self.written = vocab, list(prompt)
-        show(vocab.decode(prompt))
+        self.vocab, self.last = vocab, prompt[-1] if len(prompt) else None
+        show(vocab.typeset(prompt))
 
     def __call__(self, token):
-        before = len(self.vocab.decode(self.written[-1:]))
-        show(self.vocab.decode([*self.written[-1:], token])[before:])
-        self.written.append(token)
+        show(self.vocab.typeset([token], self.last))
+        self.last = token
 
 
 def continuations(model, prompt, arguments):

@@ -2,8 +2,24 @@
 
 import numpy as np
 from mxnet import nd
+from mxnet.gluon import HybridBlock
 
 TINY = 1e-37  # keeps the logarithm finite where a float32 softmax underflows
+
+
+class _Softmax(HybridBlock):
+    """Losses, and what their gradient is made of, in one graph: for a small model the calls are what a step costs."""
+
+    def hybrid_forward(self, F, logits, targets):
+        probabilities = F.softmax(logits)
+        chosen = F.pick(probabilities, targets)
+        at_target = F.stack(F.cast(F.contrib.arange_like(targets), "int32"), targets)
+        # oneDNN's softmax turns NaN into 0: the logit itself brings it back
+        return 0 * F.pick(logits, targets) - F.log(chosen + TINY), probabilities, chosen - 1, at_target
+
+
+_softmax = _Softmax()
+_softmax.hybridize()
 
 
 def cross_entropy(logits, targets):
@@ -15,14 +31,9 @@ def cross_entropy(logits, targets):
     Use: record the logits only, then `logits.backward(gradient)`. Differentiating `log_softmax` and `pick` instead
     takes several more passes over `(M, V)`.
     """
-    probabilities = nd.softmax(logits)
-    at_target = nd.stack(nd.arange(len(targets), ctx=logits.context, dtype="int32"), targets)
-    chosen = nd.pick(probabilities, targets)
-    gradient = nd._internal._scatter_set_nd(
-        lhs=probabilities, rhs=chosen - 1, indices=at_target, shape=probabilities.shape, out=probabilities
-    )
-    # oneDNN's softmax turns NaN into 0: the logit itself brings it back
-    return 0 * nd.pick(logits, targets) - nd.log(chosen + TINY), gradient
+    losses, gradient, less_one, at_target = _softmax(logits, targets)
+    nd._internal._scatter_set_nd(lhs=gradient, rhs=less_one, indices=at_target, shape=gradient.shape, out=gradient)
+    return losses, gradient
 
 
 def negative_log_likelihood(logits, targets):

@@ -12,7 +12,36 @@ from mxnet.gluon import HybridBlock, nn, rnn
 from .errors import InputError
 from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell, WindowStepper
 
-FUSED = {"rnn": (rnn.RNN, RNNCell), "lstm": (rnn.LSTM, LSTMCell), "gru": (rnn.GRU, GRUCell)}
+PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # of a layer, as the fused operator expects them
+
+
+class PackedByRows:
+    """Mixed into a fused layer: its weights are joined for the operator row by row, not number by number.
+
+    Gluon flattens them first, and MXNet then copies a vector at 7 ns a number, up to a tenth of a step. Every part is a multiple of
+    the bias in length, so as rows of that length they join to the same memory.
+    """
+
+    def _forward_kernel(self, F, inputs, states, sequence_length, **params):
+        rows = [params[f"l0_{name}"].reshape((-1, self._gates * self._hidden_size)) for name in PARTS]
+        joined = F.concat(*rows, dim=0).reshape(-1)
+        output, *states = F.RNN(inputs, joined, *states, state_size=self._hidden_size, num_layers=1, state_outputs=True, mode=self._mode)
+        return output, states
+
+
+class RNN(PackedByRows, rnn.RNN):
+    """`gluon.rnn.RNN`, joined by rows."""
+
+
+class LSTM(PackedByRows, rnn.LSTM):
+    """`gluon.rnn.LSTM`, joined by rows."""
+
+
+class GRU(PackedByRows, rnn.GRU):
+    """`gluon.rnn.GRU`, joined by rows."""
+
+
+FUSED = {"rnn": (RNN, RNNCell), "lstm": (LSTM, LSTMCell), "gru": (GRU, GRUCell)}
 
 
 class Dropout(nn.Dropout):
@@ -47,8 +76,17 @@ class LanguageModel(HybridBlock):
         if seed is not None:
             mx.random.seed(seed)
         self.initialize(initializer(init), ctx=ctx)
-        self.hybridize(static_alloc=True)
+        self.hybridize(static_alloc=True, static_shape=True)
         return self
+
+    def stepper(self, batch_size=1):
+        """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
+
+        def logits_of(window):
+            return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
+
+        ctx = next(iter(self.parameters().values())).list_ctx()[0]
+        return WindowStepper(logits_of, self.context, self.vocab_size, batch_size)
 
 
 class RNNModel(LanguageModel):
@@ -56,13 +94,26 @@ class RNNModel(LanguageModel):
 
     Parameters: `kind`, rnn, lstm or gru; `hidden_sizes`, the size of each layer; `dropout`, on the embedding, between
     layers and
-    before the output; `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
+    before the output; `embed_dropout`, another rate for the embedding; `variational`, one mask for all time steps of a call;
+    `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
     hidden size to equal `embed_size`; `activation`, tanh or relu, for rnn only.
     State: for each layer h `(1, N, C)`, and c for lstm.
     Raises: InputError if tied sizes differ.
     """
 
-    def __init__(self, kind, vocab_size, embed_size, hidden_sizes, dropout=0.0, tie_weights=False, activation="tanh", **kwargs):
+    def __init__(
+        self,
+        kind,
+        vocab_size,
+        embed_size,
+        hidden_sizes,
+        dropout=0.0,
+        tie_weights=False,
+        activation="tanh",
+        embed_dropout=None,
+        variational=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if tie_weights and hidden_sizes[-1] != embed_size:
             raise InputError(f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}")
@@ -71,7 +122,9 @@ class RNNModel(LanguageModel):
         extra = {"activation": activation} if kind == "rnn" else {}
         with self.name_scope():
             self.embedding = nn.Embedding(vocab_size, embed_size)
-            self.dropout = Dropout(dropout)
+            axes = (0,) if variational else ()
+            self.dropout = Dropout(dropout, axes)
+            self.embed_dropout = self.dropout if embed_dropout is None else Dropout(embed_dropout, axes)
             # one layer each, dropout between them: the fused layers' own dropout does nothing on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
@@ -83,7 +136,7 @@ class RNNModel(LanguageModel):
         return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
 
     def hybrid_forward(self, F, inputs, state):
-        hidden, states = self.dropout(self.embedding(inputs)), []  # (T, N, C)
+        hidden, states = self.embed_dropout(self.embedding(inputs)), []  # (T, N, C)
         for i, layer in enumerate(self.layers):
             each = len(state) // len(self.layers)
             hidden, new = layer(hidden, state[i * each : (i + 1) * each])
@@ -96,10 +149,7 @@ class RNNModel(LanguageModel):
         """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
         _, cell = FUSED[self.kind]
         extra = {"activation": ACTIVATIONS[self.activation]} if self.kind == "rnn" else {}
-        cells = [
-            cell(*(_numpy(getattr(layer, f"l0_{name}")) for name in ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")), **extra)
-            for layer in self.layers
-        ]
+        cells = [cell(*(_numpy(getattr(layer, f"l0_{part}")) for part in PARTS), **extra) for layer in self.layers]
         return RecurrentStepper(_numpy(self.embedding.weight), cells, _numpy(self.decoder.weight), _numpy(self.decoder.bias), batch_size)
 
 
@@ -136,14 +186,39 @@ class UnrolledRNN(LanguageModel):
                 hidden = self.activation(self.h2h(hidden)) + self.activation(step)
         return self.decoder(self.dropout(hidden)), state  # (N, V)
 
-    def stepper(self, batch_size=1):
-        """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
 
-        def logits_of(window):
-            return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
+class WindowModel(LanguageModel):
+    """One LSTM over a window of tokens, its last output, a dense layer: `(T, N)` ids to `(N, V)` logits.
 
-        ctx = self.embedding.weight.list_ctx()[0]
-        return WindowStepper(logits_of, self.context, self.vocab_size, batch_size)
+    Parameters: `context`, the number of tokens T; `representation`, what the LSTM reads at each step: `onehot`, V
+    features, made for one batch at a time; `real`, the id divided by V as one number; `embedding`, of `embed_size`.
+    State: none.
+    """
+
+    def __init__(self, vocab_size, hidden_size, context, representation="onehot", embed_size=64, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.context, self.vocab_size, self.representation, self.hidden_size = context, vocab_size, representation, hidden_size
+        features = {"onehot": vocab_size, "real": 1, "embedding": embed_size}[representation]
+        with self.name_scope():
+            if representation == "embedding":
+                self.embedding = nn.Embedding(vocab_size, embed_size)
+            self.lstm = LSTM(hidden_size, input_size=features)
+            self.dropout = Dropout(dropout)
+            self.decoder = nn.Dense(vocab_size, in_units=hidden_size, flatten=False)
+
+    def hybrid_forward(self, F, inputs, state):
+        first = F.slice_axis(inputs, axis=0, begin=0, end=1)
+        zero = F.zeros_like(F.cast(first, "float32")).expand_dims(2).broadcast_axes(axis=2, size=self.hidden_size)  # (1, N, C)
+        outputs, _ = self.lstm(self._features(F, inputs), [zero, zero])  # (T, N, C)
+        last = F.slice_axis(outputs, axis=0, begin=-1, end=None).reshape((-3, 0))
+        return self.decoder(self.dropout(last)), state  # (N, V)
+
+    def _features(self, F, inputs):
+        if self.representation == "embedding":
+            return self.embedding(inputs)
+        if self.representation == "onehot":
+            return F.one_hot(inputs, depth=self.vocab_size)
+        return F.cast(inputs, "float32").expand_dims(2) / self.vocab_size
 
 
 def to_device(ids, vocab_size, ctx):
@@ -153,7 +228,8 @@ def to_device(ids, vocab_size, ctx):
     """
     if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
         raise InputError(f"ids from {ids.min()} to {ids.max()}: this model's vocabulary has 0 to {vocab_size - 1}")
-    return mx.nd.array(ids, ctx=ctx, dtype="int32")
+    # from_numpy lends the memory: `mx.nd.array` would wait for a worker thread
+    return mx.nd.from_numpy(np.array(ids, np.int32, order="C")).as_in_context(ctx)
 
 
 def _numpy(parameter):
@@ -176,10 +252,24 @@ def initializer(text):
 def build_model(config, vocab_size):
     """Make the network that a ModelConfig describes, for a vocabulary of this size. Raises: InputError."""
     sizes = config.layer_sizes()
-    unrolled = config.model == "unrolled"
-    activation = config.activation if config.activation != "auto" else "relu" if unrolled else "tanh"
-    if not unrolled:
-        return RNNModel(config.model, vocab_size, config.embed_size, sizes, config.dropout, config.tie_weights, activation)
+    embed_dropout = None if config.embed_dropout < 0 else config.embed_dropout
+    activation = config.activation if config.activation != "auto" else "relu" if config.model == "unrolled" else "tanh"
+    if config.model in FUSED:
+        return RNNModel(
+            config.model,
+            vocab_size,
+            config.embed_size,
+            sizes,
+            config.dropout,
+            config.tie_weights,
+            activation,
+            embed_dropout,
+            config.variational,
+        )
     if len(sizes) > 1 or config.tie_weights:
-        raise InputError("--model unrolled has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
+        raise InputError(f"--model {config.model} has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
+    if config.variational or embed_dropout is not None:
+        raise InputError(f"--model {config.model} has ordinary dropout in one place: leave out --variational and --embed-dropout")
+    if config.model == "window":
+        return WindowModel(vocab_size, sizes[0], config.context, config.representation, config.embed_size, config.dropout)
     return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, activation)

@@ -48,17 +48,22 @@ def prime(stepper, prompt, streams=1):
     return logits
 
 
+def _whole_window(prompt, context):
+    """Repeat a prompt backwards from its end until a model that reads `context` tokens has a window of it."""
+    return np.resize(prompt[::-1], context)[::-1] if 0 < len(prompt) < (context or 0) else prompt
+
+
 def sample(model, prompt, length, temperature=1.0, top_k=0, top_p=1.0, greedy=False, seed=1, streams=1):
     """Write on from a prompt, one token at a time.
 
-    Parameters: `prompt`, ids `(tokens,)`; `length`, how many tokens to write; `greedy`, always the most likely one;
-    `seed`, of the
-    draws: the same seed writes the same text; `streams`, how many texts to write side by side.
+    Parameters: `prompt`, ids `(tokens,)`, repeated if the model's window holds more; `length`, how many tokens to write;
+    `greedy`, always the most likely one; `seed`, of the draws: the same seed writes the same text; `streams`, how many
+    texts to write side by side.
     Yields: ids `(streams,)`, as they are drawn.
     Raises: InputError if a parameter is out of its range.
     """
     random, stepper = np.random.default_rng(seed), model.stepper(streams)
-    logits = prime(stepper, prompt, streams)
+    logits = prime(stepper, _whole_window(prompt, model.context), streams)
     for left in reversed(range(length)):
         if greedy:
             ids = logits.argmax(axis=1)
@@ -79,7 +84,7 @@ def beam_search(model, prompt, length, width):
     if width < 1:
         raise InputError(f"--beam {width}: must be at least 1")
     stepper = model.stepper()
-    logits = prime(stepper, prompt)
+    logits = prime(stepper, _whole_window(prompt, model.context))
     texts, likelihood = np.empty((1, 0), np.int64), np.zeros((1, 1))
     for written in range(length):
         if written:

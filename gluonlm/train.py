@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import re
 import signal
 import sys
@@ -12,18 +13,19 @@ from . import runtime
 from .cli import Parser, given, run_command, show
 from .config import GROUPS, Config, changed_settings, read_settings
 from .errors import InputError
-
-SAMPLE = 300  # tokens of sample at the end
+from .presets import list_presets, preset_settings
 
 
 def parse(argv=None):
-    """Parse the command line into (Config, arguments); flags win over --config, which wins over the defaults."""
+    """Parse the command line into (settings, arguments): flags win over --config, that over --preset, that over the defaults."""
     parser = Parser("train", "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself.")
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
     run = parser.add_argument_group("run")
     run.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)")
     run.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0: by the size of the model (default: 0)")
+    run.add_argument("--preset", metavar="NAME", help="settings of a published system; its run is runs/NAME, and goes on if it is there")
+    run.add_argument("--list-presets", action="store_true", help="explain the presets")
     run.add_argument("--config", metavar="FILE", help="settings by name from a .toml or .json file")
     run.add_argument("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     run.add_argument("--overwrite", action="store_true", help="replace an existing run")
@@ -35,13 +37,30 @@ def parse(argv=None):
         raise InputError(f"--threads {arguments.threads}: must be at least 0")
     if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
         raise InputError("--resume names the run to go on with: leave out --run, --overwrite and --init-from")
-    settings = read_settings(arguments.config) if arguments.config else {}
+    if arguments.resume and arguments.preset:
+        raise InputError("--resume keeps the run's own settings: leave out --preset")
+    settings = preset_settings(arguments.preset) if arguments.preset else {}
+    settings.update(read_settings(arguments.config) if arguments.config else {})
     for group in GROUPS.values():
         settings.update(given(arguments, group))
     return settings, arguments
 
 
-def resumed(settings, path, say, stack):
+def place_preset(settings, arguments):
+    """Let a preset's run be runs/NAME, unless another is named; if it is there, the same command goes on with it.
+
+    Gives the settings, all of them in that case: a flag that is left out this time is back at the preset's own value.
+    """
+    if not arguments.preset or arguments.run:
+        return settings
+    arguments.run = str(Path("runs") / arguments.preset)
+    if arguments.overwrite or arguments.init_from or not os.path.lexists(Path(arguments.run) / "checkpoints" / "last"):
+        return settings
+    arguments.resume = arguments.run
+    return Config.from_dict(settings, f"--config {arguments.config}").to_dict()
+
+
+def resumed(settings, path, say, stack, preset=None):
     """Open a run to go on with. Gives (run, its last checkpoint, its settings with those that may and do change).
 
     Raises: InputError if a setting differs that may not: those on which parameters, text or course so far depend.
@@ -57,6 +76,8 @@ def resumed(settings, path, say, stack):
     config = Config.from_dict({**checkpoint.config.to_dict(), **settings}, "--resume")
     for name, old, new, allowed in changed_settings(checkpoint.config, config):
         if not allowed:
+            if preset:
+                raise InputError(f"--preset {preset}: {path} has {name} {old}, not {new}: give another --run, or --overwrite")
             raise InputError(
                 f"--resume {path}: {name} was {old} and is now {new}: a resumed run keeps it; for another, start a new run "
                 f"(with --init-from {path}, if its weights are wanted)"
@@ -87,8 +108,8 @@ def operation_size(config):
     model, training = config.model, config.training
     if config.data.level == "word":
         return math.inf
-    gates = {"lstm": 4, "gru": 3}.get(model.model, 1)
-    steps = 1 if model.model == "unrolled" else training.seq_len
+    gates = {"lstm": 4, "window": 4, "gru": 3}.get(model.model, 1)
+    steps = {"unrolled": 1, "window": model.context}.get(model.model, training.seq_len)
     return 2 * training.batch_size * steps * gates * max(model.layer_sizes()) * max(model.embed_size, *model.layer_sizes())
 
 
@@ -108,8 +129,9 @@ def build(settings, arguments, say, stack):
     Gives (run, config, corpus, trainer); the run is this process's until the stack is closed. Raises: InputError.
     """
     run = checkpoint = None
+    settings = place_preset(settings, arguments)
     if arguments.resume:
-        run, checkpoint, config = resumed(settings, arguments.resume, say, stack)
+        run, checkpoint, config = resumed(settings, arguments.resume, say, stack, arguments.preset)
     elif arguments.init_from:
         checkpoint, config = initialized(settings, arguments.init_from, say)
     else:
@@ -201,29 +223,54 @@ def signals_watched(trainer):
         leave_at_once()
 
 
-def report(run, config, corpus, trainer, say):
-    """Score the test part with the best checkpoint, say where everything is, and write a sample."""
-    from .checkpoint import load_parameters
+def sampler(config, corpus, model):
+    """Give the function that writes a sample at a step and a temperature, the same one whenever it is asked.
+
+    It goes on from a line break, or from the beginning of the text for a model that reads windows.
+    """
     from .sampling import sample
+    from .trainer import derive_seed
+
+    prompt = corpus.train[: model.context] if model.context else corpus.vocab.default_prompt()
+    length, seed = config.training.sample_length, config.training.seed
+
+    def write(step, temperature):
+        drawn = sample(model, prompt, length, temperature, seed=derive_seed(seed, "sample", step, temperature))
+        return corpus.vocab.typeset([int(ids[0]) for ids in drawn], prompt[-1])
+
+    return write
+
+
+def report(run, config, corpus, trainer, reason, say):
+    """Score the test part (without one, the validation part) with the best checkpoint, write a sample; give the result as a record."""
+    from .checkpoint import load_parameters
     from .scoring import describe, score
 
     checkpoint = run.load("best")
     load_parameters(trainer.model, checkpoint.parameters)
     step = checkpoint.progress["step"]
-    if len(corpus.test) > (trainer.model.context or 1):
-        losses = score(trainer.model, corpus.test, trainer.ctx[0])
-        nats, level = losses.mean(), config.data.level
-        print(
-            f"test {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, best checkpoint, step {step}"
-        )
+    record = dict(step=step, reason=reason, steps=trainer.progress.step, seconds=round(trainer.progress.seconds, 3))
+    record.update(parameters=trainer.model.count_parameters(), device=", ".join(map(str, trainer.ctx)), threads=runtime.threads())
+    for part, ids in (("test", corpus.test), ("valid", corpus.valid)):
+        if len(ids) > (trainer.model.context or 1):
+            losses = score(trainer.model, ids, trainer.ctx[0])
+            nats, level = float(losses.mean()), config.data.level
+            print(
+                f"{part} {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s read as one stream, "
+                f"best checkpoint, step {step}"
+            )
+            record.update(part=part, loss=nats, tokens=losses.size)
+            break
     print(f"checkpoint {run.pointed('best') or run.pointed('last')}\ncurve {run.curve}")
-    prompt = corpus.vocab.default_prompt()
-    written = [int(ids[0]) for ids in sample(trainer.model, prompt, SAMPLE, seed=config.training.seed)]
-    say(f"\nsample of {SAMPLE}, temperature 1:\n{corpus.vocab.decode(written)}")
+    say(f"\nsample of {config.training.sample_length}, temperature 1:\n{sampler(config, corpus, trainer.model)(step, 1.0)}")
+    return record
 
 
 def main(argv=None):
     settings, arguments = parse(argv)
+    if arguments.list_presets:
+        print(list_presets())
+        return 0
     with contextlib.ExitStack() as stack:
         return train(settings, arguments, stack)
 
@@ -232,12 +279,16 @@ def train(settings, arguments, stack):
     """Build, train, report; give the exit code."""
     say = (lambda text: None) if arguments.quiet else (lambda text: show(text, "\n"))
     run, config, corpus, trainer = build(settings, arguments, say, stack)
-    from .callbacks import MetricsFile, ProgressBar, draw_curve, read_metrics
+    from .callbacks import MetricsFile, ProgressBar, SamplesFile, draw_curve, read_metrics
     from .checkpoint import replace_file
     from .trainer import Diverged
 
     bar = stack.enter_context(contextlib.closing(ProgressBar(trainer, config.data.level, arguments.quiet)))
-    trainer.callbacks = (bar, stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress))))
+    metrics = stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress)))
+    trainer.callbacks = (metrics, bar)
+    if temperatures := config.training.sample_temperatures:
+        samples = SamplesFile(run.samples, trainer.progress, temperatures, sampler(config, corpus, trainer.model))
+        trainer.callbacks = (metrics, stack.enter_context(contextlib.closing(samples)), bar)
     try:
         with signals_watched(trainer):
             reason = trainer.fit()
@@ -253,7 +304,7 @@ def train(settings, arguments, stack):
     if reason in ("interrupted", "terminated"):
         print(f"gluonlm: {reason}: go on with --resume {run.path}", file=sys.stderr)
         return 128 + (signal.SIGINT if reason == "interrupted" else signal.SIGTERM)
-    report(run, config, corpus, trainer, say)
+    metrics("result", report(run, config, corpus, trainer, reason, say))
     return 0
 
 

@@ -50,6 +50,7 @@ class Progress:
     skipped: int = 0  # steps skipped because something was not finite
     skipped_in_row: int = 0  # the latest of them
     metrics_bytes: int = 0  # length of metrics.jsonl
+    samples_bytes: int = 0  # length of samples.txt
     optimizer: dict = field(default_factory=dict)
 
 
@@ -116,7 +117,9 @@ class Trainer:
         self.callbacks, self.save, self.progress = callbacks, save, Progress()
         if config.batch_size < len(self.ctx):
             raise InputError(f"--batch-size {config.batch_size}: must be at least the {len(self.ctx)} devices of --ctx")
-        self.batches = make_batches(model.context, train, config.batch_size, config.seq_len, seed=derive_seed(config.seed, "shuffle"))
+        self.batches = make_batches(
+            model.context, train, config.batch_size, config.seq_len, config.window_step, derive_seed(config.seed, "shuffle")
+        )
         if self.batches(0, len(self.batches) - 1)[0].shape[1] < len(self.ctx):
             raise InputError(f"--batch-size {config.batch_size}: leaves a last batch too small for {len(self.ctx)} devices, choose another")
         self.valid_batches = self._validation_batches(valid) if len(valid) else None
@@ -133,7 +136,7 @@ class Trainer:
     def _validation_batches(self, valid):
         streams = max(1, min(self.config.batch_size, len(valid) // (self.config.seq_len + 1)))
         try:
-            return make_batches(self.model.context, valid, streams, self.config.seq_len)
+            return make_batches(self.model.context, valid, streams, self.config.seq_len, self.config.window_step)
         except InputError as error:
             raise InputError(f"the validation part is too short ({error}); give more text, another --split, or --valid") from None
 

@@ -13,6 +13,9 @@ import numpy as np
 from .errors import InputError
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
+# tokens of the Penn Treebank style that stand without a blank before them, or after them
+_CLOSING = re.compile(r"[,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m)", re.IGNORECASE)
+_OPENING = re.compile(r"[$#(\[{“‘]|``")
 _CHUNK = 1 << 16  # characters encoded at a time: the temporary copies stay in the processor's cache
 
 
@@ -129,6 +132,21 @@ class Vocab:
         if self.level == "char":
             return "".join(tokens)
         return re.sub(f" ?{END_OF_LINE} ?", "\n", " ".join(tokens))
+
+    def typeset(self, ids, before=None):
+        """Turn ids into text as a reader would write it: no blank before a comma or `n't`, none after `$`.
+
+        `before` is the id that stands before them: pieces that are typeset one after another make up the whole. It is
+        for people; `decode` is what encodes to the same ids again.
+        """
+        if self.level == "char":
+            return self.decode(ids)
+        text, last = [], END_OF_LINE if before is None else self.tokens[before]
+        for token in (self.tokens[i] for i in ids):
+            joined = END_OF_LINE in (last, token) or _OPENING.fullmatch(last) or _CLOSING.fullmatch(token)
+            text.append(("" if joined else " ") + ("\n" if token == END_OF_LINE else token))
+            last = token
+        return "".join(text)
 
     def default_prompt(self):
         """Give ids to begin a text with when the user gives none: a line break if there is one, else the first token."""

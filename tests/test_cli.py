@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import TINY, start
 
+from gluonlm import sampling
 from gluonlm.checkpoint import Run, load_model
 
 
@@ -22,6 +23,7 @@ def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, comm
         ("training", 4),
         ("validation", 6),
         ("training", 6),
+        ("result", records[-1]["step"]),
     ]
     assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG") and json.loads((trained / "config.json").read_text())[
         "seq_len"
@@ -30,6 +32,10 @@ def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, comm
     result = json.loads(out)
     assert (code, err) == (0, "") and result["bits_per_character"] == pytest.approx(result["nats"] / math.log(2))
     assert result["perplexity"] == pytest.approx(math.exp(result["nats"]))
+    ended = records[-1]
+    assert ended["step"] in (3, 6) and (ended["part"], ended["steps"], ended["reason"]) == ("test", 6, "steps")
+    assert ended["loss"] == pytest.approx(result["nats"]) and ended["tokens"] == result["tokens"]
+    assert (ended["parameters"], ended["device"]) == (load_model(trained)[0].count_parameters(), "cpu(0)")
     code, out, err = command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)
     assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 25
     assert command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)[1] == out
@@ -79,7 +85,23 @@ def test_standard_input_is_scored_and_continued(trained):
         assert check(out) and err == ""
 
 
-@pytest.mark.parametrize("model", ["unrolled", "rnn", "lstm", "gru"])
+def test_words_are_trained_and_written_as_words(tmp_path, command):
+    text = tmp_path / "text"
+    text.write_text("it is n't $ N , said the company 's chief .\n <unk> wo n't buy ( or sell ) N % of it .\n" * 60)
+    run = tmp_path / "run"
+    code, out, _ = command("train", "--data", text, "--level", "word", "--split", "90/10/0", "--run", run, *TINY[:-1])
+    assert code == 0 and "train perplexity" in out and "valid perplexity" in out and "words/s" in out
+    sample = out.split("temperature 1:\n")[1]
+    assert " n't" not in sample and " ," not in sample and "$ " not in sample and "%" in sample
+    ended = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (ended["event"], ended["part"]) == ("result", "valid") and f"valid perplexity {math.exp(ended['loss']):.2f}" in out
+    vocab = load_model(run)[1].vocab
+    code, out, _ = command("generate", run, "--prompt", "it is n't $ N ,", "--length", 40)
+    ids = [int(i[0]) for i in sampling.sample(load_model(run)[0], vocab.encode("it is n't $ N ,"), 40)]
+    assert out == "it isn't $N," + vocab.typeset(ids, vocab.index[","]) + "\n"
+
+
+@pytest.mark.parametrize("model", ["unrolled", "rnn", "lstm", "gru", "window"])
 @pytest.mark.parametrize("level", ["char", "word"])
 def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp_path, command):
     run = tmp_path / "run"

@@ -9,7 +9,7 @@ from mxnet.gluon import rnn
 from gluonlm.config import ModelConfig
 from gluonlm.errors import InputError
 from gluonlm.loss import cross_entropy
-from gluonlm.models import RNNModel, UnrolledRNN, build_model
+from gluonlm.models import RNNModel, UnrolledRNN, WindowModel, build_model
 
 V, E, T, N = 11, 6, 5, 3
 
@@ -52,6 +52,8 @@ def reference(kind, w, x, h, c, activation):
 
 def reference_logits(model, w, ids, state):
     """The whole network in NumPy: logits as the model gives them, and the final state."""
+    if isinstance(model, WindowModel):
+        return reference_window(model, w, ids), []
     if model.context:
         return reference_unrolled(w, ids), []
     each, state = len(state) // len(model.layers), list(state)
@@ -81,6 +83,20 @@ def reference_unrolled(w, ids):
     return hidden @ w["decoder.weight"].T + w["decoder.bias"]
 
 
+def reference_window(model, w, ids):
+    """One LSTM over the window, from zeros; its last output."""
+    see = {"onehot": np.eye(V), "real": np.arange(V)[:, None] / V, "embedding": w.get("embedding.weight")}[model.representation]
+    own = {name.split(".")[1]: value for name, value in w.items() if name.startswith("lstm.")}
+    h = c = np.zeros((ids.shape[1], 7))
+    for row in ids:
+        h, c = reference("lstm", own, see[row], h, c, "tanh")
+    return h @ w["decoder.weight"].T + w["decoder.bias"]
+
+
+def make_window(representation):
+    return WindowModel(V, 7, T, representation, E).prepare([mx.cpu()], "uniform:0.5", 3)
+
+
 MODELS = {
     "rnn": lambda: make("rnn", (7,)),
     "rnn relu": lambda: make("rnn", (7, 4), activation="relu"),
@@ -93,6 +109,9 @@ MODELS = {
     "gru 3": lambda: make("gru", (5, 7, 5)),
     "unrolled": lambda: UnrolledRNN(V, E, 7).prepare([mx.cpu()], "uniform:0.5", 3),
     "unrolled 5": lambda: UnrolledRNN(V, E, 7, T).prepare([mx.cpu()], "uniform:0.5", 3),
+    "window onehot": lambda: make_window("onehot"),
+    "window real": lambda: make_window("real"),
+    "window embedding": lambda: make_window("embedding"),
 }
 
 
@@ -171,6 +190,35 @@ def test_dropout_acts_in_training_only_on_embedding_between_layers_and_before_th
     assert all(0.2 < zeros < 0.8 for _, zeros in seen)
 
 
+def masks(model, ids):
+    """Where each dropout of a training pass, in order, gave zero."""
+    seen = []
+    model.hybridize(False)
+    for block in {id(b): b for b in (model.embed_dropout, model.dropout)}.values():
+        block.register_forward_hook(lambda block, inputs, output: seen.append((output == 0).asnumpy()))
+    with autograd.record():
+        model(ids, model.begin_state(ids.shape[1]))
+    return seen
+
+
+def test_variational_dropout_keeps_its_mask_over_time_and_changes_it_between_columns_and_calls():
+    model, ids = make("lstm", (40, 50), dropout=0.5, variational=True), random_ids((T, N))
+    first, again = masks(model, ids)[:], masks(model, ids)
+    assert len(first) == len(again) == 3
+    for mask, other in zip(first, again):
+        assert (mask == mask[:1]).all() and (mask[:, 0] != mask[:, 1]).any() and (mask != other).any()
+    ordinary = masks(make("lstm", (40, 50), dropout=0.5), ids)
+    assert all((mask != mask[:1]).any() for mask in ordinary)
+
+
+def test_the_embedding_can_have_a_dropout_of_its_own():
+    ids = random_ids((50, 20))
+    embedded, between, last = masks(make("gru", (40, 50), dropout=0.2, embed_dropout=0.6), ids)
+    assert abs(embedded.mean() - 0.6) < 0.03 and abs(between.mean() - 0.2) < 0.02 and abs(last.mean() - 0.2) < 0.02
+    embedded, between, _ = masks(build_model(ModelConfig(dropout=0.3, embed_dropout=0.0, num_layers=2), V).prepare([mx.cpu()]), ids)
+    assert embedded.mean() == 0 and between.mean() > 0.2
+
+
 def test_tied_weights_are_one_matrix_with_the_gradient_of_both_uses():
     model = make("gru", (7, E), tie_weights=True)
     assert model.embedding.weight is model.decoder.weight
@@ -191,12 +239,14 @@ def test_the_stepper_is_the_fused_model_one_token_at_a_time(kind, sizes, tied, s
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_the_unrolled_models_stepper_reads_the_last_tokens():
-    model, ids = UnrolledRNN(V, E, 7).prepare([mx.cpu()], "uniform:0.5", 3), random_ids((6, 2)).asnumpy()
+@pytest.mark.parametrize("name", [name for name in MODELS if "unrolled" in name or "window" in name])
+def test_the_stepper_of_a_model_that_reads_windows_reads_the_last_tokens(name):
+    model = MODELS[name]()
+    context, ids = model.context, random_ids((model.context + 3, 2)).asnumpy()
     stepper = model.stepper(2)
     steps = [stepper.step(row) for row in ids]
-    assert (steps[1] == 0).all()
-    np.testing.assert_allclose(steps[5], model(nd.array(ids[3:], dtype="int32"), [])[0].asnumpy(), atol=1e-6)
+    assert (steps[context - 2] == 0).all()
+    np.testing.assert_allclose(steps[-1], model(nd.array(ids[3:], dtype="int32"), [])[0].asnumpy(), atol=1e-6)
 
 
 def test_weights_come_from_the_seed_and_the_initializer():
@@ -229,8 +279,10 @@ def test_build_model_follows_the_configuration(settings, kind, sizes):
 def test_contradictory_sizes_are_refused():
     with pytest.raises(InputError, match="--num-layers 3"):
         build_model(ModelConfig(hidden_size=(9, 4), num_layers=3), V)
-    with pytest.raises(InputError, match="--model unrolled"):
-        build_model(ModelConfig(model="unrolled", num_layers=2), V)
+    for model in ("unrolled", "window"):
+        for settings in (dict(num_layers=2), dict(tie_weights=True), dict(variational=True), dict(embed_dropout=0.0)):
+            with pytest.raises(InputError, match=f"--model {model}"):
+                build_model(ModelConfig(model=model, **settings), V)
 
 
 def test_the_activation_is_the_published_one_unless_named():

@@ -163,6 +163,22 @@ def test_a_clock_that_goes_backwards_changes_nothing(whole, text_file, tmp_path,
     assert_same_end(tmp_path / "run", whole)
 
 
+def test_samples_leave_the_training_as_it_was_and_come_again_after_a_kill(whole, text_file, tmp_path, command):
+    flags = [*FLAGS, "--sample-temperatures", "0.5,1", "--sample-length", 20]
+    assert command("train", "--data", text_file, "--run", tmp_path / "calm", *flags)[0] == 0
+    assert_same_end(tmp_path / "calm", whole)
+    run = tmp_path / "run"
+    process = start(KILLER, "write", 40, "--data", text_file, "--run", run, *flags)  # in the checkpoint of the first validation
+    assert process.communicate()[1] == "" and process.returncode == -signal.SIGKILL
+    assert (run / "samples.txt").stat().st_size > Run(run).load("last").progress["samples_bytes"] == 0
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    text = (run / "samples.txt").read_text()
+    assert text == (tmp_path / "calm" / "samples.txt").read_text() and not (whole / "samples.txt").exists()
+    headers = [line for line in text.splitlines() if line.startswith("== ")]
+    assert headers[:3] == [f"== step {s}, epoch {e}, temperature {t}" for s, e, t in ((7, "0.05", 0.5), (7, "0.05", 1), (14, "0.10", 0.5))]
+    assert len(text) == sum(len(header) + 1 + 20 + 2 for header in headers)
+
+
 def test_other_weights_to_start_from(whole, text_file, tmp_path, command):
     flags = [f for f in FLAGS if f != "--quiet"]
     code, out, err = command("train", "--init-from", whole, "--data", text_file, "--run", tmp_path / "run", "--batch-size", 4,
@@ -237,5 +253,5 @@ def test_metrics_that_lost_lines_are_told(whole, tmp_path, command):
     content = (run / "metrics.jsonl").read_bytes()
     (run / "metrics.jsonl").write_bytes(content[:200])
     code, _, err = command("train", "--resume", run, "--max-steps", 63, "--quiet")
-    assert code == 0 and "lines of the metrics are missing" in err
+    assert code == 0 and "metrics.jsonl: lines are missing" in err
     assert records(run)[0]["step"] == 4

@@ -84,6 +84,8 @@ def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
     entered = []
 
     class Watched:
+        context = None
+
         def stepper(self, streams):
             inner, outer = model.stepper(streams), self
             outer.step_of = inner.step

@@ -8,7 +8,7 @@ import pytest
 
 from gluonlm.batchify import make_batches
 from gluonlm.errors import InputError
-from gluonlm.models import RNNModel, UnrolledRNN
+from gluonlm.models import RNNModel, UnrolledRNN, WindowModel
 from gluonlm.scoring import describe, mean_loss, score
 
 IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)
@@ -16,6 +16,7 @@ MODELS = {
     kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare([mx.cpu()], "uniform:1", 1) for kind in ("rnn", "lstm", "gru")
 }
 MODELS["unrolled"] = lambda: UnrolledRNN(9, 5, 6, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
+MODELS["window"] = lambda: WindowModel(9, 6, 12, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -27,7 +28,7 @@ def test_one_stream_is_scored_alike_in_any_segments_and_as_the_stepper_says(kind
     logits = np.concatenate([stepper.step([i]) for i in IDS[:-1]]).astype(np.float64)
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(102), IDS[1:]]
     np.testing.assert_allclose(losses[0], expected[102 - len(losses[0]) :], atol=1e-5)
-    assert len(losses[0]) == 103 - (3 if kind == "unrolled" else 1)
+    assert len(losses[0]) == 103 - {"unrolled": 3, "window": 12}.get(kind, 1)
 
 
 def test_mean_loss_weighs_every_token_the_same():

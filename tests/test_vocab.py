@@ -43,6 +43,26 @@ def test_the_published_reader_of_words():
     assert split_words(" no it was n't \n <unk> N\r\nx") == ["no", "it", "was", "n't", "<eos>", "<unk>", "N", "<eos>", "x"]
 
 
+PENN = "no , it was n't mr. smith 's $ N million ( <unk> 's ) ; N % of `` that '' he said : why ?\nthe companies ' -- we 'll see ...\n"
+
+
+def test_words_are_typeset_as_a_reader_would_write_them_and_decoded_exactly():
+    vocab = Vocab.build([PENN], "word")
+    ids = vocab.encode(PENN)
+    assert vocab.typeset(ids) == (
+        "no, it wasn't mr. smith's $N million (<unk>'s); N% of ``that'' he said: why?\nthe companies' -- we'll see...\n"
+    )
+    assert vocab.decode(ids) == PENN
+    assert Vocab.build([PENN]).typeset(Vocab.build([PENN]).encode(PENN)) == PENN
+
+
+@given(st.lists(st.integers(0, 20), min_size=1), st.integers(0, 40))
+def test_pieces_that_are_typeset_one_after_another_make_up_the_whole(ids, cut):
+    vocab = Vocab.build([PENN], "word")
+    head, tail = ids[:cut], ids[cut:]
+    assert vocab.typeset(head) + vocab.typeset(tail, head[-1] if head else None) == vocab.typeset(ids)
+
+
 def test_gluonnlp_agrees_on_every_id():
     for vocab in (Vocab.build(["hello world"]), Vocab.build(["a b b\n"], "word")):
         theirs = vocab.to_gluonnlp()

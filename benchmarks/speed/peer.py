@@ -1,0 +1,137 @@
+"""The peer: the same workload in PyTorch, eager, default settings, written as its own examples write it."""
+
+import ctypes
+import json
+import sys
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from workloads import UNROLLED, WORKLOADS, clock
+
+LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class Recurrent(nn.Module):
+    """Embedding, recurrent layers with dropout around each, a dense output."""
+
+    def __init__(self, w):
+        super().__init__()
+        self.embedding, self.dropout = nn.Embedding(w.vocab, w.embed), nn.Dropout(w.dropout)
+        layer, same = LAYERS[w.model], len(set(w.hidden)) == 1
+        if same:
+            self.layers = nn.ModuleList([layer(w.embed, w.hidden[0], len(w.hidden), dropout=w.dropout)])
+        else:
+            self.layers = nn.ModuleList(layer(below, size) for below, size in zip((w.embed, *w.hidden), w.hidden))
+        self.decoder = nn.Linear(w.hidden[-1], w.vocab)
+
+    def forward(self, inputs, state):
+        hidden, states = self.dropout(self.embedding(inputs)), []
+        for layer, old in zip(self.layers, state):
+            hidden, new = layer(hidden, old)
+            hidden = self.dropout(hidden)
+            states.append(new)
+        return self.decoder(hidden), states
+
+
+class Unrolled(nn.Module):
+    """The three-character network as shared linear layers."""
+
+    def __init__(self, w):
+        super().__init__()
+        self.embedding, self.i2h = nn.Embedding(w.vocab, w.embed), nn.Linear(w.embed, w.hidden[0])
+        self.h2h, self.decoder = nn.Linear(w.hidden[0], w.hidden[0]), nn.Linear(w.hidden[0], w.vocab)
+
+    def forward(self, inputs, state):
+        hidden = F.relu(self.i2h(self.embedding(inputs[0])))
+        for t in range(1, UNROLLED):
+            hidden = F.relu(self.h2h(hidden)) + F.relu(self.i2h(self.embedding(inputs[t])))
+        return self.decoder(hidden), state
+
+
+def detached(state):
+    """Cut the graph between batches."""
+    return [tuple(a.detach() for a in s) if isinstance(s, tuple) else s.detach() for s in state]
+
+
+def batches(w):
+    """Give a function for the inputs `(T, N)` and targets of batch i."""
+    count = w.warm_up + w.steps
+    if w.model == "unrolled":
+        ids = torch.from_numpy(w.ids(count * w.batch * UNROLLED + UNROLLED).astype("int64")).unfold(0, UNROLLED + 1, 1)
+        return lambda i: (ids[i * w.batch : (i + 1) * w.batch, :UNROLLED].t(), ids[i * w.batch : (i + 1) * w.batch, UNROLLED])
+    ids = torch.from_numpy(w.ids((count + 1) * w.batch * w.length).astype("int64")).view(w.batch, -1).t().contiguous()
+    return lambda i: (ids[i * w.length : (i + 1) * w.length], ids[i * w.length + 1 : (i + 1) * w.length + 1].reshape(-1))
+
+
+def train(w, model):
+    """Give a function that takes one training step: gradient of the mean loss (of the sum over time for words), clipped."""
+    optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer](model.parameters(), lr=w.lr)
+    state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
+    model.train()
+
+    def step():
+        nonlocal state, i, total
+        inputs, targets = batch(i)
+        i += 1
+        optimizer.zero_grad()
+        logits, state = model(inputs, detached(state) if state[0] is not None else state)
+        loss = F.cross_entropy(logits.view(-1, w.vocab), targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), w.clip)
+        optimizer.step()
+        total += loss.item()
+
+    return step
+
+
+def score(w, model):
+    """Give a function that scores one batch."""
+    state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
+    model.eval()
+
+    def step():
+        nonlocal state, i, total
+        inputs, targets = batch(i)
+        i += 1
+        with torch.no_grad():
+            logits, state = model(inputs, state)
+            total += F.cross_entropy(logits.view(-1, w.vocab), targets).item()
+
+    return step
+
+
+def generate(w, model):
+    """Give a function that draws the next token of each stream."""
+    state, inputs = [None] * len(w.hidden), torch.zeros(1, w.batch, dtype=torch.int64)
+    model.eval()
+
+    def step():
+        nonlocal state, inputs
+        with torch.no_grad():
+            logits, state = model(inputs, state)
+            inputs = torch.multinomial(F.softmax(logits[0], dim=-1), 1).t()
+
+    return step
+
+
+def keep_memory():
+    """Make the three malloc settings that our package makes."""
+    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+        ctypes.CDLL(None).mallopt(parameter, value)
+
+
+def main(name, malloc=""):
+    if malloc:
+        keep_memory()
+    torch.manual_seed(1)
+    workload = WORKLOADS[name]
+    model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
+    for parameter in model.parameters():
+        nn.init.uniform_(parameter, -workload.init, workload.init)
+    task = {"train": train, "score": score, "generate": generate}[workload.task]
+    print(json.dumps(clock(task(workload, model), workload)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,118 @@
+"""MXNet as the tutorials use it: their training loops, and the fused layer stepped; imported as it is, the environment unset."""
+
+import json
+import sys
+
+import numpy as np
+
+np.bool = np.bool_  # without it MXNet 1.9.1 cannot be imported on today's NumPy
+import mxnet as mx  # noqa: E402
+from mxnet import autograd, gluon, nd  # noqa: E402
+from mxnet.gluon import nn, rnn  # noqa: E402
+from workloads import UNROLLED, WORKLOADS, clock  # noqa: E402
+
+LAYERS = {"rnn": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
+
+
+class Recurrent(gluon.Block):
+    """Embedding, recurrent layers, a dense output, as gluon.Block."""
+
+    def __init__(self, w):
+        super().__init__()
+        with self.name_scope():
+            self.dropout, self.embedding = nn.Dropout(w.dropout), nn.Embedding(w.vocab, w.embed)
+            self.layers = nn.Sequential()
+            for below, size in zip((w.embed, *w.hidden), w.hidden):
+                self.layers.add(LAYERS[w.model](size, input_size=below))
+            self.decoder = nn.Dense(w.vocab, in_units=w.hidden[-1])
+            self.size = w.hidden[-1]
+
+    def forward(self, inputs, state):
+        hidden, states = self.dropout(self.embedding(inputs)), []
+        for layer, old in zip(self.layers, state):
+            hidden, new = layer(hidden, old)
+            hidden = self.dropout(hidden)
+            states.append(new)
+        return self.decoder(hidden.reshape((-1, self.size))), states
+
+
+class Unrolled(gluon.Block):
+    """The three-character network, one embedding and one dense layer after another."""
+
+    def __init__(self, w):
+        super().__init__()
+        with self.name_scope():
+            self.embedding = nn.Embedding(w.vocab, w.embed)
+            self.i2h = nn.Dense(w.hidden[0], activation="relu", in_units=w.embed)
+            self.h2h = nn.Dense(w.hidden[0], activation="relu", in_units=w.hidden[0])
+            self.decoder = nn.Dense(w.vocab, in_units=w.hidden[0])
+
+    def forward(self, inputs, state):
+        embedded = self.embedding(inputs)
+        hidden = self.i2h(embedded[:, 0, :])
+        for t in range(1, UNROLLED):
+            hidden = self.h2h(hidden) + self.i2h(embedded[:, t, :])
+        return self.decoder(hidden), state
+
+
+def train(w, model):
+    """Give a function that takes one step of the tutorials' loop."""
+    trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
+    loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
+    state, i, total = begin(w, model), 0, 0.0
+    unrolled = w.model == "unrolled"
+    ids = nd.array(w.ids((w.warm_up + w.steps + 1) * w.batch * max(w.length, 4)), dtype="int32")
+    columns = ids.reshape((-1, UNROLLED + 1)) if unrolled else ids.reshape((w.batch, -1)).T
+
+    def batch(i):
+        if unrolled:
+            rows = columns[i * w.batch : (i + 1) * w.batch]
+            return rows[:, :UNROLLED], rows[:, UNROLLED]
+        return columns[i * w.length : (i + 1) * w.length], columns[i * w.length + 1 : (i + 1) * w.length + 1].reshape((-1,))
+
+    def step():
+        nonlocal state, i, total
+        inputs, targets = batch(i)
+        i += 1
+        state = [[array.detach() for array in arrays] for arrays in state]
+        with autograd.record():
+            logits, state = model(inputs, state)
+            loss = loss_of(logits, targets)
+            loss.backward()
+        if not unrolled:
+            gradients = [p.grad() for p in model.collect_params().values()]
+            gluon.utils.clip_global_norm(gradients, w.clip * w.tokens)
+        trainer.step(w.tokens)
+        total += float(loss.mean().asscalar())
+
+    return step
+
+
+def generate(w, model):
+    """Give a function that draws the next token with the fused layer, one step a call."""
+    state, ids = begin(w, model), np.zeros((1, w.batch), np.int32)
+    random = np.random.default_rng(1)
+
+    def step():
+        nonlocal state, ids
+        logits, state = model(nd.array(ids, dtype="int32"), state)
+        chances = nd.softmax(logits).asnumpy().astype(np.float64)
+        ids = np.array([[random.choice(w.vocab, p=row / row.sum()) for row in chances]])
+
+    return step
+
+
+def begin(w, model):
+    """Give zero states."""
+    return [] if w.model == "unrolled" else [layer.begin_state(w.batch) for layer in model.layers]
+
+
+def main(name):
+    workload = WORKLOADS[name]
+    model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
+    model.initialize(mx.init.Uniform(workload.init))
+    print(json.dumps(clock({"train": train, "generate": generate}[workload.task](workload, model), workload)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

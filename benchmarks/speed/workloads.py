@@ -1,0 +1,83 @@
+"""What is timed: sizes, bars and arithmetic of each workload, the same for every side. Imports no framework."""
+
+import resource
+import time
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+UNROLLED = 3  # characters that the unrolled network reads
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model, its batches, how many steps are timed, and the least ratio of throughputs, ours to the peer's."""
+
+    task: str  # train, score, generate
+    model: str
+    hidden: Tuple[int, ...]
+    embed: int
+    bar: float
+    vocab: int = 85
+    batch: int = 32
+    length: int = 100
+    dropout: float = 0.0
+    optimizer: str = "adam"
+    lr: float = 0.001
+    clip: float = 5.0
+    init: float = 0.1  # uniform(-init, init)
+    warm_up: int = 3
+    steps: int = 20
+    level: str = "char"
+
+    @property
+    def tokens(self):
+        """Tokens of one step that are predicted."""
+        return self.batch if self.model == "unrolled" or self.task == "generate" else self.batch * self.length
+
+    def operations(self):
+        """Count the floating-point operations of a step's matrix products; backward takes twice the forward's."""
+        if self.model == "unrolled":
+            forward = 2 * self.batch * (UNROLLED * self.embed * self.hidden[0] + (UNROLLED - 1) * self.hidden[0] ** 2)
+        else:
+            pairs = zip((self.embed, *self.hidden), self.hidden)
+            forward = 2 * self.tokens * sum(GATES[self.model] * size * (below + size) for below, size in pairs)
+        forward += 2 * self.tokens * self.hidden[-1] * self.vocab
+        return forward * (3 if self.task == "train" else 1)
+
+    def ids(self, count):
+        """Give the same made-up ids to every side, `(count,)`."""
+        return np.random.default_rng(1).integers(0, self.vocab, count, dtype=np.int32)
+
+
+CHARACTERS = dict(dropout=0.4)
+WORKLOADS = {
+    "train ptb 256-128": Workload(
+        "train", "lstm", (256, 128), 200, 1.3, 10_000, 60, 20, optimizer="sgd", lr=1.0, steps=30, level="word", clip=5.0
+    ),
+    "train char lstm 2x256": Workload("train", "lstm", (256, 256), 128, 1.2, **CHARACTERS),
+    "train char gru 2x256": Workload("train", "gru", (256, 256), 128, 1.8, **CHARACTERS),
+    "train char rnn 2x256": Workload("train", "rnn", (256, 256), 128, 1.9, steps=40, **CHARACTERS),
+    "train char lstm 2x1000": Workload("train", "lstm", (1000, 1000), 500, 1.0, warm_up=1, steps=4, **CHARACTERS),
+    "train unrolled 256": Workload("train", "unrolled", (256,), 30, 1.4, length=UNROLLED, warm_up=50, steps=1500),
+    "score lstm 2x256": Workload("score", "lstm", (256, 256), 128, 1.0, steps=40),
+    "score gru 2x256": Workload("score", "gru", (256, 256), 128, 1.5, steps=40),
+    "generate gru 2x256": Workload("generate", "gru", (256, 256), 128, 1.0, batch=1, length=1, warm_up=50, steps=1500),
+    "generate lstm 2x1000": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=1, length=1, warm_up=10, steps=250),
+    "generate gru 2x256, 32 streams": Workload("generate", "gru", (256, 256), 128, 1.0, batch=32, length=1, warm_up=20, steps=600),
+    "generate lstm 2x1000, 32 streams": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=32, length=1, warm_up=5, steps=60),
+}
+
+
+def clock(step, workload):
+    """Call `step` until warm, then time each call: gives the median in seconds and this process's peak memory in bytes."""
+    for _ in range(workload.warm_up):
+        step()
+    times = []
+    for _ in range(workload.steps):
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return {"seconds": float(np.median(times)), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}

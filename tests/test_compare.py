@@ -1,0 +1,55 @@
+"""The same training timed at several places."""
+
+import pytest
+
+from gluonlm import compare, runtime
+from gluonlm.errors import InputError
+
+
+def test_places_are_thread_settings_and_the_lack_of_a_gpu_is_explained():
+    at, why = compare.places()
+    assert at[0] == ("cpu", 1) and at[-1] == ("cpu", runtime.physical_cores()) and len(set(at)) == len(at) and "CPU build" in why
+
+
+def test_each_place_is_timed_in_turns_and_the_picture_drawn(text_file, tmp_path, command, monkeypatch):
+    monkeypatch.setattr(compare, "places", lambda: ([("cpu", 1), ("cpu:1", 1)], "--ctx gpu: this MXNet is the CPU build"))
+    flags = ["--data", text_file, "--hidden-size", "8,8", "--embed-size", 8, "--steps", 3, "--rounds", 2, "--out", tmp_path / "bars.png"]
+    code, out, err = command("compare", *flags)
+    lines = out.splitlines()
+    assert (code, err) == (0, "") and [line.split("  ")[0] for line in lines[1:3]] == ["cpu, 1 thread", "cpu:1"]
+    assert "no GPU was there: gpu: this MXNet is the CPU build" in out
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_record_is_the_median_of_its_steps_and_the_slowest_is_one(monkeypatch):
+    times = iter([[0.5, 9.0, 0.5], [0.25, 0.25, 0.25], [0.5, 0.5, 0.5], [9.0, 0.25, 0.25]])
+
+    class Process:
+        returncode, stderr = 0, ""
+
+        def __init__(self, *args, **kwargs):
+            self.stdout = compare.json.dumps({"seconds": next(times), "tokens": 100, "epoch_steps": 40})
+
+    monkeypatch.setattr(compare.subprocess, "run", Process)
+    one, two = compare.measure({}, steps=3, rounds=2, at=[("cpu", 1), ("cpu", 2)])
+    assert one == dict(device="cpu", threads=1, seconds=0.5, tokens_per_second=200, epoch_seconds=20, ratio=1)
+    assert (two["seconds"], two["tokens_per_second"], two["epoch_seconds"], two["ratio"]) == (0.25, 400, 10, 2)
+
+
+def test_only_steps_after_the_first_are_timed_and_they_are_the_presets_own(text_file):
+    settings = dict(data=(str(text_file),), hidden_size=(8,), embed_size=8, batch_size=4, seq_len=10, sample_temperatures=(1.0,))
+    result = compare.time_steps(settings, "cpu", 3)
+    assert (
+        len(result["seconds"]) == 3
+        and result["tokens"] == 40
+        and result["epoch_steps"] == -(-(int(text_file.stat().st_size * 0.9) // 4 - 1) // 10)
+    )
+
+
+def test_what_cannot_be_trained_is_one_line(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "places", lambda: ([("cpu", 1)], None))
+    for flags, message in ((["--data", "nosuch"], "neither a file"), (["--lr", 0], "--lr 0"), (["--rounds", 0], "--rounds 0")):
+        code, out, err = command("compare", *flags, "--out", tmp_path / "x.png")
+        assert (code, out) == (2, "") and message in err and err.count("\n") == 1 and err.count("error") == 1
+    with pytest.raises(InputError, match="unknown setting"):
+        compare.measure({"speed": 1}, at=[("cpu", 1)])

@@ -1,0 +1,52 @@
+"""What an embedding has learnt: neighbours and maps."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluonlm.embeddings import draw_map, embedding_matrix, nearest, project
+from gluonlm.errors import InputError
+from gluonlm.models import RNNModel, WindowModel
+from gluonlm.vocab import Vocab
+
+VOCAB = Vocab("word", ["<unk>", "<eos>", "up", "north", "down", "east"])
+VECTORS = np.array([[0, 0], [1, 1], [0, 1], [0, 7], [0, -1], [2, 0]], np.float32)
+
+
+def test_neighbours_are_by_direction_not_by_length():
+    found = nearest(VECTORS, VOCAB, "up", 3)
+    assert found == [("north", 1.0), ("<eos>", pytest.approx(0.5**0.5)), ("<unk>", 0.0)]
+    assert nearest(VECTORS, VOCAB, "up")[-1] == ("down", -1.0)
+    with pytest.raises(InputError, match="'left' is not among the 6"):
+        nearest(VECTORS, VOCAB, "left")
+
+
+def test_the_matrix_has_a_row_for_each_token_tied_or_not():
+    for tied in (False, True):
+        model = RNNModel("gru", 6, 7, (7,), tie_weights=tied).prepare([mx.cpu()])
+        matrix, ids = embedding_matrix(model), mx.nd.array([[3]], dtype="int32")
+        assert matrix.shape == (6, 7) and (matrix[3] == model.embedding(ids)[0, 0].asnumpy()).all()
+    with pytest.raises(InputError, match="no embedding"):
+        embedding_matrix(WindowModel(6, 7, 3).prepare([mx.cpu()]))
+
+
+def test_the_map_keeps_neighbours_together_and_comes_from_its_seed():
+    groups = np.repeat(np.eye(3), 10, axis=0) + np.random.default_rng(0).normal(0, 0.01, (30, 3))
+    points, again = project(groups, 30, 1), project(groups, 30, 1)
+    assert points.shape == (30, 2) and (points == again).all()
+    distance = np.linalg.norm(points[:, None] - points[None], axis=2) + np.diag([np.inf] * 30)
+    assert (distance.argmin(axis=1) // 10 == np.arange(30) // 10).all()
+    assert project(groups, 12, 2).shape == (12, 2)
+    assert draw_map(points[:4], ["$ N $", "\n", " ", "é"]).startswith(b"\x89PNG")
+
+
+def test_the_command_line(trained, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command("embeddings", trained, "--near", "t", "\n", "--neighbours", 2)
+    lines = out.splitlines()
+    assert (code, err) == (0, "") and (lines[0], lines[3], len(lines)) == ("t", "'\\n'", 6) and not list(tmp_path.iterdir())
+    code, out, err = command("embeddings", trained, "--count", 9)
+    assert (code, err) == (0, "") and (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
+    for flags, message in ((["--near", "Ω"], "'Ω' is not among"), (["--count", 2], "--count 2")):
+        code, _, err = command("embeddings", trained, *flags)
+        assert code == 2 and message in err and err.count("\n") == 1

@@ -1,0 +1,78 @@
+"""The figures in docs/results.md are those of the runs."""
+
+import importlib.util
+import json
+import re
+import shutil
+
+import pytest
+from conftest import ROOT, TINY
+
+from gluonlm.presets import PRESETS
+
+SPEC = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+results = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(results)
+
+PAGE = """# Results
+before
+<!-- run mine of stacked-char-lstm -->
+(to be filled from the run)
+<!-- end -->
+between
+<!-- run other of ptb-lstm -->
+(to be filled from the run)
+<!-- end -->
+after
+"""
+
+
+def test_every_preset_has_its_place():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert {place[2] for place in results.PLACE.findall(page)} == set(PRESETS)
+    assert re.findall(r"^## (.+)", page, re.MULTILINE) == list(PRESETS)
+
+
+@pytest.fixture
+def page(trained, tmp_path):
+    """A page with two places, beside runs of which one is there."""
+    path = tmp_path / "docs" / "results.md"
+    path.parent.mkdir()
+    path.write_text(PAGE)
+    shutil.copytree(trained, tmp_path / "runs" / "mine")
+    return path
+
+
+def test_a_place_is_filled_from_its_run_and_again_and_others_left_alone(page, tmp_path):
+    assert results.update(page, tmp_path / "runs") == ["mine"]
+    text, curve = page.read_text(), (tmp_path / "docs" / "curves" / "mine.png").read_bytes()
+    lines = list(map(json.loads, (tmp_path / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()))
+    assert f"**{lines[-1]['loss'] / 0.6931471805599453:.3f} ({lines[-1]['loss']:.4f})**" in text and "test, as one stream" in text
+    for record in lines:
+        if record["event"] == "validation":
+            assert f"| {record['epoch']:.2f} |" in text and f"({record['valid_loss']:.4f}) |" in text
+    assert f"| {lines[-1]['parameters']:,} |" in text and "ended by steps" in text and curve.startswith(b"\x89PNG")
+    assert text.split("<!-- end -->\n")[1:] == PAGE.split("<!-- end -->\n")[1:] and text.startswith("# Results\nbefore\n<!-- run mine")
+    results.update(page, tmp_path / "runs")
+    assert page.read_text() == text
+
+
+def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
+    results.update(page, tmp_path / "runs")
+    words = re.search(r"gluonlm\.train (.*)", page.read_text())[1].split()
+    words[words.index("--run") + 1] = tmp_path / "again"
+    assert command("train", *words, TINY[-1])[0] == 0
+    again, mine = (json.loads((path / "config.json").read_text()) for path in (tmp_path / "again", tmp_path / "runs" / "mine"))
+    assert again == mine
+
+
+def test_a_run_that_has_not_ended_is_not_shown(page, tmp_path):
+    metrics = tmp_path / "runs" / "mine" / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    assert results.update(page, tmp_path / "runs") == [] and page.read_text() == PAGE
+
+
+def test_long_runs_are_thinned_out():
+    records = [dict(epoch=i, valid_loss=abs(i - 50.5)) for i in range(1, 101)]
+    assert [r["epoch"] for r in results.chosen(records)] == [7, 14, 21, 28, 35, 42, 49, 50, 56, 63, 70, 77, 84, 91, 98, 100]
+    assert results.chosen(records[:9]) == records[:9]
