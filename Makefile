@@ -1,10 +1,10 @@
-# make train, make test: each sets up .venv first. Another Python: make PYTHON=python3.11 test
+# make train, make test, make tutorials: each sets up .venv first. Another Python: make PYTHON=python3.11 test
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test test-full lint clean
+.PHONY: train test test-full tutorials lint clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -15,6 +15,9 @@ test: $(VENV)/installed-dev
 test-full: $(VENV)/installed-dev
 	$(RUN) -m pytest
 
+tutorials: $(VENV)/installed-tutorials
+	$(RUN) tutorials/execute.py
+
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
 
@@ -24,7 +27,11 @@ $(VENV)/installed: requirements.txt
 	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+$(VENV)/installed-tutorials: requirements-tutorials.txt $(VENV)/installed
+	$(PIP) -r requirements-tutorials.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed-tutorials
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

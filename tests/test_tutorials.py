@@ -1,0 +1,181 @@
+"""The course: every lesson and every solution runs, and all of them have one form."""
+
+import os
+import re
+import statistics
+import sys
+
+import nbformat
+import pytest
+from conftest import ROOT
+from execute import IMAGES, TutorialError, cover, execute, lessons, normalise, shrink
+
+COURSE = [
+    "01-text-to-numbers",
+    "02-unrolled-rnn",
+    "03-batches-through-time",
+    "04-rnn-lstm-gru",
+    "05-training",
+    "06-generating",
+    "07-windows-and-one-hot",
+    "08-words",
+    "09-devices-and-speed",
+    "10-inside-the-network",
+]
+TUTORIALS = ROOT / "tutorials"
+LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
+HOUSE_ONLY = r"/home/|/root/|/tmp/|/Users/|/work/|[A-Z]\w*Warning\b|\x1b\["  # a path of one machine, a warning, colours of a terminal
+
+
+def name(path):
+    return path.stem if path.parent == TUTORIALS else f"solutions-{path.stem}"
+
+
+every_lesson = pytest.mark.parametrize("path", LESSONS, ids=name)
+every_notebook = pytest.mark.parametrize("path", LESSONS + SOLUTIONS, ids=name)
+
+
+def cells(path, kind=None):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)]
+
+
+def prose(path):
+    return "\n\n".join(cell.source for cell in cells(path, "markdown"))
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def short():
+    """The environment of a quick run: one thread, the text inside Python, and nothing to be had from the network."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GLUONLM_")}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    return {**kept, **nowhere, "OMP_NUM_THREADS": "1", "GLUONLM_TUTORIAL": "short"}
+
+
+def test_the_course_is_complete():
+    assert [path.stem for path in LESSONS] == COURSE
+    assert [path.stem for path in SOLUTIONS] == COURSE
+
+
+@every_notebook
+def test_it_runs(path, short):
+    execute(path, short)  # with the assertions of the notebook, and none on stderr
+
+
+@every_notebook
+def test_it_is_committed_as_it_ran(path):
+    notebook, text = nbformat.read(path, as_version=4), path.read_text(encoding="utf-8")
+    assert nbformat.writes(normalise(notebook)) + "\n" == text, "write it with tutorials/execute.py --write"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr"
+            shown = [output.get("text", ""), *(value for kind, value in output.get("data", {}).items() if not kind.startswith("image/"))]
+            assert not re.search(HOUSE_ONLY, "".join(shown)), "".join(shown)
+
+
+@every_notebook
+def test_it_hides_nothing(path):
+    for cell in cells(path, "code"):
+        assert not re.search(r"^\s*[%!]|get_ipython|filterwarnings|sys\.path", cell.source, re.M), cell.source
+    assert cells(path, "code")[0].source.startswith("import gluonlm")
+
+
+@every_lesson
+def test_a_lesson_has_the_form_of_the_course(path):
+    code, text = cells(path, "code"), prose(path)
+    assert 15 <= len(cells(path)) <= 35
+    assert statistics.median(len(lines(cell)) for cell in code) <= 6
+    assert max(len(lines(cell)) for cell in code) <= 25
+    assert len(text.split()) >= sum(len(cell.source.split()) for cell in code)
+    assert text.startswith(f"# {int(path.name[:2])}. ")
+    parts = ["**Before you start:**", "## Summary", "## Exercises", "## Next"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert 3 <= len(re.findall(r"^[1-9]\. ", text[places[2] : places[3]], re.M)) <= 4
+    figures = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert len(figures) >= 2
+
+
+@every_lesson
+def test_its_exercises_are_solved(path):
+    assert path.name in [solution.name for solution in SOLUTIONS]
+
+
+@every_notebook
+def test_its_links_lead_somewhere(path):
+    expected = {TUTORIALS / f"{stem}.ipynb" for stem in COURSE} | {TUTORIALS / "solutions" / f"{stem}.ipynb" for stem in COURSE}
+    for link in re.findall(r"\]\(([^)#]+)\)", prose(path)):
+        if not link.startswith("https://"):
+            target = (path.parent / link).resolve()
+            assert target.exists() or target in expected, link
+
+
+@every_lesson
+def test_the_table_of_contents_shows_it(path):
+    contents = (TUTORIALS / "README.md").read_text(encoding="utf-8")
+    assert f"({path.name})" in contents and f"images/{path.name[:2]}.png" in contents
+    assert (IMAGES / f"{path.name[:2]}.png").stat().st_size < 60_000
+
+
+def notebook_of(tmp_path, *sources):
+    """Write a notebook of code cells. Gives its path."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    path = tmp_path / "made.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_a_run_is_of_this_python_and_this_checkout_in_an_empty_folder(tmp_path):
+    code = "import sys, os, gluonlm; print(sys.executable, gluonlm.__file__, os.listdir(), sep='\\n')"
+    shown = execute(notebook_of(tmp_path, code)).cells[0].outputs[0].text.splitlines()
+    assert [os.path.realpath(path) for path in shown[:2]] == [os.path.realpath(p) for p in (sys.executable, ROOT / "gluonlm/__init__.py")]
+    assert shown[2] == "[]"
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("1 / 0", "cell 2: .*ZeroDivisionError"),
+        ("import warnings; warnings.warn('mind')", "cell 2: .*stderr.*mind"),
+        ("import os; os._exit(1)", "cell 2: .*died"),
+        ("open('left.txt', 'w').close()", "leaves left.txt"),
+    ],
+)
+def test_what_a_reader_should_not_meet_is_refused(tmp_path, code, words):
+    with pytest.raises(TutorialError, match=f"(?s)made.ipynb.*{words}"):
+        execute(notebook_of(tmp_path, "1", code))
+
+
+def test_two_runs_give_the_same_bytes(tmp_path):
+    path = notebook_of(tmp_path, "print('a', end=''); print('b')", "import matplotlib.pyplot as plt\nplt.plot([1, 2]);")
+    assert nbformat.writes(execute(path)) == nbformat.writes(execute(path))
+
+
+def test_the_cover_is_the_tagged_picture_else_the_first(tmp_path):
+    path = notebook_of(
+        tmp_path, *(f"import matplotlib.pyplot as plt\nplt.figure(figsize=({side}, 3))\nplt.plot([1, 2]);" for side in (3, 6, 9))
+    )
+    notebook = execute(path)
+
+    def width(png):
+        return int.from_bytes(png[16:20], "big")
+
+    assert width(cover(notebook)) < 350
+    notebook.cells[2].metadata["tags"] = ["cover"]
+    assert width(cover(notebook)) > 600 and width(shrink(cover(notebook))) == 480
+    assert cover(nbformat.v4.new_notebook()) is None
+
+
+def test_no_package_is_pinned_twice():
+    pins = [
+        re.match(r"[\w.-]+==", line).group().lower().replace("_", "-")
+        for file in ("requirements.txt", "requirements-tutorials.txt", "requirements-dev.txt")
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
+        if line and line[0] not in "#-"
+    ]
+    assert sorted(pins) == sorted(set(pins))

@@ -1,0 +1,170 @@
+"""Executes the notebooks of the course: each in a fresh kernel of this Python, with this checkout's gluonlm, in an empty folder.
+
+    python tutorials/execute.py                                # every lesson in order, at reading quality; keeps nothing
+    python tutorials/execute.py --write tutorials/03-*.ipynb   # these, and keeps the outputs in them, the picture in images/
+
+GLUONLM_TUTORIAL=short runs a few steps only, as the tests do; GLUONLM_CORPUS=nietzsche reads another text.
+"""
+
+import argparse
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+from base64 import b64decode
+from pathlib import Path
+
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+IMAGES = HERE / "images"
+TIMEOUT = 600  # seconds a cell may take
+WIDTH, COLOURS = 480, 64  # of the pictures in the table of contents
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a traceback
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NOT_FOR_READERS = ("GLUONLM_TUTORIAL", "GLUONLM_CORPUS", "GLUONLM_DATA")  # what is committed comes from the text inside Python
+
+
+class TutorialError(Exception):
+    """A notebook does not run as a reader should see it; the message names the notebook and the cell."""
+
+
+def lessons(folder=HERE):
+    """List the notebooks of a folder in the order of their numbers."""
+    return sorted(folder.glob("[0-9][0-9]-*.ipynb"))
+
+
+class Client(NotebookClient):
+    """Runs a notebook in a kernel of this very Python, whatever kernels the user's Jupyter folders name; leaves nothing there."""
+
+    def create_kernel_manager(self):
+        """Give a kernel manager whose connection file lies in the folder of the run."""
+        self.km = AsyncKernelManager(
+            kernel_name="python3",
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # then python3 is the native kernel: sys.executable
+            connection_file=str(Path(self.resources["metadata"]["path"]).parent / "kernel.json"),
+        )
+        return self.km
+
+
+def execute(path, environment=None):
+    """Execute a notebook in an empty folder that is deleted afterwards.
+
+    Parameters: `environment`, of the kernel, which gets PYTHONPATH for this checkout besides; None is this process's.
+    Returns: the notebook with its outputs, normalised. The file is not touched.
+    Raises: TutorialError if a cell fails, writes to stderr (a warning does), or leaves a file in the working folder.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory(prefix="gluonlm-tutorial-") as folder:
+        work = Path(folder) / "work"
+        work.mkdir()
+        variables = dict(os.environ if environment is None else environment)
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), variables.get("PYTHONPATH")]))
+        variables["IPYTHONDIR"] = folder  # neither the user's start-up files nor their history
+        variables.pop("MPLBACKEND", None)  # figures must reach the notebook
+        client = Client(
+            notebook,
+            timeout=TIMEOUT,
+            record_timing=False,
+            store_widget_state=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": work}},
+        )
+        try:
+            client.execute(env=variables)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise TutorialError(f"{path.name}, cell {_failed_cell(notebook)}: {COLOUR.sub('', str(error)).strip()}") from None
+        left = sorted(file.name for file in work.iterdir())
+    for number, cell in enumerate(notebook.cells, 1):
+        for output in cell.get("outputs", ()):
+            if output.output_type == "stream" and output.name == "stderr":
+                raise TutorialError(f"{path.name}, cell {number}: writes to stderr:\n{output.text.strip()}")
+    if left:
+        raise TutorialError(f"{path.name}: leaves {', '.join(left)} in the reader's working folder")
+    return normalise(notebook)
+
+
+def _failed_cell(notebook):
+    """Give the number, from 1, of the first code cell that has not come to its end: that which failed."""
+    cells = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    failed = [number for number, cell in cells if any(output.output_type == "error" for output in cell.outputs)]
+    waiting = [number for number, cell in cells if cell.execution_count is None]
+    return (failed or waiting or [len(notebook.cells)])[0]
+
+
+def normalise(notebook):
+    """Take out of a notebook whatever differs between two runs or machines, in place; gives it back."""
+    notebook.metadata = nbformat.from_dict(
+        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells, 1):
+        cell.id = f"cell-{number:02}"
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        if cell.cell_type == "code":
+            # a live widget names a model in a kernel that is gone
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "metadata" in output:
+                    output.metadata = nbformat.from_dict({})
+    return notebook
+
+
+def cover(notebook):
+    """Give the picture that stands for a lesson: the first PNG of a cell tagged `cover`, else the first at all; None without any."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in sorted(code, key=lambda cell: "cover" not in cell.metadata.get("tags", [])):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                return b64decode(output.data["image/png"])
+    return None
+
+
+def shrink(png):
+    """Make a PNG as wide, and of as few colours, as the table of contents needs; gives its bytes."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    if image.width > WIDTH:
+        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)
+    small = io.BytesIO()
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+def write(path, notebook):
+    """Keep an executed notebook, and the picture of a lesson in images/NN.png."""
+    nbformat.validate(notebook)
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    picture = cover(notebook) if path.parent == HERE else None
+    if picture:
+        IMAGES.mkdir(exist_ok=True)
+        (IMAGES / f"{path.name[:2]}.png").write_bytes(shrink(picture))
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Execute the notebooks of the course in order, each in a fresh kernel.")
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every lesson")
+    parser.add_argument("--write", action="store_true", help="keep the outputs in the notebooks, and each lesson's picture")
+    arguments = parser.parse_args(argv)
+    environment = {name: value for name, value in os.environ.items() if not (arguments.write and name in NOT_FOR_READERS)}
+    began = time.monotonic()
+    for path in arguments.notebooks or lessons():
+        start = time.monotonic()
+        try:
+            notebook = execute(path, environment)
+        except TutorialError as error:
+            sys.exit(f"tutorials: {error}")
+        if arguments.write:
+            write(path.resolve(), notebook)
+        print(f"{time.monotonic() - start:6.1f} s  {path.name}", flush=True)
+    print(f"{time.monotonic() - began:6.1f} s  in all")
+
+
+if __name__ == "__main__":
+    main()
