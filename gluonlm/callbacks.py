@@ -57,7 +57,10 @@ class ProgressBar:
 
 
 class GrowingFile:
-    """A file of a run that grows as it trains; the progress keeps count of its bytes, under the name in `counter`."""
+    """A file of a run that grows as it trains; the progress keeps count of its bytes, under the name in `counter`.
+
+    A subclass has `lines(event, record)`, which yields what an event adds, as bytes that end with a line break.
+    """
 
     counter = ""
 
@@ -84,10 +87,6 @@ class GrowingFile:
             self.stream.write(content)
             self.stream.flush()
             setattr(self.progress, self.counter, getattr(self.progress, self.counter) + len(content))
-
-    def lines(self, event, record):
-        """Yield what an event adds to the file, as bytes that end with a line break."""
-        raise NotImplementedError
 
     def close(self):
         """Leave the file as it stands."""

@@ -29,7 +29,10 @@ ACTIVATIONS = {"tanh": tanh, "relu": relu}
 
 
 class Cell:
-    """Matrices of one recurrent layer; `cell(x, state)` takes `(N, C_in)` and gives the new state, the output first."""
+    """Matrices of one recurrent layer; `cell(x, state)` takes `(N, C_in)` and gives the new state, the output first.
+
+    A subclass has `advance(read, state)`: the new state from what `read` gave and the old state.
+    """
 
     states = 1
 
@@ -41,10 +44,6 @@ class Cell:
     def read(self, x):
         """Give the input's part of every gate, `(N, C_in)` to `(N, gates * C)`."""
         return x @ self.i2h + self.i2h_bias
-
-    def advance(self, read, state):
-        """Give the new state from what was read and the old state."""
-        raise NotImplementedError
 
     def __call__(self, x, state):
         return self.advance(self.read(x), state)
