@@ -2,7 +2,8 @@
 
 The document marks a place for each run, `<!-- run NAME of PRESET -->` to `<!-- end -->`. What stands there is replaced by the
 command, the figures and the epochs of RUNS/NAME, all read from its config.json and metrics.jsonl, and its curve is copied beside.
-A run that is not there, or has not ended, leaves its place as it is.
+Between `<!-- table NAME NAME ... -->` and `<!-- end -->` stands a row for each of these runs. A run that is not there, or has not ended,
+leaves its place as it is.
 """
 
 import json
@@ -18,6 +19,7 @@ from gluonlm.presets import preset_settings
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 ROWS = 16  # epochs shown at most, besides the best and the last
 
 
@@ -47,19 +49,33 @@ def chosen(records):
     return [r for i, r in enumerate(records) if (i + 1) % every == 0 or i == len(records) - 1 or r is best]
 
 
-def measured(name, preset, folder):
-    """Give the Markdown for one run, or None if it has not ended."""
-    config = Config.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    lines = list(map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()))
-    validations = [line for line in lines if line["event"] == "validation" and line["valid_loss"] is not None]
-    if not validations or lines[-1]["event"] != "result":
+def read(folder):
+    """Give a run's (config, records of metrics.jsonl), or None if it has not ended."""
+    if not (folder / "metrics.jsonl").exists():
         return None
-    result, best = lines[-1], min(validations, key=lambda record: record["valid_loss"])
-    speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
+    lines = list(map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()))
+    if not lines or lines[-1]["event"] != "result":
+        return None
+    return Config.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))), lines
+
+
+def validated(lines):
+    """Give the validations among a run's records."""
+    return [line for line in lines if line["event"] == "validation" and line["valid_loss"] is not None]
+
+
+def unit_of(config):
+    """Give the unit of a run's losses, and the function that shows nats in it."""
     if config.data.level == "char":
-        unit, show = "bits per character (nats)", lambda nats: f"{nats / math.log(2):.3f} ({nats:.4f})"
-    else:
-        unit, show = "perplexity", lambda nats: f"{math.exp(nats):.2f}"
+        return "bits per character (nats)", lambda nats: f"{nats / math.log(2):.3f} ({nats:.4f})"
+    return "perplexity", lambda nats: f"{math.exp(nats):.2f}"
+
+
+def figures_of(config, lines):
+    """Give what a run measured, by what it is called."""
+    validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
+    best = min(validations, key=lambda record: record["valid_loss"])
+    speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
     figures = {
         "device": result["device"],
         "threads": result["threads"],
@@ -72,13 +88,29 @@ def measured(name, preset, folder):
     }
     if "part" in result:
         figures[f"{result['part']}, as one stream"] = f"**{show(result['loss'])}**"
-    table = [f"| {' | '.join(figures)} |", "|---" * len(figures) + "|", f"| {' | '.join(map(str, figures.values()))} |"]
+    return figures
+
+
+def table(rows):
+    """Give rows of figures, each by name, as a Markdown table."""
+    return [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|", *(f"| {' | '.join(map(str, row.values()))} |" for row in rows)]
+
+
+def measured(name, preset, config, lines):
+    """Give the Markdown for one run."""
+    unit, show = unit_of(config)
     epochs = [f"| epoch | training, {unit} | validation |", "|---|---|---|"]
-    for record in chosen(validations):
+    for record in chosen(validated(lines)):
         train = "" if record["train_loss"] is None else show(record["train_loss"])
         epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
     picture = f"![training and validation over epochs](curves/{name}.png)"
-    return "\n".join([f"    {command(name, preset, config)}", "", *table, "", *epochs, "", picture, ""])
+    return "\n".join([f"    {command(name, preset, config)}", "", *table([figures_of(config, lines)]), "", *epochs, "", picture, ""])
+
+
+def compared(names, runs):
+    """Give the Markdown table of several runs side by side, or None if one of them has not ended."""
+    found = [read(runs / name) for name in names]
+    return None if None in found else "\n".join([*table([{"run": name, **figures_of(*run)} for name, run in zip(names, found)]), ""])
 
 
 def update(document, runs):
@@ -87,17 +119,22 @@ def update(document, runs):
 
     def fill(match):
         opening, name, preset, end = match.groups()
-        folder = runs / name
-        text = measured(name, preset, folder) if (folder / "metrics.jsonl").exists() else None
-        if text is None:
+        run = read(runs / name)
+        if run is None:
             return match[0]
         filled.append(name)
         curves = document.parent / "curves"
         curves.mkdir(exist_ok=True)
-        shutil.copyfile(folder / "curve.png", curves / f"{name}.png")
-        return f"{opening}{text}{end}"
+        shutil.copyfile(runs / name / "curve.png", curves / f"{name}.png")
+        return f"{opening}{measured(name, preset, *run)}{end}"
 
-    document.write_text(PLACE.sub(fill, document.read_text(encoding="utf-8")), encoding="utf-8")
+    def fill_table(match):
+        opening, names, end = match.groups()
+        text = compared(names.split(), runs)
+        return match[0] if text is None else f"{opening}{text}{end}"
+
+    page = PLACE.sub(fill, document.read_text(encoding="utf-8"))
+    document.write_text(TABLE.sub(fill_table, page), encoding="utf-8")
     return filled
 
 

@@ -72,6 +72,17 @@ def test_a_run_that_has_not_ended_is_not_shown(page, tmp_path):
     assert results.update(page, tmp_path / "runs") == [] and page.read_text() == PAGE
 
 
+def test_a_table_has_a_row_for_each_of_its_runs_once_all_have_ended(page, tmp_path):
+    page.write_text("<!-- table mine twin -->\nto come\n<!-- end -->\n")
+    results.update(page, tmp_path / "runs")
+    assert "to come" in page.read_text()
+    shutil.copytree(tmp_path / "runs" / "mine", tmp_path / "runs" / "twin")
+    results.update(page, tmp_path / "runs")
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in page.read_text().splitlines()[1:-1]]
+    assert [row[0] for row in rows] == ["run", "---", "mine", "twin"]
+    assert rows[2][1:] == rows[3][1:] and len({len(row) for row in rows}) == 1
+
+
 def test_long_runs_are_thinned_out():
     records = [dict(epoch=i, valid_loss=abs(i - 50.5)) for i in range(1, 101)]
     assert [r["epoch"] for r in results.chosen(records)] == [7, 14, 21, 28, 35, 42, 49, 50, 56, 63, 70, 77, 84, 91, 98, 100]

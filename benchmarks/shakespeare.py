@@ -1,0 +1,53 @@
+"""Train the tiny Shakespeare presets and score them as nanoGPT is scored too: python benchmarks/shakespeare.py [PRESET...]
+
+Each preset trains in `runs/PRESET`, as by hand; a run that has ended is only scored. Three ways of scoring the same checkpoint
+on the same validation part: one stream with its state carried, and windows of 64 and of 256 characters, each from a zero state,
+side by side as nanoGPT's blocks are.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PRESETS = ("tinyshakespeare-gru", "tinyshakespeare-gru-12min", "tinyshakespeare-gru-long")
+WINDOWS = (64, 256)
+
+
+def in_windows(model, ids, length):
+    """Give the mean loss over windows that lie end to end, nats: in each, `length` characters predicted from a zero state."""
+    from mxnet import cpu
+
+    from gluonlm.batchify import make_batches
+    from gluonlm.scoring import mean_loss
+
+    return mean_loss(model, make_batches(None, ids, len(ids) // (length + 1), length), cpu())
+
+
+def measured(preset, run):
+    """Give the row of one run: parameters, seconds, epochs, and the loss scored in each of the ways."""
+    from gluonlm.checkpoint import load_model
+    from gluonlm.corpus import load_corpus
+    from gluonlm.scoring import score
+
+    model, checkpoint = load_model(run)
+    ids = load_corpus(checkpoint.config.data, checkpoint.vocab).valid
+    lines = list(map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()))
+    result, epochs = lines[-1], [line["epoch"] for line in lines if line["event"] == "validation"][-1]
+    losses = [score(model, ids).mean(), *(in_windows(model, ids, length) for length in WINDOWS)]
+    figures = [f"{result['parameters']:,}", f"{result['seconds']:.0f} s", f"{epochs:.1f}", *(f"{loss:.4f}" for loss in losses)]
+    return f"| `{preset}` | {' | '.join(figures)} |"
+
+
+def main(presets):
+    titles = ["preset", "parameters", "time", "epochs", "state carried", *(f"windows of {length}" for length in WINDOWS)]
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for preset in presets:
+        run = Path("runs") / preset
+        subprocess.run([sys.executable, "-m", "gluonlm.train", "--preset", preset], check=True, stdout=sys.stderr)
+        rows.append(measured(preset, run))
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or PRESETS)
