@@ -1,8 +1,7 @@
 """The networks, behind one interface: `model(inputs, state) -> (logits, state)` and `begin_state(batch_size, ctx)`.
 
 Inputs are ids `(T, N)`, logits `(M, V)`, and the state is a flat list of arrays. `model.context` is None for a model
-that
-carries its state along a text, or the number of tokens that one prediction reads.
+that carries its state along a text, or the number of tokens that one prediction reads.
 """
 
 import mxnet as mx
@@ -93,8 +92,7 @@ class RNNModel(LanguageModel):
     """Embedding, a stack of fused recurrent layers, a dense output: `(T, N)` ids to `(T * N, V)` logits.
 
     Parameters: `kind`, rnn, lstm or gru; `hidden_sizes`, the size of each layer; `dropout`, on the embedding, between
-    layers and
-    before the output; `embed_dropout`, another rate for the embedding; `variational`, one mask for all time steps of a call;
+    layers and before the output; `embed_dropout`, another rate for the embedding; `variational`, one mask for all time steps of a call;
     `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
     hidden size to equal `embed_size`; `activation`, tanh or relu, for rnn only.
     State: for each layer h `(1, N, C)`, and c for lstm.
@@ -157,8 +155,7 @@ class UnrolledRNN(LanguageModel):
     """A recurrent network for a fixed number of tokens, written out as shared dense layers: `(T, N)` ids to `(N, V)` logits.
 
     As published: h1 = f(W_i e1), then h = f(W_h h) + f(W_i e) for each further token, logits = W_o h. With `fold=True`
-    the sum
-    goes inside, h = f(W_h h + W_i e) from h = 0, which is `rnn.RNN` with the same weights.
+    the sum goes inside, h = f(W_h h + W_i e) from h = 0, which is `rnn.RNN` with the same weights.
     Parameters: `context`, the number of tokens T; `activation`, f: relu as published, or tanh. State: none.
     """
 

@@ -1,8 +1,7 @@
 """Ready the process before MXNet loads, then find devices. The one place where the package sets anything outside itself.
 
 `import gluonlm` arranges that `prepare()` runs just before MXNet is first imported, by whomever; nothing happens in a
-process
-that never imports MXNet. What is set, why, and how to switch it off is in docs/runtime.md.
+process that never imports MXNet. What is set, why, and how to switch it off is in docs/runtime.md.
 """
 
 import ctypes
