@@ -92,23 +92,25 @@ PRESETS = {
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; Inan et al. 2016, tied and regularised: 86.3 and 82.7",
         dict(
             data=("ptb",), level="word", model="lstm", embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
-            dropout=0.5, embed_dropout=0.3, batch_size=32, seq_len=35, epochs=20, optimizer="adam", lr=0.002, schedule="cosine", clip=1.0
+            dropout=0.35, embed_dropout=0.2, batch_size=32, seq_len=35, epochs=12, optimizer="adam", lr=0.003, warmup_steps=200,
+            schedule="cosine", clip=1.0, init="uniform:0.1"
         ),
     ),
     "tinyshakespeare-gru": Preset(
         "A GRU of 384 on Shakespeare, in the time that nanoGPT's CPU preset takes.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.0, lr=0.008, warmup_steps=50, epochs=3, max_steps=1200, max_minutes=1.58),
+        dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.0, lr=0.008, warmup_steps=50, epochs=3, max_steps=1050, max_minutes=1.58),
     ),
     "tinyshakespeare-gru-12min": Preset(
-        "A GRU of 512 with dropout, in twelve minutes.",
+        "The same GRU with dropout, in twelve minutes.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(512,), dropout=0.3, lr=0.005, warmup_steps=100, epochs=11, max_minutes=12.0),
+        dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.3, embed_dropout=0.0, lr=0.005, warmup_steps=50, epochs=10,
+            max_minutes=12.0),
     ),
     "tinyshakespeare-gru-long": Preset(
-        "The same GRU with one dropout mask for all time steps, in an hour.",
+        "Two layers of the same GRU, more dropout, in an hour.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(512,), dropout=0.5, embed_dropout=0.1, variational=True, lr=0.003, epochs=40, max_minutes=60.0),
+        dict(**_SHAKESPEARE, hidden_size=(384, 384), dropout=0.4, embed_dropout=0.1, lr=0.004, warmup_steps=100, epochs=22, max_minutes=60.0),
     ),
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import InputError
 
-THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
+THREADS_VARIABLE, MALLOC_VARIABLE, COPY_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC", "MXNET_CPU_PARALLEL_SIZE"
 SMALL_OPERATION = 5e7  # floating-point operations under which a second thread costs more than it gives
 GPU_ARCHITECTURES = range(5, 9)  # major compute capabilities the 1.9.1 wheels hold machine code for
 
@@ -63,6 +63,9 @@ def prepare(threads=0, otherwise=0):
     if threads:
         os.environ[THREADS_VARIABLE] = str(threads)
     os.environ.setdefault(THREADS_VARIABLE, str(otherwise or physical_cores()))
+    # a parallel copy in the caller's thread, as by asnumpy of a weight, gives OpenMP a second team: more threads than cores, and from
+    # then on those of the training no longer spin but sleep at each barrier
+    os.environ.setdefault(COPY_VARIABLE, str(2**31 - 1))
     _keep_memory()
     _preload_cuda()
 

@@ -19,10 +19,11 @@ PARAMETERS = {
     "window-lstm": 1024 * (1 + 256 + 2) + 85 * 257,
     "ptb-lstm": 10_000 * 200 + 1024 * (456 + 2) + 512 * (384 + 2) + 10_000 * 129,
     "ptb-small": 10_000 * 301 + 2 * 1200 * 602,
-    "tinyshakespeare-gru": 65 * 64 + 1536 * (576 + 2) + 65 * 513,
+    "tinyshakespeare-gru": 65 * 64 + 1152 * (448 + 2) + 65 * 385,
 }
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
 PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
+PARAMETERS["tinyshakespeare-gru-long"] = PARAMETERS["tinyshakespeare-gru"] + 1152 * (768 + 2)
 
 
 @pytest.mark.parametrize("name", PRESETS)
