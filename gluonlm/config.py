@@ -119,6 +119,9 @@ class ModelConfig(Settings):
     dropout: float = option(0.1, "dropout on embedding, between layers and before the output", low=0, below=1)
     embed_dropout: float = option(-1.0, "dropout on the embedding of rnn, lstm and gru; -1: as --dropout", low=-1, below=1)
     variational: bool = option(False, "one dropout mask for all time steps of a segment (Gal and Ghahramani 2016)")
+    weight_drop: float = option(
+        0.0, "drop recurrent weights of rnn, lstm and gru, the same ones for a segment (Merity et al. 2018)", low=0, below=1
+    )
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
     activation: str = option("auto", "of rnn and unrolled; auto: tanh for rnn, relu for unrolled", choices=("auto", "tanh", "relu"))
     context: int = option(3, "tokens that --model unrolled or window reads", low=1, high=1000)

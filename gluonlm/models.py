@@ -14,14 +14,27 @@ from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell, 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # of a layer, as the fused operator expects them
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose masks come from MXNet's own generator on a GPU too: cuDNN's cannot be seeded, so no run could go on exactly."""
+
+    def hybrid_forward(self, F, x):
+        return F.Dropout(x, p=self._rate, axes=self._axes, cudnn_off=True)
+
+
 class PackedByRows:
     """Mixed into a fused layer: its weights are joined for the operator row by row, not number by number.
 
     Gluon flattens them first, and MXNet then copies a vector at 7 ns a number, up to a tenth of a step. Every part is a multiple of
-    the bias in length, so as rows of that length they join to the same memory.
+    the bias in length, so as rows of that length they join to the same memory. `weight_drop` of the recurrent weights are dropped
+    in training, the same ones at every time step of a call.
     """
 
+    def __init__(self, *args, weight_drop=0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weight_drop = Dropout(weight_drop)
+
     def _forward_kernel(self, F, inputs, states, sequence_length, **params):
+        params["l0_h2h_weight"] = self.weight_drop(params["l0_h2h_weight"])
         rows = [params[f"l0_{name}"].reshape((-1, self._gates * self._hidden_size)) for name in PARTS]
         joined = F.concat(*rows, dim=0).reshape(-1)
         output, *states = F.RNN(inputs, joined, *states, state_size=self._hidden_size, num_layers=1, state_outputs=True, mode=self._mode)
@@ -41,13 +54,6 @@ class GRU(PackedByRows, rnn.GRU):
 
 
 FUSED = {"rnn": (RNN, RNNCell), "lstm": (LSTM, LSTMCell), "gru": (GRU, GRUCell)}
-
-
-class Dropout(nn.Dropout):
-    """Dropout whose masks come from MXNet's own generator on a GPU too: cuDNN's cannot be seeded, so no run could go on exactly."""
-
-    def hybrid_forward(self, F, x):
-        return F.Dropout(x, p=self._rate, axes=self._axes, cudnn_off=True)
 
 
 class LanguageModel(HybridBlock):
@@ -93,6 +99,7 @@ class RNNModel(LanguageModel):
 
     Parameters: `kind`, rnn, lstm or gru; `hidden_sizes`, the size of each layer; `dropout`, on the embedding, between
     layers and before the output; `embed_dropout`, another rate for the embedding; `variational`, one mask for all time steps of a call;
+    `weight_drop`, the part of the recurrent weights that a call leaves out (DropConnect; Merity et al. 2018);
     `tie_weights`, one matrix as embedding and output (Press and Wolf 2017), which needs the last
     hidden size to equal `embed_size`; `activation`, tanh or relu, for rnn only.
     State: for each layer h `(1, N, C)`, and c for lstm.
@@ -110,6 +117,7 @@ class RNNModel(LanguageModel):
         activation="tanh",
         embed_dropout=None,
         variational=False,
+        weight_drop=0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -126,7 +134,7 @@ class RNNModel(LanguageModel):
             # one layer each, dropout between them: the fused layers' own dropout does nothing on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
-                self.layers.add(layer(size, input_size=input_size, **extra))
+                self.layers.add(layer(size, input_size=input_size, weight_drop=weight_drop, **extra))
             shared = {"params": self.embedding.params} if tie_weights else {}
             self.decoder = nn.Dense(vocab_size, in_units=hidden_sizes[-1], flatten=False, **shared)
 
@@ -262,11 +270,14 @@ def build_model(config, vocab_size):
             activation,
             embed_dropout,
             config.variational,
+            config.weight_drop,
         )
     if len(sizes) > 1 or config.tie_weights:
         raise InputError(f"--model {config.model} has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
-    if config.variational or embed_dropout is not None:
-        raise InputError(f"--model {config.model} has ordinary dropout in one place: leave out --variational and --embed-dropout")
+    if config.variational or config.weight_drop or embed_dropout is not None:
+        raise InputError(
+            f"--model {config.model} has ordinary dropout in one place: leave out --variational, --embed-dropout and --weight-drop"
+        )
     if config.model == "window":
         return WindowModel(vocab_size, sizes[0], config.context, config.representation, config.embed_size, config.dropout)
     return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, activation)

@@ -110,7 +110,8 @@ PRESETS = {
     "tinyshakespeare-gru-long": Preset(
         "Two layers of the same GRU, more dropout, in an hour.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(384, 384), dropout=0.5, embed_dropout=0.0, lr=0.004, warmup_steps=100, epochs=20, max_minutes=60.0),
+        dict(**_SHAKESPEARE, hidden_size=(384, 384), dropout=0.5, embed_dropout=0.0, lr=0.004, warmup_steps=100, epochs=20,
+            max_minutes=60.0),
     ),
 }  # fmt: skip
 

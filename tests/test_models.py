@@ -212,6 +212,32 @@ def test_variational_dropout_keeps_its_mask_over_time_and_changes_it_between_col
     assert all((mask != mask[:1]).any() for mask in ordinary)
 
 
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_weight_drop_leaves_out_recurrent_weights_in_training_only(kind):
+    dropped, plain = (make(kind, (6,), dropout=0.0, weight_drop=rate) for rate in (0.5, 0.0))
+    weight = dropped.layers[0].l0_h2h_weight
+    for name, parameter in plain.parameters().items():
+        parameter.set_data(dropped.parameters()[name].data())
+    ids = random_ids((T, N))
+
+    def agree(logits):
+        np.testing.assert_allclose(logits.asnumpy(), plain(ids, plain.begin_state(N))[0].asnumpy(), atol=1e-6)
+
+    agree(dropped(ids, dropped.begin_state(N))[0])  # scoring sees all of them
+    masks = []
+    dropped.hybridize(False)
+    dropped.layers[0].weight_drop.register_forward_hook(lambda block, inputs, output: masks.append((output / weight.data()).asnumpy()))
+    for _ in range(2):
+        with autograd.record():
+            logits, _ = dropped(ids, dropped.begin_state(N))
+        logits.backward()
+        assert set(np.unique(masks[-1].round(5))) == {0, 2}
+        assert (weight.grad().asnumpy()[masks[-1] == 0] == 0).all()  # what was left out has no part in the loss
+        plain.layers[0].l0_h2h_weight.set_data(weight.data() * nd.array(masks[-1]))
+        agree(logits)  # the same weights at every time step
+    assert (masks[0] != masks[1]).any()
+
+
 def test_the_embedding_can_have_a_dropout_of_its_own():
     ids = random_ids((50, 20))
     embedded, between, last = masks(make("gru", (40, 50), dropout=0.2, embed_dropout=0.6), ids)
@@ -300,7 +326,13 @@ def test_contradictory_sizes_are_refused():
     with pytest.raises(InputError, match="--num-layers 3"):
         build_model(ModelConfig(hidden_size=(9, 4), num_layers=3), V)
     for model in ("unrolled", "window"):
-        for settings in (dict(num_layers=2), dict(tie_weights=True), dict(variational=True), dict(embed_dropout=0.0)):
+        for settings in (
+            dict(num_layers=2),
+            dict(tie_weights=True),
+            dict(variational=True),
+            dict(embed_dropout=0.0),
+            dict(weight_drop=0.5),
+        ):
             with pytest.raises(InputError, match=f"--model {model}"):
                 build_model(ModelConfig(model=model, **settings), V)
 
