@@ -23,6 +23,8 @@ def make_model(kind="lstm", dropout=0.0, ctx=None):
         model = UnrolledRNN(7, 5, 6, dropout=dropout)
     elif kind == "window":
         model = WindowModel(7, 6, 9, "real", dropout=dropout)
+    elif "weight-drop" in kind:
+        model = RNNModel(kind.split()[0], 7, 5, (6, 4), weight_drop=dropout)
     else:
         model = RNNModel(kind.split()[0], 7, 5, (6, 4), dropout, variational="variational" in kind)
     return model.prepare(ctx or [mx.cpu()], "uniform:0.5", 1)
@@ -229,6 +231,7 @@ class Interrupted:
         ("gru", "nadam", "constant"),
         ("window", "adam", "cosine"),
         ("lstm variational", "adam", "cosine"),
+        ("gru weight-drop", "adam", "cosine"),
     ],
 )
 def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
