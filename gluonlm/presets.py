@@ -20,7 +20,7 @@ class Preset:
 
 _NIETZSCHE = dict(data=("nietzsche",), encoding="latin-1")
 _NIETZSCHE_LSTM = dict(
-    **_NIETZSCHE, model="lstm", activation="relu", embed_size=500, hidden_size=(1000, 1000), batch_size=32, seq_len=100, optimizer="adam"
+    **_NIETZSCHE, model="lstm", activation="relu", embed_size=500, hidden_size=(1000, 1000), batch_size=32, optimizer="adam"
 )
 _WINDOWS = dict(model="window", schedule="constant", clip=0.0)
 _SHAKESPEARE = dict(
@@ -40,14 +40,15 @@ PRESETS = {
     "nietzsche-lstm": Preset(
         "Two layers of 1000 with dropout 0.4, 200 epochs over a small book; --model rnn (ReLU, as published) and gru too.",
         "Gluon RNN tutorial (2018), part 2: no loss published, no validation",
-        dict(**_NIETZSCHE_LSTM, dropout=0.4, epochs=200, lr=0.001, schedule="constant", clip=0.2),
+        dict(**_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001, schedule="constant", clip=0.2),
     ),
     "nietzsche-better": Preset(
-        "The same 2 x 1000 LSTM, regularised: one dropout mask for all time steps, a falling learning rate, few epochs.",
+        "The same 2 x 1000 LSTM, regularised: dropout on recurrent weights and outputs but not on the embedding, twice the steps an epoch, "
+        "a falling learning rate, few epochs.",
         "nothing: compare with nietzsche-lstm",
         dict(
-            **_NIETZSCHE_LSTM, dropout=0.6, embed_dropout=0.3, variational=True, epochs=15, lr=0.002, schedule="cosine", clip=1.0,
-            optimizer_params="wd=1e-6"
+            **_NIETZSCHE_LSTM, dropout=0.5, embed_dropout=0.0, weight_drop=0.2, seq_len=50, epochs=6, lr=0.002, warmup_steps=100,
+            schedule="cosine", clip=1.0
         ),
     ),
     "stacked-char-lstm": Preset(
@@ -108,9 +109,9 @@ PRESETS = {
             max_minutes=12.0),
     ),
     "tinyshakespeare-gru-long": Preset(
-        "Two layers of the same GRU, more dropout, in an hour.",
+        "A GRU of 512 with dropout on its output and on its recurrent weights, in an hour.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(384, 384), dropout=0.5, embed_dropout=0.0, lr=0.004, warmup_steps=100, epochs=20,
+        dict(**_SHAKESPEARE, hidden_size=(512,), dropout=0.4, embed_dropout=0.0, weight_drop=0.4, lr=0.004, warmup_steps=100, epochs=30,
             max_minutes=60.0),
     ),
 }  # fmt: skip
