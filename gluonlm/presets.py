@@ -38,7 +38,7 @@ PRESETS = {
         ),
     ),
     "nietzsche-lstm": Preset(
-        "Two layers of 1000 with dropout 0.4, 200 epochs over a small book; --model rnn (ReLU, as published) and gru too.",
+        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; --model gru too, and rnn (ReLU, as published) with --on-nan skip.",
         "Gluon RNN tutorial (2018), part 2: no loss published, no validation",
         dict(**_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001, schedule="constant", clip=0.2),
     ),
@@ -65,8 +65,7 @@ PRESETS = {
         "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, no loss published",
         dict(
             **_WINDOWS, data=("tinyshakespeare",), representation="onehot", context=50, window_step=10, hidden_size=(1024,), dropout=0.0,
-            batch_size=32, epochs=310, optimizer="sgd", lr=1.0, init="uniform:0.1",
-            sample_temperatures=(0.3, 0.6, 1.0)
+            batch_size=32, epochs=310, optimizer="sgd", lr=1.0, sample_temperatures=(0.3, 0.6, 1.0)
         ),
     ),
     "window-lstm": Preset(
