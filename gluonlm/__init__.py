@@ -17,6 +17,7 @@ _HOME = {
     "UnrolledRNN": "models",
     "RNNModel": "models",
     "WindowModel": "models",
+    "Ensemble": "models",
     "build_model": "models",
     "cross_entropy": "loss",
     "Trainer": "trainer",

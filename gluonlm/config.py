@@ -122,6 +122,7 @@ class ModelConfig(Settings):
     weight_drop: float = option(
         0.0, "drop recurrent weights of rnn, lstm and gru, the same ones for a segment (Merity et al. 2018)", low=0, below=1
     )
+    members: int = option(1, "networks of rnn, lstm or gru trained side by side, their probabilities averaged", low=1, high=1000)
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
     activation: str = option("auto", "of rnn and unrolled; auto: tanh for rnn, relu for unrolled", choices=("auto", "tanh", "relu"))
     context: int = option(3, "tokens that --model unrolled or window reads", low=1, high=1000)

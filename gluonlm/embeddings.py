@@ -34,11 +34,12 @@ def visible(token):
 
 
 def embedding_matrix(model):
-    """Give a model's embedding as a NumPy array `(V, C)`. Raises: InputError if it has none."""
-    if not hasattr(model, "embedding"):
+    """Give a model's embedding, or an ensemble's side by side, as a NumPy array `(V, C)`. Raises: InputError if it has none."""
+    networks = getattr(model, "networks", [model])
+    if not hasattr(networks[0], "embedding"):
         raise InputError("this model has no embedding: it reads its tokens as they are")
-    weight = model.embedding.weight
-    return weight.data(weight.list_ctx()[0]).asnumpy()
+    weights = [network.embedding.weight for network in networks]
+    return np.hstack([weight.data(weight.list_ctx()[0]).asnumpy() for weight in weights])
 
 
 def nearest(vectors, vocab, word, count=8):

@@ -1,15 +1,18 @@
 """The networks, behind one interface: `model(inputs, state) -> (logits, state)` and `begin_state(batch_size, ctx)`.
 
 Inputs are ids `(T, N)`, logits `(M, V)`, and the state is a flat list of arrays. `model.context` is None for a model
-that carries its state along a text, or the number of tokens that one prediction reads.
+that carries its state along a text, or the number of tokens that one prediction reads. `model.members` is how many predictions it makes
+of each target in training: of an ensemble's logits `(K * M, V)` each member's are scored by themselves.
 """
 
 import mxnet as mx
 import numpy as np
+from mxnet import autograd, nd
 from mxnet.gluon import HybridBlock, nn, rnn
 
 from .errors import InputError
-from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell, WindowStepper
+from .loss import TINY
+from .stepper import ACTIVATIONS, EnsembleStepper, GRUCell, LSTMCell, RecurrentStepper, RNNCell, WindowStepper
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # of a layer, as the fused operator expects them
 
@@ -59,7 +62,7 @@ FUSED = {"rnn": (RNN, RNNCell), "lstm": (LSTM, LSTMCell), "gru": (GRU, GRUCell)}
 class LanguageModel(HybridBlock):
     """What every model here can do besides being called."""
 
-    context = None
+    context, members = None, 1
 
     def begin_state(self, batch_size, ctx=None):
         """Give the state before any text, on a context: a list of zeros; empty if the model carries none."""
@@ -157,6 +160,39 @@ class RNNModel(LanguageModel):
         extra = {"activation": ACTIVATIONS[self.activation]} if self.kind == "rnn" else {}
         cells = [cell(*(_numpy(getattr(layer, f"l0_{part}")) for part in PARTS), **extra) for layer in self.layers]
         return RecurrentStepper(_numpy(self.embedding.weight), cells, _numpy(self.decoder.weight), _numpy(self.decoder.bias), batch_size)
+
+
+class Ensemble(LanguageModel):
+    """Networks that differ by their initial weights and dropout alone, each trained for itself, their probabilities averaged.
+
+    `(T, N)` ids to logits `(M, V)`, the logarithm of the mean probability, -85 at least; in training `(K * M, V)`, network by network.
+    Parameters: `networks`, K of one kind and vocabulary. State: that of the first, then of the second, and so on.
+    Source: Hansen and Salamon 1990; for language models Zaremba et al. 2014, section 4.1.
+    """
+
+    def __init__(self, networks, **kwargs):
+        super().__init__(**kwargs)
+        self.members, self.vocab_size = len(networks), networks[0].vocab_size
+        self.networks = nn.HybridSequential()
+        self.networks.add(*networks)
+
+    def begin_state(self, batch_size, ctx=None):
+        return [array for network in self.networks for array in network.begin_state(batch_size, ctx)]
+
+    def forward(self, inputs, state):
+        """Let every network read on."""
+        logits, states, each = [], [], len(state) // self.members
+        for i, network in enumerate(self.networks):
+            own, new = network(inputs, state[i * each : (i + 1) * each])
+            logits.append(own)
+            states += new
+        if autograd.is_training():
+            return nd.concat(*logits, dim=0), states
+        return nd.log(sum(map(nd.softmax, logits)) / self.members + TINY), states
+
+    def stepper(self, batch_size=1):
+        """Give a copy that reads one token of each of `batch_size` streams at a time."""
+        return EnsembleStepper([network.stepper(batch_size) for network in self.networks])
 
 
 class UnrolledRNN(LanguageModel):
@@ -260,18 +296,11 @@ def build_model(config, vocab_size):
     embed_dropout = None if config.embed_dropout < 0 else config.embed_dropout
     activation = config.activation if config.activation != "auto" else "relu" if config.model == "unrolled" else "tanh"
     if config.model in FUSED:
-        return RNNModel(
-            config.model,
-            vocab_size,
-            config.embed_size,
-            sizes,
-            config.dropout,
-            config.tie_weights,
-            activation,
-            embed_dropout,
-            config.variational,
-            config.weight_drop,
-        )
+        extra = config.tie_weights, activation, embed_dropout, config.variational, config.weight_drop
+        networks = [RNNModel(config.model, vocab_size, config.embed_size, sizes, config.dropout, *extra) for _ in range(config.members)]
+        return networks[0] if config.members == 1 else Ensemble(networks)
+    if config.members > 1:
+        raise InputError(f"--members {config.members}: ensembles are of rnn, lstm or gru, not of --model {config.model}")
     if len(sizes) > 1 or config.tie_weights:
         raise InputError(f"--model {config.model} has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
     if config.variational or config.weight_drop or embed_dropout is not None:

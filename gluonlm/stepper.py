@@ -6,6 +6,7 @@ matrices as they are. Its equations are those of cuDNN, as in `mxnet.gluon.rnn`.
 
 import numpy as np
 
+SMALLEST = np.finfo(np.float32).tiny  # keeps the logarithm of a probability finite
 TABLE = 2**24  # numbers up to which the first layer's products are computed once for each token of the vocabulary
 
 
@@ -99,6 +100,24 @@ class RecurrentStepper:
     def select(self, rows):
         """Keep these streams, in this order: a beam search drops some and doubles others."""
         self.state = [[array[rows] for array in arrays] for arrays in self.state]
+
+
+class EnsembleStepper:
+    """Several steppers that read the same tokens; their probabilities are averaged."""
+
+    def __init__(self, steppers):
+        self.steppers, self.vocab_size = steppers, steppers[0].vocab_size
+
+    def step(self, ids):
+        """Read one token of each stream, ids `(N,)`, and give the logarithm of the mean probability of the next, `(N, V)`."""
+        logits = np.stack([stepper.step(ids) for stepper in self.steppers])
+        chances = np.exp(logits - logits.max(axis=2, keepdims=True))
+        return np.log((chances / chances.sum(axis=2, keepdims=True)).mean(axis=0) + SMALLEST)
+
+    def select(self, rows):
+        """Keep these streams, in this order."""
+        for stepper in self.steppers:
+            stepper.select(rows)
 
 
 class WindowStepper:

@@ -197,10 +197,10 @@ class Trainer:
             self.gluon.allreduce_grads()
         squares = nd.multi_sum_sq(*(p.grad(self.ctx[0]) for p in self.parameters), num_arrays=len(self.parameters))
         found = nd.concat(*(loss.as_in_context(self.ctx[0]) for loss in losses), squares, dim=0).asnumpy().astype(np.float64)
-        loss = float(found[: len(losses)].sum()) / targets.size
+        loss = float(found[: len(losses)].sum()) / (targets.size * self.model.members)
         # gradients are of the summed loss; what they must be divided by goes into the update instead of over them
         divisor = targets.size if self.config.loss_scale == "mean" else inputs.shape[1]
-        norm = math.sqrt(found[len(losses) :].sum()) / divisor
+        norm = math.sqrt(found[len(losses) :].sum() / self.model.members) / divisor
         if self._usable(loss, norm):
             self.gluon.set_learning_rate(self.lr)
             self.gluon.update(divisor * max(1.0, norm / self.config.clip if self.config.clip else 1.0))
@@ -223,7 +223,7 @@ class Trainer:
         """Give each device its columns of a batch, as arrays on it."""
         targets = targets.reshape(-1, inputs.shape[1])
         for ctx, part in zip(self.ctx, self._columns(inputs.shape[1])):
-            columns = targets[:, part].reshape(-1)
+            columns = np.tile(targets[:, part].reshape(-1), self.model.members)
             yield to_device(inputs[:, part], self.model.vocab_size, ctx), to_device(columns, self.model.vocab_size, ctx)
 
     def _forward_backward(self, device, inputs, targets):

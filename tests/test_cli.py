@@ -101,14 +101,14 @@ def test_words_are_trained_and_written_as_words(tmp_path, command):
     assert out == "it isn't $N," + vocab.typeset(ids, vocab.index[","]) + "\n"
 
 
-@pytest.mark.parametrize("model", ["unrolled", "rnn", "lstm", "gru", "window"])
+@pytest.mark.parametrize("model", ["unrolled", "rnn", "lstm", "gru", "window", "gru --members 2"])
 @pytest.mark.parametrize("level", ["char", "word"])
 def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp_path, command):
     run = tmp_path / "run"
-    code, _, err = command("train", "--data", text_file, "--run", run, "--model", model, "--level", level, *TINY)
+    code, _, err = command("train", "--data", text_file, "--run", run, "--model", *model.split(), "--level", level, *TINY)
     assert (code, err) == (0, "")
     loaded, checkpoint = load_model(run)
-    assert checkpoint.config.model.model == model and checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
+    assert checkpoint.config.model.model == model.split()[0] and checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
     code, out, err = command("generate", run, "--length", 12, "--greedy")
     assert (code, err) == (0, "") and (level == "char" or len(out.replace("\n", " \n ").split(" ")) > 6)
 

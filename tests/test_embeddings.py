@@ -6,7 +6,7 @@ import pytest
 
 from gluonlm.embeddings import draw_map, embedding_matrix, nearest, project
 from gluonlm.errors import InputError
-from gluonlm.models import RNNModel, WindowModel
+from gluonlm.models import Ensemble, RNNModel, WindowModel
 from gluonlm.vocab import Vocab
 
 VOCAB = Vocab("word", ["<unk>", "<eos>", "up", "north", "down", "east"])
@@ -26,6 +26,9 @@ def test_the_matrix_has_a_row_for_each_token_tied_or_not():
         model = RNNModel("gru", 6, 7, (7,), tie_weights=tied).prepare([mx.cpu()])
         matrix, ids = embedding_matrix(model), mx.nd.array([[3]], dtype="int32")
         assert matrix.shape == (6, 7) and (matrix[3] == model.embedding(ids)[0, 0].asnumpy()).all()
+    ensemble = Ensemble([RNNModel("gru", 6, 7, (7,)) for _ in range(2)]).prepare([mx.cpu()])
+    first, second = map(embedding_matrix, ensemble.networks)
+    assert (embedding_matrix(ensemble) == np.hstack([first, second])).all()
     with pytest.raises(InputError, match="no embedding"):
         embedding_matrix(WindowModel(6, 7, 3).prepare([mx.cpu()]))
 

@@ -10,7 +10,7 @@ from gluonlm import stepper
 from gluonlm.config import ModelConfig
 from gluonlm.errors import InputError
 from gluonlm.loss import cross_entropy
-from gluonlm.models import RNNModel, UnrolledRNN, WindowModel, build_model
+from gluonlm.models import Ensemble, RNNModel, UnrolledRNN, WindowModel, build_model
 
 V, E, T, N = 11, 6, 5, 3
 
@@ -285,6 +285,36 @@ def test_the_stepper_is_the_fused_model_one_token_at_a_time(kind, sizes, tied, s
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def make_ensemble():
+    return Ensemble([RNNModel("lstm", V, E, (7, 4)) for _ in range(3)]).prepare([mx.cpu()], "uniform:2", 3)
+
+
+def test_an_ensemble_gives_the_mean_of_its_networks_probabilities():
+    model = make_ensemble()
+    ids, _, state = some_input(model)
+    each = [network(ids, state[4 * i : 4 * i + 4]) for i, network in enumerate(model.networks)]
+    own = [nd.softmax(logits).asnumpy() for logits, _ in each]
+    assert min(abs(own[i] - own[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.1  # or the mean would say nothing
+    logits, new = model(ids, state)
+    np.testing.assert_allclose(np.exp(logits.asnumpy()), np.mean(own, axis=0), atol=1e-6)
+    expected = [array for _, states in each for array in states]
+    assert len(new) == len(expected) and all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected))
+    with autograd.record():
+        assert model(ids, state)[0].shape == (3 * T * N, V)
+
+
+def test_the_stepper_of_an_ensemble_is_the_ensemble_one_token_at_a_time():
+    model, ids = make_ensemble(), random_ids((9, 4))
+    stepper = model.stepper(4)
+    stepped = np.concatenate([stepper.step(row) for row in ids.asnumpy()])
+    np.testing.assert_allclose(np.exp(stepped), np.exp(model(ids, model.begin_state(4))[0].asnumpy()), atol=1e-6)
+    stepper.select([2, 2])
+    again = model.stepper(2)
+    for row in ids.asnumpy()[:, [2, 2]]:
+        again.step(row)
+    np.testing.assert_allclose(stepper.step(np.array([1, 2])), again.step(np.array([1, 2])), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", [name for name in MODELS if "unrolled" in name or "window" in name])
 def test_the_stepper_of_a_model_that_reads_windows_reads_the_last_tokens(name):
     model = MODELS[name]()
@@ -322,6 +352,14 @@ def test_build_model_follows_the_configuration(settings, kind, sizes):
     assert model.kind == kind and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1] == sizes
 
 
+def test_members_are_networks_of_the_same_settings_and_other_weights():
+    model = build_model(ModelConfig(model="rnn", members=3, hidden_size=(9,), tie_weights=True, embed_size=9), V).prepare([mx.cpu()])
+    single = build_model(ModelConfig(model="rnn", hidden_size=(9,), tie_weights=True, embed_size=9), V)
+    assert model.members == 3 and model.count_parameters() == 3 * single.count_parameters()
+    first, second, third = (network.decoder.weight.data().asnumpy() for network in model.networks)
+    assert (first != second).any() and (first != third).any() and (second != third).any()
+
+
 def test_contradictory_sizes_are_refused():
     with pytest.raises(InputError, match="--num-layers 3"):
         build_model(ModelConfig(hidden_size=(9, 4), num_layers=3), V)
@@ -332,6 +370,7 @@ def test_contradictory_sizes_are_refused():
             dict(variational=True),
             dict(embed_dropout=0.0),
             dict(weight_drop=0.5),
+            dict(members=2),
         ):
             with pytest.raises(InputError, match=f"--model {model}"):
                 build_model(ModelConfig(model=model, **settings), V)

@@ -23,7 +23,7 @@ PARAMETERS = {
 }
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
 PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
-PARAMETERS["tinyshakespeare-gru-long"] = 65 * 64 + 1536 * (576 + 2) + 65 * 513
+PARAMETERS["tinyshakespeare-gru-long"] = 6 * PARAMETERS["tinyshakespeare-gru"]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -11,7 +11,7 @@ from mxnet import autograd, gluon, nd
 from gluonlm.batchify import get_batch, rnn_batch
 from gluonlm.config import TrainConfig
 from gluonlm.errors import InputError
-from gluonlm.models import RNNModel, UnrolledRNN, WindowModel
+from gluonlm.models import Ensemble, RNNModel, UnrolledRNN, WindowModel
 from gluonlm.trainer import Diverged, Trainer, derive_seed, learning_rate
 
 IDS = (np.arange(400) * np.arange(1, 401) % 7).astype(np.int32)
@@ -25,6 +25,8 @@ def make_model(kind="lstm", dropout=0.0, ctx=None):
         model = WindowModel(7, 6, 9, "real", dropout=dropout)
     elif "weight-drop" in kind:
         model = RNNModel(kind.split()[0], 7, 5, (6, 4), weight_drop=dropout)
+    elif "ensemble" in kind:
+        model = Ensemble([RNNModel(kind.split()[0], 7, 5, (6, 4), dropout) for _ in range(2)])
     else:
         model = RNNModel(kind.split()[0], 7, 5, (6, 4), dropout, variational="variational" in kind)
     return model.prepare(ctx or [mx.cpu()], "uniform:0.5", 1)
@@ -66,6 +68,25 @@ def test_steps_equal_a_plain_gluon_loop(optimizer, loss_scale):
     assert clipped > 3 and len(losses) == trainer.progress.step == 51
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     np.testing.assert_allclose(weights(trainer), weights(model), atol=3e-4)
+
+
+@pytest.mark.parametrize("optimizer, loss_scale", [("sgd", "mean"), ("adam", "sum-over-time")])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_each_network_of_an_ensemble_is_trained_as_if_alone(optimizer, loss_scale, devices):
+    config = dataclasses.replace(BASE, optimizer=optimizer, loss_scale=loss_scale, lr=0.05, clip=0)
+    ctx, records = [mx.cpu(i) for i in range(devices)], {}
+    ensemble = Trainer(make_model("lstm ensemble", ctx=ctx), config, IDS, ctx=ctx)
+    alone = [Trainer(make_model(ctx=ctx), config, IDS, ctx=ctx) for _ in range(2)]
+    for network, trainer in zip(ensemble.model.networks, alone):
+        for ours, theirs in zip(network.parameters().values(), trainer.model.parameters().values()):
+            theirs.set_data(ours.data(ctx[0]))
+    for number, trainer in enumerate([ensemble, *alone]):
+        trainer.callbacks = [lambda event, record, n=number: event == "step" and records.setdefault(n, []).append(record)]
+        trainer.fit()
+    np.testing.assert_allclose(weights(ensemble), np.concatenate([weights(trainer) for trainer in alone]), atol=1e-5)
+    for whole, first, second in zip(*records.values()):
+        assert whole["loss"] == pytest.approx((first["loss"] + second["loss"]) / 2, rel=1e-4)
+        assert whole["grad_norm"] == pytest.approx(np.hypot(first["grad_norm"], second["grad_norm"]) / 2**0.5, rel=1e-3)
 
 
 def test_the_host_waits_once_a_step(monkeypatch):
@@ -232,6 +253,7 @@ class Interrupted:
         ("window", "adam", "cosine"),
         ("lstm variational", "adam", "cosine"),
         ("gru weight-drop", "adam", "cosine"),
+        ("gru ensemble", "adam", "cosine"),
     ],
 )
 def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
