@@ -51,7 +51,8 @@ Each model trained for {MINUTES} minutes on the embedded corpus (`python-docs`, 
 {chr(10).join(rows)}
 
 The unrolled network sees three characters, whatever came before them; the others carry their state along the text. Its steps are shorter,
-so it takes more of them in the same time. The test part is read as one stream.
+so it takes more of them in the same time. The test part is read as one stream. `window` is left out: it reads its whole window anew for
+each character, which a minute is too short for; see `window-lstm` in [results.md](results.md).
 """,
         encoding="utf-8",
     )

@@ -31,15 +31,15 @@ def spoken(name, value):
     return f"{flag(name)} {(' ' if name == 'data' else ',').join(map(str, value)) if many else value}"
 
 
-def command(name, preset, config):
-    """Give the command that trains a run: its preset and what differs from it; where files lie is left out."""
+def command(name, preset, config, threads):
+    """Give the command that trains a run: its preset, what differs from it, and its threads; where files lie is left out."""
     flags = [
         spoken(setting, new)
         for setting, _, new, _ in changed_settings(Config.from_dict(preset_settings(preset)), config)
         if setting not in ("data_dir", "verify")
     ]
     own = [] if name == preset else [f"--run runs/{name}"]
-    return " ".join([f"python -m gluonlm.train --preset {preset}", *flags, *own])
+    return " ".join([f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own])
 
 
 def chosen(records):
@@ -104,7 +104,8 @@ def measured(name, preset, config, lines):
         train = "" if record["train_loss"] is None else show(record["train_loss"])
         epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
     picture = f"![training and validation over epochs](curves/{name}.png)"
-    return "\n".join([f"    {command(name, preset, config)}", "", *table([figures_of(config, lines)]), "", *epochs, "", picture, ""])
+    typed = command(name, preset, config, lines[-1]["threads"])
+    return "\n".join([f"    {typed}", "", *table([figures_of(config, lines)]), "", *epochs, "", picture, ""])
 
 
 def compared(names, runs):

@@ -1,8 +1,8 @@
-"""Train the tiny Shakespeare presets and score them as nanoGPT is scored too: python benchmarks/shakespeare.py [PRESET...]
+"""Train the tiny Shakespeare presets and score them as nanoGPT is scored too: python benchmarks/shakespeare.py [NAME...]
 
-Each preset trains in `runs/PRESET`, as by hand; a run that has ended is only scored. Three ways of scoring the same checkpoint
-on the same validation part: one stream with its state carried, and windows of 64 and of 256 characters, each from a zero state,
-side by side as nanoGPT's blocks are.
+A preset trains in `runs/NAME`, as by hand; a run that has ended, or is of no preset's name, is only scored. Three ways of scoring the
+same checkpoint on the same validation part: one stream with its state carried, and windows of 64 and of 256 characters, each from a
+zero state, side by side as nanoGPT's blocks are.
 """
 
 import json
@@ -21,10 +21,11 @@ def in_windows(model, ids, length):
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import mean_loss
 
-    return mean_loss(model, make_batches(None, ids, len(ids) // (length + 1), length), cpu())
+    count = len(ids) // (length + 1)
+    return mean_loss(model, make_batches(None, ids[: count * (length + 1)], count, length), cpu())
 
 
-def measured(preset, run):
+def measured(name, run):
     """Give the row of one run: parameters, seconds, epochs, and the loss scored in each of the ways."""
     from gluonlm.checkpoint import load_model
     from gluonlm.corpus import load_corpus
@@ -36,16 +37,16 @@ def measured(preset, run):
     result, epochs = lines[-1], [line["epoch"] for line in lines if line["event"] == "validation"][-1]
     losses = [score(model, ids).mean(), *(in_windows(model, ids, length) for length in WINDOWS)]
     figures = [f"{result['parameters']:,}", f"{result['seconds']:.0f} s", f"{epochs:.1f}", *(f"{loss:.4f}" for loss in losses)]
-    return f"| `{preset}` | {' | '.join(figures)} |"
+    return f"| `{name}` | {' | '.join(figures)} |"
 
 
-def main(presets):
-    titles = ["preset", "parameters", "time", "epochs", "state carried", *(f"windows of {length}" for length in WINDOWS)]
+def main(names):
+    titles = ["run", "parameters", "time", "epochs", "state carried", *(f"windows of {length}" for length in WINDOWS)]
     rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for preset in presets:
-        run = Path("runs") / preset
-        subprocess.run([sys.executable, "-m", "gluonlm.train", "--preset", preset], check=True, stdout=sys.stderr)
-        rows.append(measured(preset, run))
+    for name in names:
+        if name in PRESETS:
+            subprocess.run([sys.executable, "-m", "gluonlm.train", "--preset", name], check=True, stdout=sys.stderr)
+        rows.append(measured(name, Path("runs") / name))
     print("\n".join(rows))
 
 

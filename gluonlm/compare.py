@@ -39,14 +39,17 @@ def parse(argv=None):
 
 
 def places():
-    """List where a training can run, as (device, threads), and why there is no GPU among them: one line, or None."""
+    """List where a training can run, as (device, threads), and why any GPU, or the lack of one, is not among them: a list of lines."""
     cores = runtime.physical_cores()
     found = [("cpu", threads) for threads in sorted({1, *(2**k for k in range(1, 10) if 2**k < cores), cores})]
-    try:
-        runtime.get_ctx("gpu")
-    except InputError as error:
-        return found, str(error)
-    return [*found, ("gpu", cores)], None
+    refused = []
+    for number in range(max(1, runtime.load_mxnet().context.num_gpus())):
+        try:
+            runtime.get_ctx(f"gpu:{number}")
+            found.append((f"gpu:{number}", cores))
+        except InputError as error:
+            refused.append(str(error))
+    return found, refused
 
 
 def time_steps(settings, device, steps):
@@ -79,30 +82,35 @@ def measure(settings, steps=20, rounds=3, at=None):
 
     Each measurement has a process of its own, because MXNet takes its number of threads once, when it loads.
     Returns: a record for each place: device, threads, seconds (median of all its steps), tokens_per_second,
-    epoch_seconds, ratio (how many times faster than the slowest).
-    Raises: InputError if the settings cannot be trained with.
+    epoch_seconds, ratio (how many times faster than the slowest); and for each place that failed: device, threads, said.
+    Raises: InputError if the settings cannot be trained with anywhere.
     """
     at = places()[0] if at is None else at
     Config.from_dict(settings)
     paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}  # the workers find this very package
-    taken = {place: [] for place in at}
-    for _ in range(rounds):
-        for device, threads in at:
+    taken, failed = {place: [] for place in at}, []
+    for device, threads in [*at] * rounds:
+        if (device, threads) in taken:
             order = json.dumps({"settings": settings, "device": device, "threads": threads, "steps": steps})
             worker = [sys.executable, "-m", "gluonlm.compare", "--worker"]
             process = subprocess.run(worker, input=order, capture_output=True, text=True, env=environment)
-            if process.returncode:
-                raise InputError(process.stderr.strip().rpartition("\n")[2].replace("gluonlm: error: ", ""))
+            if process.returncode:  # out of memory, say: the others are measured all the same
+                said = process.stderr.strip().rpartition("\n")[2].replace("gluonlm: error: ", "").replace("--ctx ", "")
+                failed.append(dict(device=device, threads=threads, said=said or f"ended with code {process.returncode}"))
+                del taken[device, threads]
+                continue
             result = json.loads(process.stdout)
             taken[device, threads] += result["seconds"]
+    if not taken:
+        raise InputError(failed[0]["said"])
     records = []
     for (device, threads), seconds in taken.items():
         median = statistics.median(seconds)
         speed, epoch = result["tokens"] / median, result["epoch_steps"] * median
         records.append(dict(device=device, threads=threads, seconds=median, tokens_per_second=speed, epoch_seconds=epoch))
     slowest = max(record["seconds"] for record in records)
-    return [{**record, "ratio": slowest / record["seconds"]} for record in records]
+    return [{**record, "ratio": slowest / record["seconds"]} for record in records], failed
 
 
 def name_of(record):
@@ -141,14 +149,18 @@ def main(argv=None):
     from .checkpoint import replace_file
 
     Config.from_dict(settings)
-    at, why = places()
-    records = measure(settings, arguments.steps, arguments.rounds, at)
+    at, refused = places()
+    records, failed = measure(settings, arguments.steps, arguments.rounds, at)
     print(f"{'device':16}{'ms per step':>12}{'tokens/s':>12}{'epoch, s':>12}{'ratio':>8}")
     for record in records:
         row = f"{1000 * record['seconds']:12.2f}{record['tokens_per_second']:12,.0f}{record['epoch_seconds']:12.1f}{record['ratio']:8.2f}"
         print(f"{name_of(record):16}{row}")
-    if why:
-        print(f"no GPU was there: {why.replace('--ctx ', '')}")
+    for record in failed:
+        print(f"{name_of(record)} failed: {record['said']}")
+    if not any(device.startswith("gpu") for device, _ in at):
+        print("no usable GPU was there")
+    for said in refused:
+        print(said.replace("--ctx ", ""))
     replace_file(Path(arguments.out), draw_bars(records))
     print(f"picture {arguments.out}")
 

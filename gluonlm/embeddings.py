@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .cli import Parser, run_command
+from .cli import Parser, run_command, show
 from .errors import InputError
 from .vocab import END_OF_LINE, UNKNOWN
 
@@ -88,9 +88,9 @@ def main(argv=None):
     vectors, vocab = embedding_matrix(model), checkpoint.vocab
     for word in arguments.near or ():
         word = word.lower() if checkpoint.config.data.lower else word
-        print(visible(word))
+        show(visible(word), "\n")
         for other, similarity in nearest(vectors, vocab, word, arguments.neighbours):
-            print(f"  {similarity:.3f}  {visible(other)}")
+            show(f"  {similarity:.3f}  {visible(other)}", "\n")
     if arguments.out or not arguments.near:
         # ids are in order of frequency, for words; of characters there are few enough to show all
         ids = [i for i, token in enumerate(vocab.tokens) if token not in (UNKNOWN, END_OF_LINE)][: arguments.count]

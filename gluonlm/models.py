@@ -165,6 +165,7 @@ class RNNModel(LanguageModel):
 class Ensemble(LanguageModel):
     """Networks that differ by their initial weights and dropout alone, each trained for itself, their probabilities averaged.
 
+    A trainer clips all of them by one factor, from the root mean square of their gradients' norms.
     `(T, N)` ids to logits `(M, V)`, the logarithm of the mean probability, -85 at least; in training `(K * M, V)`, network by network.
     Parameters: `networks`, K of one kind and vocabulary. State: that of the first, then of the second, and so on.
     Source: Hansen and Salamon 1990; for language models Zaremba et al. 2014, section 4.1.

@@ -87,7 +87,7 @@ PRESETS = {
         ),
     ),
     "ptb-small": Preset(
-        "Words of the Penn Treebank in 4.46 million parameters: LSTM 2 x 300, one matrix as embedding and output, one dropout mask for all "
+        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as embedding and output, one dropout mask for all "
         "time steps.",
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; Inan et al. 2016, tied and regularised: 86.3 and 82.7",
         dict(

@@ -34,7 +34,7 @@ class Progress:
     """How far a training is, apart from its arrays: plain numbers, for JSON."""
 
     step: int = 0
-    seconds: float = 0.0  # of training and validating, over all sessions
+    seconds: float = 0.0  # of training, validating and sampling, over all sessions
     loss_sum: float = 0.0  # nats since the last validation, and over how many tokens
     tokens: int = 0
     log_loss_sum: float = 0.0  # the same since the last training line

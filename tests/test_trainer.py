@@ -72,7 +72,7 @@ def test_steps_equal_a_plain_gluon_loop(optimizer, loss_scale):
 
 @pytest.mark.parametrize("optimizer, loss_scale", [("sgd", "mean"), ("adam", "sum-over-time")])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_each_network_of_an_ensemble_is_trained_as_if_alone(optimizer, loss_scale, devices):
+def test_each_network_of_an_ensemble_is_trained_as_if_alone_but_for_clipping(optimizer, loss_scale, devices):
     config = dataclasses.replace(BASE, optimizer=optimizer, loss_scale=loss_scale, lr=0.05, clip=0)
     ctx, records = [mx.cpu(i) for i in range(devices)], {}
     ensemble = Trainer(make_model("lstm ensemble", ctx=ctx), config, IDS, ctx=ctx)
