@@ -140,10 +140,13 @@ def draw_curve(records, level):
         points = [(r["epoch"], unit(r[key])) for r in records if r["event"] == event and r.get(key) is not None]
         if points:
             axes.plot(*zip(*points), label=label, **style)
-    best = min(
-        (r for r in records if r["event"] == "validation" and r["valid_loss"] is not None), key=lambda r: r["valid_loss"], default=None
-    )
-    if best:
+    if level != "char":
+        axes.set_yscale("log")
+    validated = [r for r in records if r["event"] == "validation" and r["valid_loss"] is not None]
+    if validated:
+        best = min(validated, key=lambda r: r["valid_loss"])
+        # the first steps can cost many times the rest, which would lie flat under them
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.4 * max(unit(r["valid_loss"]) for r in validated)))
         axes.axhline(unit(best["valid_loss"]), color="#c2410c", linewidth=0.6, linestyle=":")
         axes.annotate(
             f"best {unit(best['valid_loss']):.3g}",
@@ -155,8 +158,6 @@ def draw_curve(records, level):
         )
     axes.set_xlabel("epoch")
     axes.set_ylabel("bits per character" if level == "char" else "perplexity")
-    if level != "char":
-        axes.set_yscale("log")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.legend(frameon=False)
