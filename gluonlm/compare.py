@@ -91,15 +91,16 @@ def measure(settings, steps=20, rounds=3, at=None):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}  # the workers find this very package
     taken, failed = {place: [] for place in at}, []
     for device, threads in [*at] * rounds:
-        if (device, threads) in taken:
-            order = json.dumps({"settings": settings, "device": device, "threads": threads, "steps": steps})
-            worker = [sys.executable, "-m", "gluonlm.compare", "--worker"]
-            process = subprocess.run(worker, input=order, capture_output=True, text=True, env=environment)
-            if process.returncode:  # out of memory, say: the others are measured all the same
-                said = process.stderr.strip().rpartition("\n")[2].replace("gluonlm: error: ", "").replace("--ctx ", "")
-                failed.append(dict(device=device, threads=threads, said=said or f"ended with code {process.returncode}"))
-                del taken[device, threads]
-                continue
+        if (device, threads) not in taken:
+            continue
+        order = json.dumps({"settings": settings, "device": device, "threads": threads, "steps": steps})
+        worker = [sys.executable, "-m", "gluonlm.compare", "--worker"]
+        process = subprocess.run(worker, input=order, capture_output=True, text=True, env=environment)
+        if process.returncode:  # out of memory, say: the others are measured all the same
+            said = process.stderr.strip().rpartition("\n")[2].removeprefix("gluonlm: error: ").removeprefix("--ctx ")
+            failed.append(dict(device=device, threads=threads, said=said or f"ended with code {process.returncode}"))
+            del taken[device, threads]
+        else:
             result = json.loads(process.stdout)
             taken[device, threads] += result["seconds"]
     if not taken:
@@ -160,7 +161,7 @@ def main(argv=None):
     if not any(device.startswith("gpu") for device, _ in at):
         print("no usable GPU was there")
     for said in refused:
-        print(said.replace("--ctx ", ""))
+        print(said.removeprefix("--ctx "))
     replace_file(Path(arguments.out), draw_bars(records))
     print(f"picture {arguments.out}")
 

@@ -7,7 +7,6 @@ of each target in training: of an ensemble's logits `(K * M, V)` each member's a
 
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, nd
 from mxnet.gluon import HybridBlock, nn, rnn
 
 from .errors import InputError
@@ -187,9 +186,9 @@ class Ensemble(LanguageModel):
             own, new = network(inputs, state[i * each : (i + 1) * each])
             logits.append(own)
             states += new
-        if autograd.is_training():
-            return nd.concat(*logits, dim=0), states
-        return nd.log(sum(map(nd.softmax, logits)) / self.members + TINY), states
+        if mx.autograd.is_training():
+            return mx.nd.concat(*logits, dim=0), states
+        return mx.nd.log(sum(map(mx.nd.softmax, logits)) / self.members + TINY), states
 
     def stepper(self, batch_size=1):
         """Give a copy that reads one token of each of `batch_size` streams at a time."""

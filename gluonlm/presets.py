@@ -26,6 +26,7 @@ _WINDOWS = dict(model="window", schedule="constant", clip=0.0)
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, batch_size=32, seq_len=64, optimizer="adam", schedule="cosine"
 )  # fmt: skip
+_TWELVE_MINUTES = dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.3, embed_dropout=0.0, lr=0.005, warmup_steps=50, epochs=10)
 _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"
 
 PRESETS = {
@@ -104,14 +105,12 @@ PRESETS = {
     "tinyshakespeare-gru-12min": Preset(
         "The same GRU with dropout, in twelve minutes.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.3, embed_dropout=0.0, lr=0.005, warmup_steps=50, epochs=10,
-            max_minutes=12.0),
+        dict(**_TWELVE_MINUTES, max_minutes=12.0),
     ),
     "tinyshakespeare-gru-long": Preset(
         "Six of the twelve-minute GRUs side by side, their probabilities averaged, in an hour.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, members=6, hidden_size=(384,), dropout=0.3, embed_dropout=0.0, lr=0.005, warmup_steps=50, epochs=10,
-            max_minutes=60.0),
+        dict(**_TWELVE_MINUTES, members=6, max_minutes=60.0),
     ),
 }  # fmt: skip
 

@@ -6,7 +6,6 @@ matrices as they are. Its equations are those of cuDNN, as in `mxnet.gluon.rnn`.
 
 import numpy as np
 
-SMALLEST = np.finfo(np.float32).tiny  # keeps the logarithm of a probability finite
 TABLE = 2**24  # numbers up to which the first layer's products are computed once for each token of the vocabulary
 
 
@@ -111,8 +110,8 @@ class EnsembleStepper:
     def step(self, ids):
         """Read one token of each stream, ids `(N,)`, and give the logarithm of the mean probability of the next, `(N, V)`."""
         logits = np.stack([stepper.step(ids) for stepper in self.steppers])
-        chances = np.exp(logits - logits.max(axis=2, keepdims=True))
-        return np.log((chances / chances.sum(axis=2, keepdims=True)).mean(axis=0) + SMALLEST)
+        logits -= np.logaddexp.reduce(logits, axis=2, keepdims=True)
+        return np.logaddexp.reduce(logits, axis=0) - np.log(len(self.steppers))
 
     def select(self, rows):
         """Keep these streams, in this order."""

@@ -49,6 +49,20 @@ def test_a_record_is_the_median_of_its_steps_and_the_slowest_is_one(monkeypatch)
     assert (two["seconds"], two["tokens_per_second"], two["epoch_seconds"], two["ratio"]) == (0.25, 400, 10, 2)
 
 
+def test_a_place_that_fails_is_dropped_and_the_others_are_still_measured(monkeypatch):
+    class Process:
+        stdout, stderr, ran = compare.json.dumps({"seconds": [0.5], "tokens": 100, "epoch_steps": 40}), "", []
+
+        def __init__(self, *args, input, **kwargs):
+            self.ran.append(compare.json.loads(input)["threads"])
+            self.returncode = -9 if self.ran.count(2) == 2 and self.ran[-1] == 2 else 0  # killed in the second round
+
+    monkeypatch.setattr(compare.subprocess, "run", Process)
+    records, failed = compare.measure({}, rounds=3, at=[("cpu", 1), ("cpu", 2)])
+    assert [record["threads"] for record in records] == [1] and Process.ran == [1, 2, 1, 2, 1]
+    assert failed == [dict(device="cpu", threads=2, said="ended with code -9")]
+
+
 def test_only_steps_after_the_first_are_timed_and_they_are_the_presets_own(text_file):
     settings = dict(data=(str(text_file),), hidden_size=(8,), embed_size=8, batch_size=4, seq_len=10, sample_temperatures=(1.0,))
     result = compare.time_steps(settings, "cpu", 3)

@@ -9,6 +9,7 @@ from conftest import start
 from mxnet import autograd, gluon, nd
 
 from gluonlm.batchify import get_batch, rnn_batch
+from gluonlm.callbacks import draw_curve
 from gluonlm.config import TrainConfig
 from gluonlm.errors import InputError
 from gluonlm.models import Ensemble, RNNModel, UnrolledRNN, WindowModel
@@ -111,6 +112,20 @@ def test_several_devices_share_a_batch_and_agree_with_one():
 def test_windows_come_at_the_step_that_was_asked_for_in_training_and_validation():
     trainer = Trainer(make_model("window"), dataclasses.replace(BASE, window_step=3), IDS, IDS[:60])
     assert len(trainer.batches.targets) == (400 - 9 - 1) // 3 + 1 and len(trainer.valid_batches.targets) == (60 - 9 - 1) // 3 + 1
+
+
+@pytest.mark.parametrize("level, top", [("char", 1.4 * 2 / np.log(2)), ("word", 1.4 * np.exp(2))])
+def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, *args, **kwargs: drawn.append(figure.axes[0]))
+    losses = [("training", 9.0), ("validation", 2.0), ("training", 1.5), ("validation", 1.75)]
+    draw_curve([dict(event=event, epoch=i / 2, train_loss=loss, valid_loss=loss) for i, (event, loss) in enumerate(losses)], level)
+    bottom, highest = drawn[0].get_ylim()
+    assert (
+        highest == pytest.approx(top)
+        and (bottom > 0 or level == "char")
+        and drawn[0].get_yscale() == ("linear" if level == "char" else "log")
+    )
 
 
 MEMORY = """
