@@ -9,7 +9,9 @@ from pathlib import Path
 from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
-VERSION = re.search(r'^__version__ = "(.+)"', (HERE / "gluonlm" / "__init__.py").read_text(encoding="utf-8"), re.M).group(1)
+VERSION = re.search(
+    r'^__version__ = "(.+)"', (HERE / "gluonlm" / "__init__.py").read_text(encoding="utf-8"), re.M
+).group(1)
 
 
 def gpu_requirements():

@@ -39,6 +39,11 @@ def measure(settings):
 
 
 if __name__ == "__main__":
-    for settings in ({"hidden_size": [530]}, {"model": "lstm", "hidden_size": [1250], "num_layers": 2, "embed_size": 500}):
+    for settings in (
+        {"hidden_size": [530]},
+        {"model": "lstm", "hidden_size": [1250], "num_layers": 2, "embed_size": 500},
+    ):
         parameters, step, save = measure(settings)
-        print(f"{parameters:,} parameters: a step {1e3 * step:.0f} ms, a checkpoint {1e3 * save:.0f} ms, {save / step:.1f} steps")
+        print(
+            f"{parameters:,} parameters: a step {1e3 * step:.0f} ms, a checkpoint {1e3 * save:.0f} ms, {save / step:.1f} steps"
+        )

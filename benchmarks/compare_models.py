@@ -8,7 +8,13 @@ import tempfile
 from pathlib import Path
 
 MODELS = ("unrolled", "rnn", "lstm", "gru")
-SETTINGS = {"--embed-size": 64, "--hidden-size": 128, "--batch-size": 32, "--seq-len": 64, "--dropout": 0.1}
+SETTINGS = {
+    "--embed-size": 64,
+    "--hidden-size": 128,
+    "--batch-size": 32,
+    "--seq-len": 64,
+    "--dropout": 0.1,
+}
 MINUTES = 1.0
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 
@@ -16,13 +22,36 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 def train(model, folder):
     """Train one model for the budget, and give what its run says: parameters, steps, bits per character."""
     flags = [str(word) for pair in SETTINGS.items() for word in pair]
-    command = [sys.executable, "-m", "gluonlm.train", "--model", model, "--run", str(folder), *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "gluonlm.train",
+        "--model",
+        model,
+        "--run",
+        str(folder),
+        *flags,
+    ]
     # a constant rate: a budget of minutes is no horizon for a schedule; many epochs: the minutes end the training
-    command += ["--schedule", "constant", "--lr", "0.002", "--max-minutes", str(MINUTES), "--epochs", "1000"]
+    command += [
+        "--schedule",
+        "constant",
+        "--lr",
+        "0.002",
+        "--max-minutes",
+        str(MINUTES),
+        "--epochs",
+        "1000",
+    ]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     metrics = [record for record in lines if record["event"] == "validation"]
-    score = subprocess.run([sys.executable, "-m", "gluonlm.evaluate", str(folder), "--json"], check=True, capture_output=True, text=True)
+    score = subprocess.run(
+        [sys.executable, "-m", "gluonlm.evaluate", str(folder), "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     parameters = printed.split(" parameters")[0].rsplit(" ", 1)[1]
     valid = min(record["valid_loss"] for record in metrics)
     return parameters, metrics[-1]["step"], metrics[-1]["epoch"], valid, json.loads(score.stdout)

@@ -28,32 +28,44 @@ def spoken(name, value):
     if isinstance(value, bool):
         return flag(name) if value else flag("no-" + name)
     many = isinstance(value, tuple)
-    return f"{flag(name)} {(' ' if name == 'data' else ',').join(map(str, value)) if many else value}"
+    return (
+        f"{flag(name)} {(' ' if name == 'data' else ',').join(map(str, value)) if many else value}"
+    )
 
 
 def command(name, preset, config, threads):
     """Give the command that trains a run: its preset, what differs from it, and its threads; where files lie is left out."""
     flags = [
         spoken(setting, new)
-        for setting, _, new, _ in changed_settings(Config.from_dict(preset_settings(preset)), config)
+        for setting, _, new, _ in changed_settings(
+            Config.from_dict(preset_settings(preset)), config
+        )
         if setting not in ("data_dir", "verify")
     ]
     own = [] if name == preset else [f"--run runs/{name}"]
-    return " ".join([f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own])
+    return " ".join(
+        [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
+    )
 
 
 def chosen(records):
     """Thin out the validations of a long run: evenly, with the best and the last."""
     every = max(1, math.ceil(len(records) / ROWS))
     best = min(records, key=lambda record: record["valid_loss"])
-    return [r for i, r in enumerate(records) if (i + 1) % every == 0 or i == len(records) - 1 or r is best]
+    return [
+        r
+        for i, r in enumerate(records)
+        if (i + 1) % every == 0 or i == len(records) - 1 or r is best
+    ]
 
 
 def read(folder):
     """Give a run's (config, records of metrics.jsonl), or None if it has not ended."""
     if not (folder / "metrics.jsonl").exists():
         return None
-    lines = list(map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()))
+    lines = list(
+        map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    )
     if not lines or lines[-1]["event"] != "result":
         return None
     return Config.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))), lines
@@ -61,7 +73,9 @@ def read(folder):
 
 def validated(lines):
     """Give the validations among a run's records."""
-    return [line for line in lines if line["event"] == "validation" and line["valid_loss"] is not None]
+    return [
+        line for line in lines if line["event"] == "validation" and line["valid_loss"] is not None
+    ]
 
 
 def unit_of(config):
@@ -93,7 +107,11 @@ def figures_of(config, lines):
 
 def table(rows):
     """Give rows of figures, each by name, as a Markdown table."""
-    return [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|", *(f"| {' | '.join(map(str, row.values()))} |" for row in rows)]
+    return [
+        f"| {' | '.join(rows[0])} |",
+        "|---" * len(rows[0]) + "|",
+        *(f"| {' | '.join(map(str, row.values()))} |" for row in rows),
+    ]
 
 
 def measured(name, preset, config, lines):
@@ -105,13 +123,21 @@ def measured(name, preset, config, lines):
         epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
     picture = f"![training and validation over epochs](curves/{name}.png)"
     typed = command(name, preset, config, lines[-1]["threads"])
-    return "\n".join([f"    {typed}", "", *table([figures_of(config, lines)]), "", *epochs, "", picture, ""])
+    return "\n".join(
+        [f"    {typed}", "", *table([figures_of(config, lines)]), "", *epochs, "", picture, ""]
+    )
 
 
 def compared(names, runs):
     """Give the Markdown table of several runs side by side, or None if one of them has not ended."""
     found = [read(runs / name) for name in names]
-    return None if None in found else "\n".join([*table([{"run": name, **figures_of(*run)} for name, run in zip(names, found)]), ""])
+    return (
+        None
+        if None in found
+        else "\n".join(
+            [*table([{"run": name, **figures_of(*run)} for name, run in zip(names, found)]), ""]
+        )
+    )
 
 
 def update(document, runs):

@@ -34,18 +34,37 @@ def measured(name, run):
     model, checkpoint = load_model(run)
     ids = load_corpus(checkpoint.config.data, checkpoint.vocab).valid
     lines = list(map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()))
-    result, epochs = lines[-1], [line["epoch"] for line in lines if line["event"] == "validation"][-1]
+    result, epochs = (
+        lines[-1],
+        [line["epoch"] for line in lines if line["event"] == "validation"][-1],
+    )
     losses = [score(model, ids).mean(), *(in_windows(model, ids, length) for length in WINDOWS)]
-    figures = [f"{result['parameters']:,}", f"{result['seconds']:.0f} s", f"{epochs:.1f}", *(f"{loss:.4f}" for loss in losses)]
+    figures = [
+        f"{result['parameters']:,}",
+        f"{result['seconds']:.0f} s",
+        f"{epochs:.1f}",
+        *(f"{loss:.4f}" for loss in losses),
+    ]
     return f"| `{name}` | {' | '.join(figures)} |"
 
 
 def main(names):
-    titles = ["run", "parameters", "time", "epochs", "state carried", *(f"windows of {length}" for length in WINDOWS)]
+    titles = [
+        "run",
+        "parameters",
+        "time",
+        "epochs",
+        "state carried",
+        *(f"windows of {length}" for length in WINDOWS),
+    ]
     rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for name in names:
         if name in PRESETS:
-            subprocess.run([sys.executable, "-m", "gluonlm.train", "--preset", name], check=True, stdout=sys.stderr)
+            subprocess.run(
+                [sys.executable, "-m", "gluonlm.train", "--preset", name],
+                check=True,
+                stdout=sys.stderr,
+            )
         rows.append(measured(name, Path("runs") / name))
     print("\n".join(rows))
 

@@ -39,7 +39,9 @@ def rnn_batch(data, batch_size):
     """
     rows = len(data) // batch_size if batch_size > 0 else 0
     if rows < 1:
-        raise InputError(f"cannot cut {len(data)} tokens into {batch_size} columns: give more text or a batch size from 1 to {len(data)}")
+        raise InputError(
+            f"cannot cut {len(data)} tokens into {batch_size} columns: give more text or a batch size from 1 to {len(data)}"
+        )
     return data[: rows * batch_size].reshape((batch_size, rows)).T
 
 
@@ -53,7 +55,9 @@ def get_batch(source, i, seq_len):
     """
     length = min(seq_len, len(source) - 1 - i)
     if i < 0 or length < 1:
-        raise InputError(f"no batch at row {i} with seq_len {seq_len}: {len(source)} rows hold inputs for rows 0 to {len(source) - 2}")
+        raise InputError(
+            f"no batch at row {i} with seq_len {seq_len}: {len(source)} rows hold inputs for rows 0 to {len(source) - 2}"
+        )
     return source[i : i + length], source[i + 1 : i + 1 + length].reshape((-1,))
 
 

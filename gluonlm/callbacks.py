@@ -19,18 +19,34 @@ class ProgressBar:
 
         self.level, self.quiet, self.tqdm = level, quiet, tqdm
         total = trainer.total_steps if math.isfinite(trainer.total_steps) else None
-        self.bar = tqdm(total=total, initial=trainer.progress.step, unit="step", dynamic_ncols=True, disable=quiet or None)
-        self.smoothed, self.tokens, self.seconds = None, 0, 0.0  # tokens and seconds of training since the last validation
+        self.bar = tqdm(
+            total=total,
+            initial=trainer.progress.step,
+            unit="step",
+            dynamic_ncols=True,
+            disable=quiet or None,
+        )
+        self.smoothed, self.tokens, self.seconds = (
+            None,
+            0,
+            0.0,
+        )  # tokens and seconds of training since the last validation
         self.began = time.perf_counter()
 
     def __call__(self, event, record):
         if event == "step":
-            self.tokens, self.seconds = self.tokens + record["tokens"], time.perf_counter() - self.began
+            self.tokens, self.seconds = (
+                self.tokens + record["tokens"],
+                time.perf_counter() - self.began,
+            )
         if event == "step" and not self.bar.disable:
             loss = record["loss"]
             loss = loss if math.isfinite(loss) or self.smoothed is None else self.smoothed
             self.smoothed = loss if self.smoothed is None else 0.95 * self.smoothed + 0.05 * loss
-            self.bar.set_postfix_str(f"{self.smoothed:.3f} nats, {describe(self.smoothed, self.level)}, {self._speed()}", refresh=False)
+            self.bar.set_postfix_str(
+                f"{self.smoothed:.3f} nats, {describe(self.smoothed, self.level)}, {self._speed()}",
+                refresh=False,
+            )
             self.bar.update()
         if event == "validation" and not self.quiet:
             losses = [
@@ -68,12 +84,17 @@ class GrowingFile:
         """Open the file, cut back to where `progress` was taken: what a killed process wrote after it comes again."""
         self.progress, length = progress, getattr(progress, self.counter)
         try:
-            self.stream = open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "ab+")
+            self.stream = open(
+                os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o666), "ab+"
+            )
             self.stream.seek(0)
             kept = self.stream.read(length)
             kept = kept[: kept.rfind(b"\n") + 1]
             if len(kept) < length:
-                print(f"gluonlm: {path}: lines are missing; the training itself is whole", file=sys.stderr)
+                print(
+                    f"gluonlm: {path}: lines are missing; the training itself is whole",
+                    file=sys.stderr,
+                )
             self.stream.truncate(len(kept))
         except OSError as error:
             raise InputError(f"{path}: cannot write it: {error.strerror}") from None
@@ -86,7 +107,9 @@ class GrowingFile:
             content = b"".join(self.lines(event, record))
             self.stream.write(content)
             self.stream.flush()
-            setattr(self.progress, self.counter, getattr(self.progress, self.counter) + len(content))
+            setattr(
+                self.progress, self.counter, getattr(self.progress, self.counter) + len(content)
+            )
 
     def close(self):
         """Leave the file as it stands."""
@@ -100,7 +123,10 @@ class MetricsFile(GrowingFile):
 
     def lines(self, event, record):
         if event != "step":
-            finite = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()}
+            finite = {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in record.items()
+            }
             yield json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
 
 
@@ -116,7 +142,11 @@ class SamplesFile(GrowingFile):
     def lines(self, event, record):
         for temperature in self.temperatures if event == "validation" else ():
             text = self.write(record["step"], temperature).encode("utf-8", "backslashreplace")
-            yield f"== step {record['step']}, epoch {record['epoch']:.2f}, temperature {temperature:g}\n".encode() + text + b"\n\n"
+            yield (
+                f"== step {record['step']}, epoch {record['epoch']:.2f}, temperature {temperature:g}\n".encode()
+                + text
+                + b"\n\n"
+            )
 
 
 def read_metrics(path):
@@ -137,7 +167,11 @@ def draw_curve(records, level):
         ("validation", "valid_loss", "validation", dict(color="#c2410c", marker="o", markersize=3)),
     )
     for event, key, label, style in lines:
-        points = [(r["epoch"], unit(r[key])) for r in records if r["event"] == event and r.get(key) is not None]
+        points = [
+            (r["epoch"], unit(r[key]))
+            for r in records
+            if r["event"] == event and r.get(key) is not None
+        ]
         if points:
             axes.plot(*zip(*points), label=label, **style)
     if level != "char":
@@ -146,7 +180,9 @@ def draw_curve(records, level):
     if validated:
         best = min(validated, key=lambda r: r["valid_loss"])
         # the first steps can cost many times the rest, which would lie flat under them
-        axes.set_ylim(top=min(axes.get_ylim()[1], 1.4 * max(unit(r["valid_loss"]) for r in validated)))
+        axes.set_ylim(
+            top=min(axes.get_ylim()[1], 1.4 * max(unit(r["valid_loss"]) for r in validated))
+        )
         axes.axhline(unit(best["valid_loss"]), color="#c2410c", linewidth=0.6, linestyle=":")
         axes.annotate(
             f"best {unit(best['valid_loss']):.3g}",

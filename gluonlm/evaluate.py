@@ -16,20 +16,50 @@ def parse(argv=None):
         "token, bits per character, perplexity.",
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of one of its checkpoints")
-    parser.add_argument("--data", metavar="FILE", help="text to score; - reads standard input (default: a part of the run's own text)")
-    parser.add_argument("--part", choices=("test", "valid", "train"), default="test", help="which part of it (default: test)")
-    parser.add_argument("--encoding", metavar="TEXT", help="encoding of --data (default: the run's)")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of the run's own corpus (default: the run's)")
-    parser.add_argument("--seq-len", type=int, default=1000, metavar="N", help="tokens read at a time: speed only (default: 1000)")
-    parser.add_argument("--per-token", metavar="FILE", help="write each token's surprise, nats, as tab-separated lines")
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        help="text to score; - reads standard input (default: a part of the run's own text)",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("test", "valid", "train"),
+        default="test",
+        help="which part of it (default: test)",
+    )
+    parser.add_argument(
+        "--encoding", metavar="TEXT", help="encoding of --data (default: the run's)"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of the run's own corpus (default: the run's)"
+    )
+    parser.add_argument(
+        "--seq-len",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="tokens read at a time: speed only (default: 1000)",
+    )
+    parser.add_argument(
+        "--per-token",
+        metavar="FILE",
+        help="write each token's surprise, nats, as tab-separated lines",
+    )
     parser.add_argument(
         "--unknown",
         choices=("error", "skip"),
         default="error",
         help="what to do with characters that the model does not know (default: error)",
     )
-    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which of the run's (default: best)")
-    parser.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
+    parser.add_argument(
+        "--checkpoint",
+        choices=("best", "last"),
+        default="best",
+        help="which of the run's (default: best)",
+    )
+    parser.add_argument(
+        "--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(argv)
     if arguments.seq_len < 1:
@@ -43,7 +73,11 @@ def read_ids(arguments, checkpoint):
     from .text import read_text
 
     config = checkpoint.config.data
-    changes = {name: getattr(arguments, name) for name in ("encoding", "data_dir") if getattr(arguments, name)}
+    changes = {
+        name: getattr(arguments, name)
+        for name in ("encoding", "data_dir")
+        if getattr(arguments, name)
+    }
     config = dataclasses.replace(config, **changes)
     if arguments.data:
         text = read_text(arguments.data, config.encoding)
@@ -67,7 +101,9 @@ def write_surprise(path, vocab, ids, losses):
             stream.write("position\ttoken\tnats\n")
             for place, token in enumerate(ids):
                 known = place - (len(ids) - len(losses))
-                stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{f'{losses[known]:.6f}' if known >= 0 else ''}\n")
+                stream.write(
+                    f"{place}\t{json.dumps(vocab.tokens[token])}\t{f'{losses[known]:.6f}' if known >= 0 else ''}\n"
+                )
     except OSError as error:
         raise InputError(f"--per-token {path}: cannot write it: {error.strerror}") from None
 
@@ -75,7 +111,9 @@ def write_surprise(path, vocab, ids, losses):
 def main(argv=None):
     arguments = parse(argv)
     if arguments.per_token and Path(arguments.per_token).exists():
-        raise InputError(f"--per-token {arguments.per_token}: already exists: remove it or give another name")
+        raise InputError(
+            f"--per-token {arguments.per_token}: already exists: remove it or give another name"
+        )
     from .runtime import get_ctx
 
     ctx = get_ctx(arguments.ctx)
@@ -94,7 +132,12 @@ def main(argv=None):
     if arguments.json:
         print(json.dumps(result))
     else:
-        print("  ".join(f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.6f}" for name, value in result.items()))
+        print(
+            "  ".join(
+                f"{name} {value:,}" if isinstance(value, int) else f"{name} {value:.6f}"
+                for name, value in result.items()
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,12 @@ class _Softmax(HybridBlock):
         chosen = F.pick(probabilities, targets)
         at_target = F.stack(F.cast(F.contrib.arange_like(targets), "int32"), targets)
         # oneDNN's softmax turns NaN into 0: the logit itself brings it back
-        return 0 * F.pick(logits, targets) - F.log(chosen + TINY), probabilities, chosen - 1, at_target
+        return (
+            0 * F.pick(logits, targets) - F.log(chosen + TINY),
+            probabilities,
+            chosen - 1,
+            at_target,
+        )
 
 
 _softmax = _Softmax()
@@ -32,7 +37,9 @@ def cross_entropy(logits, targets):
     takes several more passes over `(M, V)`.
     """
     losses, gradient, less_one, at_target = _softmax(logits, targets)
-    nd._internal._scatter_set_nd(lhs=gradient, rhs=less_one, indices=at_target, shape=gradient.shape, out=gradient)
+    nd._internal._scatter_set_nd(
+        lhs=gradient, rhs=less_one, indices=at_target, shape=gradient.shape, out=gradient
+    )
     return losses, gradient
 
 
@@ -47,7 +54,11 @@ def negative_log_likelihood(logits, targets):
     losses = -np.log(np.maximum(chosen, TINY))
     rare = np.flatnonzero(~(chosen > 1e-30))
     if len(rare):
-        rows = nd.take(logits, nd.array(rare, ctx=logits.context, dtype="int32")).asnumpy().astype(np.float64)
+        rows = (
+            nd.take(logits, nd.array(rare, ctx=logits.context, dtype="int32"))
+            .asnumpy()
+            .astype(np.float64)
+        )
         top = rows.max(axis=1)
         losses[rare] = top - rows[np.arange(len(rare)), targets.asnumpy()[rare]]
         losses[rare] += np.log(np.exp(rows - top[:, None]).sum(axis=1))

@@ -11,9 +11,22 @@ from mxnet.gluon import HybridBlock, nn, rnn
 
 from .errors import InputError
 from .loss import TINY
-from .stepper import ACTIVATIONS, EnsembleStepper, GRUCell, LSTMCell, RecurrentStepper, RNNCell, WindowStepper
+from .stepper import (
+    ACTIVATIONS,
+    EnsembleStepper,
+    GRUCell,
+    LSTMCell,
+    RecurrentStepper,
+    RNNCell,
+    WindowStepper,
+)
 
-PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # of a layer, as the fused operator expects them
+PARTS = (
+    "i2h_weight",
+    "h2h_weight",
+    "i2h_bias",
+    "h2h_bias",
+)  # of a layer, as the fused operator expects them
 
 
 class Dropout(nn.Dropout):
@@ -37,9 +50,19 @@ class PackedByRows:
 
     def _forward_kernel(self, F, inputs, states, sequence_length, **params):
         params["l0_h2h_weight"] = self.weight_drop(params["l0_h2h_weight"])
-        rows = [params[f"l0_{name}"].reshape((-1, self._gates * self._hidden_size)) for name in PARTS]
+        rows = [
+            params[f"l0_{name}"].reshape((-1, self._gates * self._hidden_size)) for name in PARTS
+        ]
         joined = F.concat(*rows, dim=0).reshape(-1)
-        output, *states = F.RNN(inputs, joined, *states, state_size=self._hidden_size, num_layers=1, state_outputs=True, mode=self._mode)
+        output, *states = F.RNN(
+            inputs,
+            joined,
+            *states,
+            state_size=self._hidden_size,
+            num_layers=1,
+            state_outputs=True,
+            mode=self._mode,
+        )
         return output, states
 
 
@@ -124,7 +147,9 @@ class RNNModel(LanguageModel):
     ):
         super().__init__(**kwargs)
         if tie_weights and hidden_sizes[-1] != embed_size:
-            raise InputError(f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}")
+            raise InputError(
+                f"--tie-weights: the last --hidden-size, {hidden_sizes[-1]}, must equal --embed-size, {embed_size}"
+            )
         self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
         layer, _ = FUSED[kind]
         extra = {"activation": activation} if kind == "rnn" else {}
@@ -132,11 +157,15 @@ class RNNModel(LanguageModel):
             self.embedding = nn.Embedding(vocab_size, embed_size)
             axes = (0,) if variational else ()
             self.dropout = Dropout(dropout, axes)
-            self.embed_dropout = self.dropout if embed_dropout is None else Dropout(embed_dropout, axes)
+            self.embed_dropout = (
+                self.dropout if embed_dropout is None else Dropout(embed_dropout, axes)
+            )
             # one layer each, dropout between them: the fused layers' own dropout does nothing on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
-                self.layers.add(layer(size, input_size=input_size, weight_drop=weight_drop, **extra))
+                self.layers.add(
+                    layer(size, input_size=input_size, weight_drop=weight_drop, **extra)
+                )
             shared = {"params": self.embedding.params} if tie_weights else {}
             self.decoder = nn.Dense(vocab_size, in_units=hidden_sizes[-1], flatten=False, **shared)
 
@@ -157,8 +186,17 @@ class RNNModel(LanguageModel):
         """Give a copy of this model that reads one token of each of `batch_size` streams at a time."""
         _, cell = FUSED[self.kind]
         extra = {"activation": ACTIVATIONS[self.activation]} if self.kind == "rnn" else {}
-        cells = [cell(*(_numpy(getattr(layer, f"l0_{part}")) for part in PARTS), **extra) for layer in self.layers]
-        return RecurrentStepper(_numpy(self.embedding.weight), cells, _numpy(self.decoder.weight), _numpy(self.decoder.bias), batch_size)
+        cells = [
+            cell(*(_numpy(getattr(layer, f"l0_{part}")) for part in PARTS), **extra)
+            for layer in self.layers
+        ]
+        return RecurrentStepper(
+            _numpy(self.embedding.weight),
+            cells,
+            _numpy(self.decoder.weight),
+            _numpy(self.decoder.bias),
+            batch_size,
+        )
 
 
 class Ensemble(LanguageModel):
@@ -177,7 +215,9 @@ class Ensemble(LanguageModel):
         self.networks.add(*networks)
 
     def begin_state(self, batch_size, ctx=None):
-        return [array for network in self.networks for array in network.begin_state(batch_size, ctx)]
+        return [
+            array for network in self.networks for array in network.begin_state(batch_size, ctx)
+        ]
 
     def forward(self, inputs, state):
         """Let every network read on."""
@@ -203,7 +243,17 @@ class UnrolledRNN(LanguageModel):
     Parameters: `context`, the number of tokens T; `activation`, f: relu as published, or tanh. State: none.
     """
 
-    def __init__(self, vocab_size, embed_size, hidden_size, context=3, dropout=0.0, activation="relu", fold=False, **kwargs):
+    def __init__(
+        self,
+        vocab_size,
+        embed_size,
+        hidden_size,
+        context=3,
+        dropout=0.0,
+        activation="relu",
+        fold=False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.context, self.vocab_size, self.fold = context, vocab_size, fold
         with self.name_scope():
@@ -216,7 +266,10 @@ class UnrolledRNN(LanguageModel):
 
     def hybrid_forward(self, F, inputs, state):
         read = self.i2h(self.dropout(self.embedding(inputs)))  # (T, N, C)
-        steps = [F.slice_axis(read, axis=0, begin=t, end=t + 1).reshape((-3, 0)) for t in range(self.context)]
+        steps = [
+            F.slice_axis(read, axis=0, begin=t, end=t + 1).reshape((-3, 0))
+            for t in range(self.context)
+        ]
         if self.fold:
             hidden = F.zeros_like(steps[0])  # (N, C)
             for step in steps:
@@ -236,9 +289,23 @@ class WindowModel(LanguageModel):
     State: none.
     """
 
-    def __init__(self, vocab_size, hidden_size, context, representation="onehot", embed_size=64, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        vocab_size,
+        hidden_size,
+        context,
+        representation="onehot",
+        embed_size=64,
+        dropout=0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.context, self.vocab_size, self.representation, self.hidden_size = context, vocab_size, representation, hidden_size
+        self.context, self.vocab_size, self.representation, self.hidden_size = (
+            context,
+            vocab_size,
+            representation,
+            hidden_size,
+        )
         features = {"onehot": vocab_size, "real": 1, "embedding": embed_size}[representation]
         with self.name_scope():
             if representation == "embedding":
@@ -249,7 +316,11 @@ class WindowModel(LanguageModel):
 
     def hybrid_forward(self, F, inputs, state):
         first = F.slice_axis(inputs, axis=0, begin=0, end=1)
-        zero = F.zeros_like(F.cast(first, "float32")).expand_dims(2).broadcast_axes(axis=2, size=self.hidden_size)  # (1, N, C)
+        zero = (
+            F.zeros_like(F.cast(first, "float32"))
+            .expand_dims(2)
+            .broadcast_axes(axis=2, size=self.hidden_size)
+        )  # (1, N, C)
         outputs, _ = self.lstm(self._features(F, inputs), [zero, zero])  # (T, N, C)
         last = F.slice_axis(outputs, axis=0, begin=-1, end=None).reshape((-3, 0))
         return self.decoder(self.dropout(last)), state  # (N, V)
@@ -268,7 +339,9 @@ def to_device(ids, vocab_size, ctx):
     MXNet itself would take the nearest valid id, in the embedding and in the loss, without a word.
     """
     if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
-        raise InputError(f"ids from {ids.min()} to {ids.max()}: this model's vocabulary has 0 to {vocab_size - 1}")
+        raise InputError(
+            f"ids from {ids.min()} to {ids.max()}: this model's vocabulary has 0 to {vocab_size - 1}"
+        )
     # from_numpy lends the memory: `mx.nd.array` would wait for a worker thread
     return mx.nd.from_numpy(np.array(ids, np.int32, order="C")).as_in_context(ctx)
 
@@ -294,19 +367,47 @@ def build_model(config, vocab_size):
     """Make the network that a ModelConfig describes, for a vocabulary of this size. Raises: InputError."""
     sizes = config.layer_sizes()
     embed_dropout = None if config.embed_dropout < 0 else config.embed_dropout
-    activation = config.activation if config.activation != "auto" else "relu" if config.model == "unrolled" else "tanh"
+    activation = (
+        config.activation
+        if config.activation != "auto"
+        else "relu"
+        if config.model == "unrolled"
+        else "tanh"
+    )
     if config.model in FUSED:
-        extra = config.tie_weights, activation, embed_dropout, config.variational, config.weight_drop
-        networks = [RNNModel(config.model, vocab_size, config.embed_size, sizes, config.dropout, *extra) for _ in range(config.members)]
+        extra = (
+            config.tie_weights,
+            activation,
+            embed_dropout,
+            config.variational,
+            config.weight_drop,
+        )
+        networks = [
+            RNNModel(config.model, vocab_size, config.embed_size, sizes, config.dropout, *extra)
+            for _ in range(config.members)
+        ]
         return networks[0] if config.members == 1 else Ensemble(networks)
     if config.members > 1:
-        raise InputError(f"--members {config.members}: ensembles are of rnn, lstm or gru, not of --model {config.model}")
+        raise InputError(
+            f"--members {config.members}: ensembles are of rnn, lstm or gru, not of --model {config.model}"
+        )
     if len(sizes) > 1 or config.tie_weights:
-        raise InputError(f"--model {config.model} has one hidden layer and separate weights: leave out --num-layers and --tie-weights")
+        raise InputError(
+            f"--model {config.model} has one hidden layer and separate weights: leave out --num-layers and --tie-weights"
+        )
     if config.variational or config.weight_drop or embed_dropout is not None:
         raise InputError(
             f"--model {config.model} has ordinary dropout in one place: leave out --variational, --embed-dropout and --weight-drop"
         )
     if config.model == "window":
-        return WindowModel(vocab_size, sizes[0], config.context, config.representation, config.embed_size, config.dropout)
-    return UnrolledRNN(vocab_size, config.embed_size, sizes[0], config.context, config.dropout, activation)
+        return WindowModel(
+            vocab_size,
+            sizes[0],
+            config.context,
+            config.representation,
+            config.embed_size,
+            config.dropout,
+        )
+    return UnrolledRNN(
+        vocab_size, config.embed_size, sizes[0], config.context, config.dropout, activation
+    )

@@ -20,13 +20,27 @@ class Preset:
 
 _NIETZSCHE = dict(data=("nietzsche",), encoding="latin-1")
 _NIETZSCHE_LSTM = dict(
-    **_NIETZSCHE, model="lstm", activation="relu", embed_size=500, hidden_size=(1000, 1000), batch_size=32, optimizer="adam"
+    **_NIETZSCHE,
+    model="lstm",
+    activation="relu",
+    embed_size=500,
+    hidden_size=(1000, 1000),
+    batch_size=32,
+    optimizer="adam",
 )
 _WINDOWS = dict(model="window", schedule="constant", clip=0.0)
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, batch_size=32, seq_len=64, optimizer="adam", schedule="cosine"
 )  # fmt: skip
-_TWELVE_MINUTES = dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.3, embed_dropout=0.0, lr=0.005, warmup_steps=50, epochs=10)
+_TWELVE_MINUTES = dict(
+    **_SHAKESPEARE,
+    hidden_size=(384,),
+    dropout=0.3,
+    embed_dropout=0.0,
+    lr=0.005,
+    warmup_steps=50,
+    epochs=10,
+)
 _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"
 
 PRESETS = {

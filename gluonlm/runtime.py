@@ -17,14 +17,22 @@ import numpy as np
 
 from .errors import InputError
 
-THREADS_VARIABLE, MALLOC_VARIABLE, COPY_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC", "MXNET_CPU_PARALLEL_SIZE"
-SMALL_OPERATION = 5e7  # floating-point operations under which a second thread costs more than it gives
+THREADS_VARIABLE, MALLOC_VARIABLE, COPY_VARIABLE = (
+    "OMP_NUM_THREADS",
+    "GLUONLM_MALLOC",
+    "MXNET_CPU_PARALLEL_SIZE",
+)
+SMALL_OPERATION = (
+    5e7  # floating-point operations under which a second thread costs more than it gives
+)
 GPU_ARCHITECTURES = range(5, 9)  # major compute capabilities the 1.9.1 wheels hold machine code for
 
 
 def physical_cores():
     """Count the processor cores this process may use, hyper-threads counted once."""
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    usable = (
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
     cores = set()
     for cpu in usable:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
@@ -53,13 +61,21 @@ def prepare(threads=0, otherwise=0):
         return
     version = tuple(int(part) for part in np.__version__.split(".")[:2])
     if not (1, 23) <= version < (2, 0):
-        raise InputError(f"NumPy {np.__version__}: MXNet 1.9.1 needs NumPy 1.23.5 to 1.26: pip install 'numpy==1.26.4'")
+        raise InputError(
+            f"NumPy {np.__version__}: MXNet 1.9.1 needs NumPy 1.23.5 to 1.26: pip install 'numpy==1.26.4'"
+        )
     if sys.version_info >= (3, 12) and importlib.util.find_spec("distutils") is None:
-        raise InputError("Python 3.12 has no distutils, which MXNet 1.9.1 imports: pip install 'setuptools==80.9.0'")
+        raise InputError(
+            "Python 3.12 has no distutils, which MXNet 1.9.1 imports: pip install 'setuptools==80.9.0'"
+        )
     if "bool" not in vars(np):
-        np.bool = np.bool_  # NumPy 1.24 took the name away, MXNet 1.9.1 asks for it at import and later
+        np.bool = (
+            np.bool_
+        )  # NumPy 1.24 took the name away, MXNet 1.9.1 asks for it at import and later
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
-    warnings.filterwarnings("ignore", message=".*from the `scipy.sparse", category=DeprecationWarning)
+    warnings.filterwarnings(
+        "ignore", message=".*from the `scipy.sparse", category=DeprecationWarning
+    )
     if threads:
         os.environ[THREADS_VARIABLE] = str(threads)
     os.environ.setdefault(THREADS_VARIABLE, str(otherwise or physical_cores()))
@@ -72,11 +88,17 @@ def prepare(threads=0, otherwise=0):
 
 def _keep_memory():
     """Ask glibc to keep freed memory: MXNet has no pool on the CPU, and page faults cost as much as the arithmetic."""
-    if os.environ.get(MALLOC_VARIABLE) == "0" or any(v.startswith("MALLOC_") or v == "GLIBC_TUNABLES" for v in os.environ):
+    if os.environ.get(MALLOC_VARIABLE) == "0" or any(
+        v.startswith("MALLOC_") or v == "GLIBC_TUNABLES" for v in os.environ
+    ):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
+        for parameter, value in (
+            (-4, 0),
+            (-1, 2**31 - 1),
+            (-8, 1),
+        ):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
             mallopt(parameter, value)
 
 
@@ -84,9 +106,13 @@ def _preload_cuda():
     """Load the CUDA libraries that pip installed beside a GPU build, so that LD_LIBRARY_PATH is not needed."""
     spec = importlib.util.find_spec("nvidia") if importlib.util.find_spec("mxnet") else None
     waiting = sorted(
-        library for folder in (spec.submodule_search_locations if spec else ()) for library in Path(folder).glob("*/lib/lib*.so.*")
+        library
+        for folder in (spec.submodule_search_locations if spec else ())
+        for library in Path(folder).glob("*/lib/lib*.so.*")
     )
-    for _ in range(3):  # the libraries need each other: what fails to load first succeeds in a later round
+    for _ in range(
+        3
+    ):  # the libraries need each other: what fails to load first succeeds in a later round
         waiting = [library for library in waiting if not _load(library)]
 
 
@@ -124,7 +150,9 @@ def load_mxnet():
         )
         raise InputError(f"MXNet does not load: {error}: {remedy}") from None
     except ModuleNotFoundError as error:
-        raise InputError(f"MXNet does not import: no module {error.name}: pip install -r requirements.txt") from None
+        raise InputError(
+            f"MXNet does not import: no module {error.name}: pip install -r requirements.txt"
+        ) from None
     return mxnet
 
 
@@ -180,7 +208,9 @@ def _check_gpu(mx, device_id):
         )
     found = mx.context.num_gpus()
     if device_id >= found:
-        raise InputError(f"--ctx gpu:{device_id}: MXNet finds {found} GPUs here; see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --ctx cpu")
+        raise InputError(
+            f"--ctx gpu:{device_id}: MXNet finds {found} GPUs here; see nvidia-smi and CUDA_VISIBLE_DEVICES, or use --ctx cpu"
+        )
     capability = compute_capability(device_id)
     if capability and capability[0] not in GPU_ARCHITECTURES:
         raise InputError(

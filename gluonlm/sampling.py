@@ -42,7 +42,9 @@ def prime(stepper, prompt, streams=1):
     if not len(prompt):
         raise InputError("the prompt is empty: give at least one token to begin with")
     if not 0 <= min(prompt) <= max(prompt) < stepper.vocab_size:
-        raise InputError(f"prompt ids {min(prompt)} to {max(prompt)}: the vocabulary has 0 to {stepper.vocab_size - 1}")
+        raise InputError(
+            f"prompt ids {min(prompt)} to {max(prompt)}: the vocabulary has 0 to {stepper.vocab_size - 1}"
+        )
     for token in prompt:
         logits = stepper.step(np.full(streams, token, np.int32))
     return logits
@@ -53,7 +55,9 @@ def _whole_window(prompt, context):
     return np.resize(prompt[::-1], context)[::-1] if 0 < len(prompt) < (context or 0) else prompt
 
 
-def sample(model, prompt, length, temperature=1.0, top_k=0, top_p=1.0, greedy=False, seed=1, streams=1):
+def sample(
+    model, prompt, length, temperature=1.0, top_k=0, top_p=1.0, greedy=False, seed=1, streams=1
+):
     """Write on from a prompt, one token at a time.
 
     Parameters: `prompt`, ids `(tokens,)`, repeated if the model's window holds more; `length`, how many tokens to write;

@@ -41,8 +41,12 @@ def score(model, ids, ctx=None, seq_len=1000):
     """
     skipped = model.context or 1
     if len(ids) <= skipped:
-        raise InputError(f"cannot score {len(ids)} tokens: the model reads {skipped} before its first prediction, give more text")
-    windows = max(1, 4 * seq_len // skipped)  # read side by side: neighbours share all tokens but one, so few tokens hold many
+        raise InputError(
+            f"cannot score {len(ids)} tokens: the model reads {skipped} before its first prediction, give more text"
+        )
+    windows = max(
+        1, 4 * seq_len // skipped
+    )  # read side by side: neighbours share all tokens but one, so few tokens hold many
     batches = make_batches(model.context, ids, windows if model.context else 1, seq_len)
     return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
 

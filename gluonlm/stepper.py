@@ -6,7 +6,9 @@ matrices as they are. Its equations are those of cuDNN, as in `mxnet.gluon.rnn`.
 
 import numpy as np
 
-TABLE = 2**24  # numbers up to which the first layer's products are computed once for each token of the vocabulary
+TABLE = (
+    2**24
+)  # numbers up to which the first layer's products are computed once for each token of the vocabulary
 
 
 def sigmoid(x):
@@ -85,15 +87,23 @@ class RecurrentStepper:
     def __init__(self, embedding, cells, weight, bias, batch_size=1):
         self.embedding, self.cells = embedding, cells
         small = len(embedding) * cells[0].i2h.shape[1] <= TABLE
-        self.first = cells[0].read(embedding).__getitem__ if small else lambda ids: cells[0].read(embedding[ids])
+        self.first = (
+            cells[0].read(embedding).__getitem__
+            if small
+            else lambda ids: cells[0].read(embedding[ids])
+        )
         self.weight, self.bias = np.ascontiguousarray(weight.T), bias
         self.vocab_size = len(bias)
-        self.state = [[np.zeros((batch_size, cell.size), np.float32)] * cell.states for cell in cells]
+        self.state = [
+            [np.zeros((batch_size, cell.size), np.float32)] * cell.states for cell in cells
+        ]
 
     def step(self, ids):
         """Read one token of each stream, ids `(N,)`, and give the logits of the next, `(N, V)`."""
         for layer, cell in enumerate(self.cells):
-            self.state[layer] = cell.advance(cell.read(self.state[layer - 1][0]) if layer else self.first(ids), self.state[layer])
+            self.state[layer] = cell.advance(
+                cell.read(self.state[layer - 1][0]) if layer else self.first(ids), self.state[layer]
+            )
         return self.state[-1][0] @ self.weight + self.bias
 
     def select(self, rows):
@@ -132,7 +142,9 @@ class WindowStepper:
 
     def step(self, ids):
         """Read one token of each stream, ids `(N,)`, and give the logits of the next, `(N, V)`."""
-        self.window = np.concatenate([self.window, np.asarray(ids, np.int32)[None]])[-self.context :]
+        self.window = np.concatenate([self.window, np.asarray(ids, np.int32)[None]])[
+            -self.context :
+        ]
         if len(self.window) < self.context:
             return np.zeros((len(ids), self.vocab_size), np.float32)
         return self.logits_of(self.window)

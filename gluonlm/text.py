@@ -21,7 +21,9 @@ class Text:
 
     def __init__(self, sources, encoding="utf-8", lower=False, by_line=False):
         self.encoding, self.lower, self.by_line = encoding, lower, by_line or lower
-        self.sources = [_standard_input(encoding) if source == "-" else source for source in sources]
+        self.sources = [
+            _standard_input(encoding) if source == "-" else source for source in sources
+        ]
 
     def pieces(self):
         """Yield the text in order, about a million characters at a time.
@@ -48,7 +50,9 @@ class Text:
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except LookupError:
-            raise InputError(f"--encoding {self.encoding!r}: Python knows no such encoding of text; try utf-8 or latin-1") from None
+            raise InputError(
+                f"--encoding {self.encoding!r}: Python knows no such encoding of text; try utf-8 or latin-1"
+            ) from None
         except UnicodeError:
             _explain_undecodable(path, Path(path).read_bytes(), self.encoding)
         if not position:
@@ -56,7 +60,9 @@ class Text:
 
     def longest(self):
         """Give a number of characters that this text does not exceed, without reading it. Raises: InputError."""
-        total = len(self.sources) + sum(len(s) if isinstance(s, str) else _size(s) for s in self.sources)
+        total = len(self.sources) + sum(
+            len(s) if isinstance(s, str) else _size(s) for s in self.sources
+        )
         return total * (3 if self.lower else 1)  # lower case may be longer, at most three for one
 
     def fingerprint(self):
@@ -64,7 +70,11 @@ class Text:
         digest = hashlib.sha256(repr((self.encoding, self.lower)).encode())
         for source in self.sources:
             whole = isinstance(source, str)
-            own = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest() if whole else hash_file(source)[1]
+            own = (
+                hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+                if whole
+                else hash_file(source)[1]
+            )
             digest.update(bytes.fromhex(own))
         return digest.hexdigest()
 
@@ -76,7 +86,9 @@ def _size(path):
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{path} is not a regular file: copy it into one, or give - and pipe it in")
+        raise InputError(
+            f"{path} is not a regular file: copy it into one, or give - and pipe it in"
+        )
     return status.st_size
 
 
@@ -103,7 +115,9 @@ def _standard_input(encoding):
     try:
         text = content.decode(encoding).removeprefix("\ufeff")
     except LookupError:
-        raise InputError(f"--encoding {encoding!r}: Python knows no such encoding of text; try utf-8") from None
+        raise InputError(
+            f"--encoding {encoding!r}: Python knows no such encoding of text; try utf-8"
+        ) from None
     except UnicodeError:
         _explain_undecodable(name, content, encoding)
     if not text:

@@ -18,25 +18,51 @@ from .presets import list_presets, preset_settings
 
 def parse(argv=None):
     """Parse the command line into (settings, arguments): flags win over --config, that over --preset, that over the defaults."""
-    parser = Parser("train", "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself.")
+    parser = Parser(
+        "train",
+        "Train a recurrent language model on a text; without flags, a GRU on the text inside Python itself.",
+    )
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
     run = parser.add_argument_group("run")
-    run.add_argument("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)")
-    run.add_argument("--threads", type=int, default=0, metavar="N", help="processor threads; 0: by the size of the model (default: 0)")
-    run.add_argument("--preset", metavar="NAME", help="settings of a published system; its run is runs/NAME, and goes on if it is there")
+    run.add_argument(
+        "--ctx",
+        default="cpu",
+        metavar="DEVICE",
+        help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)",
+    )
+    run.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processor threads; 0: by the size of the model (default: 0)",
+    )
+    run.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="settings of a published system; its run is runs/NAME, and goes on if it is there",
+    )
     run.add_argument("--list-presets", action="store_true", help="explain the presets")
     run.add_argument("--config", metavar="FILE", help="settings by name from a .toml or .json file")
-    run.add_argument("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
+    run.add_argument(
+        "--run", metavar="DIR", help="folder of the run (default: a new one under runs/)"
+    )
     run.add_argument("--overwrite", action="store_true", help="replace an existing run")
     run.add_argument("--resume", metavar="RUN", help="go on with a run exactly where it stopped")
-    run.add_argument("--init-from", metavar="RUN", help="start with another run's weights and vocabulary, nothing else of it")
+    run.add_argument(
+        "--init-from",
+        metavar="RUN",
+        help="start with another run's weights and vocabulary, nothing else of it",
+    )
     run.add_argument("--quiet", action="store_true", help="print the result only")
     arguments = parser.parse_args(argv)
     if arguments.threads < 0:
         raise InputError(f"--threads {arguments.threads}: must be at least 0")
     if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
-        raise InputError("--resume names the run to go on with: leave out --run, --overwrite and --init-from")
+        raise InputError(
+            "--resume names the run to go on with: leave out --run, --overwrite and --init-from"
+        )
     if arguments.resume and arguments.preset:
         raise InputError("--resume keeps the run's own settings: leave out --preset")
     settings = preset_settings(arguments.preset) if arguments.preset else {}
@@ -54,7 +80,11 @@ def place_preset(settings, arguments):
     if not arguments.preset or arguments.run:
         return settings
     arguments.run = str(Path("runs") / arguments.preset)
-    if arguments.overwrite or arguments.init_from or not os.path.lexists(Path(arguments.run) / "checkpoints" / "last"):
+    if (
+        arguments.overwrite
+        or arguments.init_from
+        or not os.path.lexists(Path(arguments.run) / "checkpoints" / "last")
+    ):
         return settings
     arguments.resume = arguments.run
     return Config.from_dict(settings, f"--config {arguments.config}").to_dict()
@@ -77,7 +107,9 @@ def resumed(settings, path, say, stack, preset=None):
     for name, old, new, allowed in changed_settings(checkpoint.config, config):
         if not allowed:
             if preset:
-                raise InputError(f"--preset {preset}: {path} has {name} {old}, not {new}: give another --run, or --overwrite")
+                raise InputError(
+                    f"--preset {preset}: {path} has {name} {old}, not {new}: give another --run, or --overwrite"
+                )
             raise InputError(
                 f"--resume {path}: {name} was {old} and is now {new}: a resumed run keeps it; for another, start a new run "
                 f"(with --init-from {path}, if its weights are wanted)"
@@ -96,7 +128,9 @@ def initialized(settings, path, say):
     checkpoint = Run(path).load("best")
     kept = {name: getattr(checkpoint.config.model, name) for name in vars(checkpoint.config.model)}
     kept.update(level=checkpoint.config.data.level, lower=checkpoint.config.data.lower)
-    say(f"weights and vocabulary of {path}, step {checkpoint.progress['step']}; optimizer and progress start anew")
+    say(
+        f"weights and vocabulary of {path}, step {checkpoint.progress['step']}; optimizer and progress start anew"
+    )
     return checkpoint, Config.from_dict({**kept, **settings}, "--init-from")
 
 
@@ -110,7 +144,14 @@ def operation_size(config):
         return math.inf
     gates = {"lstm": 4, "window": 4, "gru": 3}.get(model.model, 1)
     steps = {"unrolled": 1, "window": model.context}.get(model.model, training.seq_len)
-    return 2 * training.batch_size * steps * gates * max(model.layer_sizes()) * max(model.embed_size, *model.layer_sizes())
+    return (
+        2
+        * training.batch_size
+        * steps
+        * gates
+        * max(model.layer_sizes())
+        * max(model.embed_size, *model.layer_sizes())
+    )
 
 
 def new_folder(config):
@@ -155,7 +196,9 @@ def build(settings, arguments, say, stack):
     if arguments.resume:
         record = dict(checkpoint.progress)
         if record.pop("corpus", None) != corpus.fingerprint:
-            raise InputError(f"--resume {run.path}: the text is not the one it was trained on: give the old one with --data-dir or --data")
+            raise InputError(
+                f"--resume {run.path}: the text is not the one it was trained on: give the old one with --data-dir or --data"
+            )
         trainer.restore(checkpoint.training, record)
     else:
         run = Run.create(arguments.run or new_folder(config), arguments.overwrite)
@@ -176,10 +219,14 @@ def saver(run, config, corpus):
     from .trainer import Diverged
 
     def save(trainer, pointers):
-        parameters = {name: p.data(trainer.ctx[0]).asnumpy() for name, p in trainer.model.parameters().items()}
+        parameters = {
+            name: p.data(trainer.ctx[0]).asnumpy() for name, p in trainer.model.parameters().items()
+        }
         for name, array in parameters.items():
             if not np.isfinite(array).all():
-                raise Diverged(f"{name} is not finite after step {trainer.progress.step}: try a lower --lr or a --clip")
+                raise Diverged(
+                    f"{name} is not finite after step {trainer.progress.step}: try a lower --lr or a --clip"
+                )
         progress = {**trainer.progress_record(), "corpus": corpus.fingerprint}
         run.save(Checkpoint(config, corpus.vocab, parameters, trainer.arrays(), progress), pointers)
 
@@ -200,7 +247,9 @@ def introduce(run, config, corpus, trainer, say):
     )
     if trainer.valid_batches and not trainer.model.context:
         streams = trainer.valid_batches(0, 0)[0].shape[1]
-        say(f"validation reads {streams} parts of its text side by side, each from a cold start; the test is one stream")
+        say(
+            f"validation reads {streams} parts of its text side by side, each from a cold start; the test is one stream"
+        )
 
 
 @contextlib.contextmanager
@@ -235,7 +284,9 @@ def sampler(config, corpus, model):
     length, seed = config.training.sample_length, config.training.seed
 
     def write(step, temperature):
-        drawn = sample(model, prompt, length, temperature, seed=derive_seed(seed, "sample", step, temperature))
+        drawn = sample(
+            model, prompt, length, temperature, seed=derive_seed(seed, "sample", step, temperature)
+        )
         return corpus.vocab.typeset([int(ids[0]) for ids in drawn], prompt[-1])
 
     return write
@@ -249,8 +300,17 @@ def report(run, config, corpus, trainer, reason, say):
     checkpoint = run.load("best")
     load_parameters(trainer.model, checkpoint.parameters)
     step = checkpoint.progress["step"]
-    record = dict(step=step, reason=reason, steps=trainer.progress.step, seconds=round(trainer.progress.seconds, 3))
-    record.update(parameters=trainer.model.count_parameters(), device=", ".join(map(str, trainer.ctx)), threads=runtime.threads())
+    record = dict(
+        step=step,
+        reason=reason,
+        steps=trainer.progress.step,
+        seconds=round(trainer.progress.seconds, 3),
+    )
+    record.update(
+        parameters=trainer.model.count_parameters(),
+        device=", ".join(map(str, trainer.ctx)),
+        threads=runtime.threads(),
+    )
     for part, ids in (("test", corpus.test), ("valid", corpus.valid)):
         if len(ids) > (trainer.model.context or 1):
             losses = score(trainer.model, ids, trainer.ctx[0])
@@ -262,7 +322,9 @@ def report(run, config, corpus, trainer, reason, say):
             record.update(part=part, loss=nats, tokens=losses.size)
             break
     print(f"checkpoint {run.pointed('best') or run.pointed('last')}\ncurve {run.curve}")
-    say(f"\nsample of {config.training.sample_length}, temperature 1:\n{sampler(config, corpus, trainer.model)(step, 1.0)}")
+    say(
+        f"\nsample of {config.training.sample_length}, temperature 1:\n{sampler(config, corpus, trainer.model)(step, 1.0)}"
+    )
     return record
 
 
@@ -283,24 +345,33 @@ def train(settings, arguments, stack):
     from .checkpoint import replace_file
     from .trainer import Diverged
 
-    bar = stack.enter_context(contextlib.closing(ProgressBar(trainer, config.data.level, arguments.quiet)))
+    bar = stack.enter_context(
+        contextlib.closing(ProgressBar(trainer, config.data.level, arguments.quiet))
+    )
     metrics = stack.enter_context(contextlib.closing(MetricsFile(run.metrics, trainer.progress)))
     trainer.callbacks = (metrics, bar)
     if temperatures := config.training.sample_temperatures:
-        samples = SamplesFile(run.samples, trainer.progress, temperatures, sampler(config, corpus, trainer.model))
+        samples = SamplesFile(
+            run.samples, trainer.progress, temperatures, sampler(config, corpus, trainer.model)
+        )
         trainer.callbacks = (metrics, stack.enter_context(contextlib.closing(samples)), bar)
     try:
         with signals_watched(trainer):
             reason = trainer.fit()
     except Diverged as error:
         kept = "best" if run.pointed("best") else "last"
-        print(f"gluonlm: stopped: {error}; the {kept} checkpoint before is {run.pointed(kept)}", file=sys.stderr)
+        print(
+            f"gluonlm: stopped: {error}; the {kept} checkpoint before is {run.pointed(kept)}",
+            file=sys.stderr,
+        )
         return 3
     finally:
         bar.close()
     replace_file(run.curve, draw_curve(read_metrics(run.metrics), config.data.level))
     skipped = f", {trainer.progress.skipped} steps skipped" if trainer.progress.skipped else ""
-    say(f"ended by {reason} at step {trainer.progress.step}{skipped}, {trainer.progress.seconds:.0f} s of training")
+    say(
+        f"ended by {reason} at step {trainer.progress.step}{skipped}, {trainer.progress.seconds:.0f} s of training"
+    )
     if reason in ("interrupted", "terminated"):
         print(f"gluonlm: {reason}: go on with --resume {run.path}", file=sys.stderr)
         return 128 + (signal.SIGINT if reason == "interrupted" else signal.SIGTERM)

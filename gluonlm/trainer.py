@@ -21,7 +21,14 @@ from .loss import cross_entropy
 from .models import to_device
 from .scoring import mean_loss
 
-RESERVED = ("learning_rate", "lr_scheduler", "param_dict", "param_idx2name", "rescale_grad", "sym")  # the trainer's own
+RESERVED = (
+    "learning_rate",
+    "lr_scheduler",
+    "param_dict",
+    "param_idx2name",
+    "rescale_grad",
+    "sym",
+)  # the trainer's own
 SKIPS = 100  # steps in a row that may be skipped: after that nothing will come of it
 
 
@@ -69,7 +76,9 @@ def learning_rate(config, step, steps_per_epoch, total_steps, drops=0):
         return config.lr * config.decay**drops
     if config.schedule == "cosine":
         part = min(1.0, (step - config.warmup_steps) / max(1, total_steps - config.warmup_steps))
-        return config.lr * (config.lr_floor + (1 - config.lr_floor) * (1 + math.cos(math.pi * part)) / 2)
+        return config.lr * (
+            config.lr_floor + (1 - config.lr_floor) * (1 + math.cos(math.pi * part)) / 2
+        )
     return config.lr
 
 
@@ -79,7 +88,9 @@ def parse_params(text):
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
         try:
-            number = {"true": True, "false": False}[value.lower()] if value.isalpha() else float(value)
+            number = (
+                {"true": True, "false": False}[value.lower()] if value.isalpha() else float(value)
+            )
         except (KeyError, ValueError):
             number = math.nan
         if not math.isfinite(number) or name.strip() in RESERVED:
@@ -95,11 +106,17 @@ def make_optimizer(config):
     """
     known = mx.optimizer.Optimizer.opt_registry
     if config.optimizer.lower() not in known:
-        raise InputError(f"--optimizer {config.optimizer!r}: Gluon knows {', '.join(sorted(known))}")
+        raise InputError(
+            f"--optimizer {config.optimizer!r}: Gluon knows {', '.join(sorted(known))}"
+        )
     try:
-        return mx.optimizer.create(config.optimizer, learning_rate=config.lr, **parse_params(config.optimizer_params))
+        return mx.optimizer.create(
+            config.optimizer, learning_rate=config.lr, **parse_params(config.optimizer_params)
+        )
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
-        raise InputError(f"--optimizer-params {config.optimizer_params!r}: {config.optimizer} says: {error}") from None
+        raise InputError(
+            f"--optimizer-params {config.optimizer_params!r}: {config.optimizer} says: {error}"
+        ) from None
 
 
 class Trainer:
@@ -116,34 +133,59 @@ class Trainer:
         self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
         self.callbacks, self.save, self.progress = callbacks, save, Progress()
         if config.batch_size < len(self.ctx):
-            raise InputError(f"--batch-size {config.batch_size}: must be at least the {len(self.ctx)} devices of --ctx")
+            raise InputError(
+                f"--batch-size {config.batch_size}: must be at least the {len(self.ctx)} devices of --ctx"
+            )
         self.batches = make_batches(
-            model.context, train, config.batch_size, config.seq_len, config.window_step, derive_seed(config.seed, "shuffle")
+            model.context,
+            train,
+            config.batch_size,
+            config.seq_len,
+            config.window_step,
+            derive_seed(config.seed, "shuffle"),
         )
         if self.batches(0, len(self.batches) - 1)[0].shape[1] < len(self.ctx):
-            raise InputError(f"--batch-size {config.batch_size}: leaves a last batch too small for {len(self.ctx)} devices, choose another")
+            raise InputError(
+                f"--batch-size {config.batch_size}: leaves a last batch too small for {len(self.ctx)} devices, choose another"
+            )
         self.valid_batches = self._validation_batches(valid) if len(valid) else None
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
         self.parameters = list(model.parameters().values())
         self.optimizer = make_optimizer(config)
         self.gluon = gluon.Trainer(
-            self.parameters, self.optimizer, kvstore="device" if len(self.ctx) > 1 else None, update_on_kvstore=False
+            self.parameters,
+            self.optimizer,
+            kvstore="device" if len(self.ctx) > 1 else None,
+            update_on_kvstore=False,
         )
-        self.random = any(getattr(block, "_rate", 0) for block in _blocks(model)) or config.optimizer.lower() == "sgld"
+        self.random = (
+            any(getattr(block, "_rate", 0) for block in _blocks(model))
+            or config.optimizer.lower() == "sgld"
+        )
         self.state, self.saved_step, self.stop_request = None, None, None
 
     def _validation_batches(self, valid):
         streams = max(1, min(self.config.batch_size, len(valid) // (self.config.seq_len + 1)))
         try:
-            return make_batches(self.model.context, valid, streams, self.config.seq_len, self.config.window_step)
+            return make_batches(
+                self.model.context, valid, streams, self.config.seq_len, self.config.window_step
+            )
         except InputError as error:
-            raise InputError(f"the validation part is too short ({error}); give more text, another --split, or --valid") from None
+            raise InputError(
+                f"the validation part is too short ({error}); give more text, another --split, or --valid"
+            ) from None
 
     @property
     def lr(self):
         """The learning rate of the next step."""
-        return learning_rate(self.config, self.progress.step, len(self.batches), self.total_steps, self.progress.drops)
+        return learning_rate(
+            self.config,
+            self.progress.step,
+            len(self.batches),
+            self.total_steps,
+            self.progress.drops,
+        )
 
     def fit(self):
         """Train until something ends it, and say what: epochs, steps, minutes, patience, or what was given to `stop`.
@@ -163,7 +205,10 @@ class Trainer:
                 self._save(("best", "last") if best else ("last",))
         if self.saved_step != self.progress.step:
             self._save(("last",))
-        if reason not in ("interrupted", "terminated") and self.progress.validated != self.progress.step:
+        if (
+            reason not in ("interrupted", "terminated")
+            and self.progress.validated != self.progress.step
+        ):
             self._close()
         return reason
 
@@ -192,18 +237,29 @@ class Trainer:
         if self.random:
             mx.random.seed(derive_seed(self.config.seed, "step", progress.step))
         inputs, targets = self.batches(epoch, index)
-        losses = [self._forward_backward(device, *part) for device, part in enumerate(self._divide(inputs, targets))]
+        losses = [
+            self._forward_backward(device, *part)
+            for device, part in enumerate(self._divide(inputs, targets))
+        ]
         if len(self.ctx) > 1:
             self.gluon.allreduce_grads()
-        squares = nd.multi_sum_sq(*(p.grad(self.ctx[0]) for p in self.parameters), num_arrays=len(self.parameters))
-        found = nd.concat(*(loss.as_in_context(self.ctx[0]) for loss in losses), squares, dim=0).asnumpy().astype(np.float64)
+        squares = nd.multi_sum_sq(
+            *(p.grad(self.ctx[0]) for p in self.parameters), num_arrays=len(self.parameters)
+        )
+        found = (
+            nd.concat(*(loss.as_in_context(self.ctx[0]) for loss in losses), squares, dim=0)
+            .asnumpy()
+            .astype(np.float64)
+        )
         loss = float(found[: len(losses)].sum()) / (targets.size * self.model.members)
         # gradients are of the summed loss; what they must be divided by goes into the update instead of over them
         divisor = targets.size if self.config.loss_scale == "mean" else inputs.shape[1]
         norm = math.sqrt(found[len(losses) :].sum() / self.model.members) / divisor
         if self._usable(loss, norm):
             self.gluon.set_learning_rate(self.lr)
-            self.gluon.update(divisor * max(1.0, norm / self.config.clip if self.config.clip else 1.0))
+            self.gluon.update(
+                divisor * max(1.0, norm / self.config.clip if self.config.clip else 1.0)
+            )
             progress.loss_sum += loss * targets.size
             progress.log_loss_sum += loss * targets.size
             progress.tokens += targets.size
@@ -213,7 +269,10 @@ class Trainer:
 
     def _begin_state(self):
         columns = self.batches(0, 0)[0].shape[1]
-        return [self.model.begin_state(part.stop - part.start, ctx=ctx) for ctx, part in zip(self.ctx, self._columns(columns))]
+        return [
+            self.model.begin_state(part.stop - part.start, ctx=ctx)
+            for ctx, part in zip(self.ctx, self._columns(columns))
+        ]
 
     def _columns(self, count):
         cuts = [round(count * i / len(self.ctx)) for i in range(len(self.ctx) + 1)]
@@ -224,7 +283,10 @@ class Trainer:
         targets = targets.reshape(-1, inputs.shape[1])
         for ctx, part in zip(self.ctx, self._columns(inputs.shape[1])):
             columns = np.tile(targets[:, part].reshape(-1), self.model.members)
-            yield to_device(inputs[:, part], self.model.vocab_size, ctx), to_device(columns, self.model.vocab_size, ctx)
+            yield (
+                to_device(inputs[:, part], self.model.vocab_size, ctx),
+                to_device(columns, self.model.vocab_size, ctx),
+            )
 
     def _forward_backward(self, device, inputs, targets):
         with autograd.record():
@@ -239,15 +301,21 @@ class Trainer:
         progress = self.progress
         if not (math.isfinite(loss) and math.isfinite(norm)):
             if self.config.on_nan == "stop":
-                raise Diverged(f"loss {loss} and gradient norm {norm} at step {progress.step + 1}: try a lower --lr or a --clip")
+                raise Diverged(
+                    f"loss {loss} and gradient norm {norm} at step {progress.step + 1}: try a lower --lr or a --clip"
+                )
             progress.skipped += 1
             progress.skipped_in_row += 1
             if progress.skipped_in_row >= SKIPS:
-                raise Diverged(f"{SKIPS} steps in a row were not finite, to step {progress.step + 1}: try a lower --lr or a --clip")
+                raise Diverged(
+                    f"{SKIPS} steps in a row were not finite, to step {progress.step + 1}: try a lower --lr or a --clip"
+                )
             self.state = self._begin_state()
             return False
         progress.skipped_in_row = 0
-        progress.smoothed = loss if progress.smoothed is None else 0.98 * progress.smoothed + 0.02 * loss
+        progress.smoothed = (
+            loss if progress.smoothed is None else 0.98 * progress.smoothed + 0.02 * loss
+        )
         if progress.smoothed > 3 * math.log(max(3, self.model.vocab_size)):
             raise Diverged(
                 f"the loss has risen to {progress.smoothed:.2f} nats at step {progress.step + 1}, "
@@ -261,8 +329,14 @@ class Trainer:
         progress.validated = progress.step
         train = progress.loss_sum / progress.tokens if progress.tokens else None
         progress.loss_sum, progress.tokens = 0.0, 0
-        valid = mean_loss(self.model, self.valid_batches, self.ctx[0]) if self.valid_batches else None
-        best = valid is not None and math.isfinite(valid) and (progress.best is None or valid < progress.best)
+        valid = (
+            mean_loss(self.model, self.valid_batches, self.ctx[0]) if self.valid_batches else None
+        )
+        best = (
+            valid is not None
+            and math.isfinite(valid)
+            and (progress.best is None or valid < progress.best)
+        )
         if best:
             progress.best, progress.best_step = valid, progress.step
         progress.stale = 0 if best else progress.stale + (valid is not None)
@@ -304,7 +378,9 @@ class Trainer:
                 train_loss=progress.log_loss_sum / progress.log_tokens,
                 lr=self.lr,
                 seconds=round(progress.seconds, 3),
-                tokens_per_second=round(progress.log_tokens / max(1e-9, progress.seconds - progress.log_seconds)),
+                tokens_per_second=round(
+                    progress.log_tokens / max(1e-9, progress.seconds - progress.log_seconds)
+                ),
             )
         progress.log_loss_sum, progress.log_tokens, progress.log_seconds = 0.0, 0, progress.seconds
 
@@ -314,14 +390,24 @@ class Trainer:
 
     def arrays(self):
         """Give what must be kept to go on exactly: optimizer arrays and carried state, by name."""
-        arrays = {f"state.{device}.{i}": array.asnumpy() for device, state in enumerate(self.state or ()) for i, array in enumerate(state)}
+        arrays = {
+            f"state.{device}.{i}": array.asnumpy()
+            for device, state in enumerate(self.state or ())
+            for i, array in enumerate(state)
+        }
         for index, state in self.gluon._updaters[0].states.items():
-            arrays.update({f"optimizer.{index}.{i}": array.asnumpy() for i, array in enumerate(_flat(state))})
+            arrays.update(
+                {f"optimizer.{index}.{i}": array.asnumpy() for i, array in enumerate(_flat(state))}
+            )
         return arrays
 
     def progress_record(self):
         """Give the progress as plain data, the optimizer's own counters included."""
-        numbers = {name: value for name, value in vars(self.optimizer).items() if type(value) in (int, float)}
+        numbers = {
+            name: value
+            for name, value in vars(self.optimizer).items()
+            if type(value) in (int, float)
+        }
         counts = {str(index): count for index, count in self.optimizer._index_update_count.items()}
         self.progress.optimizer = {"numbers": numbers, "counts": counts}
         return dataclasses.asdict(self.progress)
@@ -335,14 +421,22 @@ class Trainer:
             self.progress = Progress(**record)
             for name, kind in get_type_hints(Progress).items():
                 value = getattr(self.progress, name)
-                if type(value) not in {int: (int,), float: (int, float), dict: (dict,)}.get(kind, (int, float, type(None))):
+                if type(value) not in {int: (int,), float: (int, float), dict: (dict,)}.get(
+                    kind, (int, float, type(None))
+                ):
                     raise TypeError(f"{name} is {value!r}")
             numbers, counts = self.progress.optimizer["numbers"], self.progress.optimizer["counts"]
-            if not all(type(value) in (int, float) for value in (*numbers.values(), *counts.values())):
+            if not all(
+                type(value) in (int, float) for value in (*numbers.values(), *counts.values())
+            ):
                 raise TypeError("a number of the optimizer is none")
-            vars(self.optimizer).update({name: value for name, value in numbers.items() if name in vars(self.optimizer)})
+            vars(self.optimizer).update(
+                {name: value for name, value in numbers.items() if name in vars(self.optimizer)}
+            )
             for device in range(len(self.ctx)):
-                self.optimizer._all_index_update_counts[device] = {int(index): count for index, count in counts.items()}
+                self.optimizer._all_index_update_counts[device] = {
+                    int(index): count for index, count in counts.items()
+                }
             self.optimizer._set_current_context(0)
             self.saved_step = self.progress.step
         except (TypeError, KeyError, ValueError, AttributeError) as error:
@@ -374,10 +468,16 @@ def _flat(state):
     """List the arrays of an optimizer's state, which may be None, one array, or tuples of them."""
     if state is None:
         return []
-    return [state] if isinstance(state, nd.NDArray) else [array for part in state for array in _flat(part)]
+    return (
+        [state]
+        if isinstance(state, nd.NDArray)
+        else [array for part in state for array in _flat(part)]
+    )
 
 
 def _copy(arrays, name, target):
     if name not in arrays or arrays[name].shape != target.shape:
-        raise InputError(f"checkpoint: array {name} is missing or of another shape; --ctx must name as many devices as before")
+        raise InputError(
+            f"checkpoint: array {name} is missing or of another shape; --ctx must name as many devices as before"
+        )
     target[:] = arrays[name]

@@ -45,12 +45,18 @@ class Vocab:
         if level not in ("char", "word"):
             raise InputError(f"vocabulary: level {level!r} is not one of char, word")
         if not self.tokens or len(self.index) != len(self.tokens):
-            raise InputError(f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct; each must stand once")
+            raise InputError(
+                f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct; each must stand once"
+            )
         if not all(len(token) == 1 if level == "char" else token for token in self.tokens):
-            raise InputError(f"vocabulary: a token is not a {'single character' if level == 'char' else 'word'}")
+            raise InputError(
+                f"vocabulary: a token is not a {'single character' if level == 'char' else 'word'}"
+            )
         if level == "char":
             codes = _codes("".join(self.tokens))
-            self._table = np.full(codes.max() + 2, -1, np.int32)  # the last place stands for every code beyond
+            self._table = np.full(
+                codes.max() + 2, -1, np.int32
+            )  # the last place stands for every code beyond
             self._table[codes] = np.arange(len(codes), dtype=np.int32)
 
     def __len__(self):
@@ -78,7 +84,9 @@ class Vocab:
         counter = Counter()
         for piece in pieces:
             counter.update(split_words(piece))
-        reserved = [token for token in (UNKNOWN, END_OF_LINE) if counter.pop(token, 0) or token == UNKNOWN]
+        reserved = [
+            token for token in (UNKNOWN, END_OF_LINE) if counter.pop(token, 0) or token == UNKNOWN
+        ]
         vocab = gluonnlp.Vocab(
             counter,
             max_size=max(1, max_size - len(reserved)) if max_size else None,
@@ -96,7 +104,12 @@ class Vocab:
 
         unknown = UNKNOWN if UNKNOWN in self.index else None
         return gluonnlp.Vocab(
-            Counter(self.tokens), unknown_token=unknown, padding_token=None, bos_token=None, eos_token=None, token_to_idx=self.index
+            Counter(self.tokens),
+            unknown_token=unknown,
+            padding_token=None,
+            bos_token=None,
+            eos_token=None,
+            token_to_idx=self.index,
         )
 
     def encode(self, text, unknown="error", start=0):
@@ -108,7 +121,9 @@ class Vocab:
         """
         if self.level == "word":
             words, default = split_words(text), self.index.get(UNKNOWN, -1)
-            ids = np.fromiter((self.index.get(word, default) for word in words), np.int32, len(words))
+            ids = np.fromiter(
+                (self.index.get(word, default) for word in words), np.int32, len(words)
+            )
         else:
             words, ids = text, np.empty(len(text), np.int32)
             for i in range(0, len(text), _CHUNK):
@@ -143,7 +158,11 @@ class Vocab:
             return self.decode(ids)
         text, last = [], END_OF_LINE if before is None else self.tokens[before]
         for token in (self.tokens[i] for i in ids):
-            joined = END_OF_LINE in (last, token) or _OPENING.fullmatch(last) or _CLOSING.fullmatch(token)
+            joined = (
+                END_OF_LINE in (last, token)
+                or _OPENING.fullmatch(last)
+                or _CLOSING.fullmatch(token)
+            )
             text.append(("" if joined else " ") + ("\n" if token == END_OF_LINE else token))
             last = token
         return "".join(text)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models here are tiny, and the machine may be shared
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # the models here are tiny, and the machine may be shared
 
 import gluonlm  # noqa: F401  before MXNet
 from gluonlm.cli import run_command
@@ -39,7 +41,12 @@ TINY = [
 def text_file(tmp_path_factory):
     """A text of 6,000 characters with some order in it."""
     path = tmp_path_factory.mktemp("text") / "rhyme.txt"
-    path.write_text("".join(f"the {n} little ducks went out to play, {n * n} hills away.\n" for n in range(1, 110)), encoding="utf-8")
+    path.write_text(
+        "".join(
+            f"the {n} little ducks went out to play, {n * n} hills away.\n" for n in range(1, 110)
+        ),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -61,7 +68,14 @@ def command(capfd):
 def start(*args, **kwargs):
     """Start `python -m gluonlm...` as a process of its own."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
-    return subprocess.Popen([sys.executable, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, **kwargs)
+    return subprocess.Popen(
+        [sys.executable, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        **kwargs,
+    )
 
 
 @pytest.fixture(scope="session")

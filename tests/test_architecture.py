@@ -43,7 +43,17 @@ def test_public_names_say_what_they_are_for(name):
         members = node.body if isinstance(node, ast.ClassDef) else []
         for item in [node, *members]:
             inherited = (
-                item is not node and item.name in ("parse_args", "error", "find_spec", "hybrid_forward", "begin_state", "advance", "lines")
+                item is not node
+                and item.name
+                in (
+                    "parse_args",
+                    "error",
+                    "find_spec",
+                    "hybrid_forward",
+                    "begin_state",
+                    "advance",
+                    "lines",
+                )
                 if isinstance(item, ast.FunctionDef)
                 else False
             )
@@ -59,26 +69,54 @@ def test_public_names_say_what_they_are_for(name):
 def test_what_can_raise_says_so():
     for name, path in FILES.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in ("main", "parse", "error"):
+            if (
+                isinstance(node, ast.FunctionDef)
+                and not node.name.startswith("_")
+                and node.name not in ("main", "parse", "error")
+            ):
                 raises = any(
-                    isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call) and getattr(n.exc.func, "id", "") == "InputError"
+                    isinstance(n, ast.Raise)
+                    and isinstance(n.exc, ast.Call)
+                    and getattr(n.exc.func, "id", "") == "InputError"
                     for n in ast.walk(node)
                 )
                 text = ast.get_docstring(node) or ""
-                assert not raises or "Raises" in text or "InputError" in text or "Refuse" in text, f"{name}.{node.name}"
+                assert not raises or "Raises" in text or "InputError" in text or "Refuse" in text, (
+                    f"{name}.{node.name}"
+                )
 
 
 def lines_of_code(path):
     """Count the lines that hold code: no blank lines, comments, docstrings."""
-    nothing = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    nothing = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    documented = [node for node in ast.walk(tree) if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+    documented = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+    ]
     docstrings = {
-        line for node in documented if ast.get_docstring(node) for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+        line
+        for node in documented
+        if ast.get_docstring(node)
+        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
     }
     with tokenize.open(path) as stream:
-        tokens = [token for token in tokenize.generate_tokens(stream.readline) if token.type not in nothing]
-    return len({line for token in tokens for line in range(token.start[0], token.end[0] + 1)} - docstrings)
+        tokens = [
+            token
+            for token in tokenize.generate_tokens(stream.readline)
+            if token.type not in nothing
+        ]
+    return len(
+        {line for token in tokens for line in range(token.start[0], token.end[0] + 1)} - docstrings
+    )
 
 
 def test_the_package_stays_small_enough_to_read_in_an_afternoon():
@@ -94,8 +132,24 @@ def test_everything_the_package_offers_is_there():
 
 def test_the_three_lists_of_requirements_agree():
     def pins(name):
-        return dict(re.findall(r"^([A-Za-z_-]+)==([\w.]+)", (ROOT / name).read_text(encoding="utf-8"), re.M))
+        return dict(
+            re.findall(r"^([A-Za-z_-]+)==([\w.]+)", (ROOT / name).read_text(encoding="utf-8"), re.M)
+        )
 
-    cpu, gpu, setup = (pins("requirements.txt"), pins("requirements-gpu.txt"), (ROOT / "setup.py").read_text(encoding="utf-8"))
-    for name in ("gluonnlp", "numpy", "scipy", "scikit-learn", "matplotlib", "safetensors", "tqdm", "tomli", "setuptools"):
+    cpu, gpu, setup = (
+        pins("requirements.txt"),
+        pins("requirements-gpu.txt"),
+        (ROOT / "setup.py").read_text(encoding="utf-8"),
+    )
+    for name in (
+        "gluonnlp",
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "matplotlib",
+        "safetensors",
+        "tqdm",
+        "tomli",
+        "setuptools",
+    ):
         assert cpu[name] == gpu[name] and f'"{name}' in setup.replace("'", '"'), name

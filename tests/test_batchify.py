@@ -7,7 +7,14 @@ from conftest import start
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gluonlm.batchify import StreamBatches, WindowBatches, get_batch, make_batches, rnn_batch, windows
+from gluonlm.batchify import (
+    StreamBatches,
+    WindowBatches,
+    get_batch,
+    make_batches,
+    rnn_batch,
+    windows,
+)
 
 
 def as_numpy(array):
@@ -17,7 +24,9 @@ def as_numpy(array):
 @pytest.fixture(params=["numpy", "mxnet"])
 def ids(request):
     """Gives 0, 1, 2 ... as an array of the library under test."""
-    return lambda n: np.arange(n, dtype=np.int32) if request.param == "numpy" else mx.nd.arange(n, dtype="int32")
+    return lambda n: (
+        np.arange(n, dtype=np.int32) if request.param == "numpy" else mx.nd.arange(n, dtype="int32")
+    )
 
 
 def test_rnn_batch_puts_strips_side_by_side_and_cuts_the_rest(ids):
@@ -41,7 +50,11 @@ def test_windows_overlap_by_step_and_know_what_follows(ids):
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]
     inputs, targets = windows(ids(8), 3, 1)
-    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6] and as_numpy(targets)[-1] == 7 and len(inputs) == len(targets) == 5
+    assert (
+        as_numpy(inputs)[-1].tolist() == [4, 5, 6]
+        and as_numpy(targets)[-1] == 7
+        and len(inputs) == len(targets) == 5
+    )
 
 
 def test_numpy_results_are_views():
@@ -68,8 +81,14 @@ def test_batches_glued_together_are_the_text(tokens, batch_size, seq_len):
     pairs = [batches(0, i) for i in range(len(batches))]
     inputs = np.concatenate([inputs for inputs, _ in pairs])
     targets = np.concatenate([targets.reshape(-1, batch_size) for _, targets in pairs])
-    assert inputs.T.ravel().tolist() == data[: rows * batch_size].reshape(batch_size, rows)[:, :-1].ravel().tolist()
-    assert targets.T.ravel().tolist() == data[: rows * batch_size].reshape(batch_size, rows)[:, 1:].ravel().tolist()
+    assert (
+        inputs.T.ravel().tolist()
+        == data[: rows * batch_size].reshape(batch_size, rows)[:, :-1].ravel().tolist()
+    )
+    assert (
+        targets.T.ravel().tolist()
+        == data[: rows * batch_size].reshape(batch_size, rows)[:, 1:].ravel().tolist()
+    )
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 20))

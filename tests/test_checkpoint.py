@@ -15,7 +15,11 @@ from gluonlm.vocab import Vocab
 
 def contents(step=1, value=1.0):
     return Checkpoint(
-        Config(), Vocab("char", "ab\u00e9"), {"w": np.full((2, 3), value, np.float32)}, {"s": np.arange(4.0)}, {"step": step, "best": 0.1}
+        Config(),
+        Vocab("char", "ab\u00e9"),
+        {"w": np.full((2, 3), value, np.float32)},
+        {"s": np.arange(4.0)},
+        {"step": step, "best": 0.1},
     )
 
 
@@ -29,7 +33,11 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(7), ("best", "last"))
     back = run.load("best")
-    assert back.config == Config() and back.vocab.tokens == ["a", "b", "\u00e9"] and back.progress == {"step": 7, "best": 0.1}
+    assert (
+        back.config == Config()
+        and back.vocab.tokens == ["a", "b", "\u00e9"]
+        and back.progress == {"step": 7, "best": 0.1}
+    )
     assert (back.parameters["w"] == 1).all() and back.training["s"].tolist() == [0, 1, 2, 3]
 
 
@@ -81,14 +89,20 @@ def resealed(folder, name, content):
     manifest = json.loads((folder / MANIFEST).read_bytes())
     del manifest["sha256"]
     manifest["files"][name] = {"size": len(content), "sha256": module._digest(content)}
-    (folder / MANIFEST).write_bytes(module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))}))
+    (folder / MANIFEST).write_bytes(
+        module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))})
+    )
 
 
 @pytest.mark.parametrize(
     "name, change, message",
     [
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
-        ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "each must stand once"),
+        (
+            "vocab.json",
+            lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]},
+            "each must stand once",
+        ),
         ("vocab.json", lambda v: [], "not the JSON"),
         ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
         ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
@@ -114,9 +128,17 @@ def test_a_forged_manifest_is_refused(copy):
     import gluonlm.checkpoint as module
 
     path = copy.pointed("best") / MANIFEST
-    for files in ([], None, dict.fromkeys(FILES), dict.fromkeys(FILES, {"size": "1"}), {"../x": {}}):
+    for files in (
+        [],
+        None,
+        dict.fromkeys(FILES),
+        dict.fromkeys(FILES, {"size": "1"}),
+        {"../x": {}},
+    ):
         manifest = {"format": 1, "files": files}
-        path.write_bytes(module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))}))
+        path.write_bytes(
+            module._canonical({**manifest, "sha256": module._digest(module._canonical(manifest))})
+        )
         with pytest.raises(InputError, match="manifest"):
             load_model(copy.path)
     path.write_bytes(b'{"format": 2}')
@@ -139,7 +161,10 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_write", full)
     with pytest.raises(InputError, match="No space left"):
         run.save(contents(2))
-    assert run.load("last").progress["step"] == 1 and sorted(os.listdir(run.checkpoints)) == ["00000001", "last"]
+    assert run.load("last").progress["step"] == 1 and sorted(os.listdir(run.checkpoints)) == [
+        "00000001",
+        "last",
+    ]
 
 
 def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkeypatch):
@@ -148,7 +173,13 @@ def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkey
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
     real = module._write
-    monkeypatch.setattr(module, "_write", lambda path, content: real(path, content[:-1] if path.name == "model.safetensors" else content))
+    monkeypatch.setattr(
+        module,
+        "_write",
+        lambda path, content: real(
+            path, content[:-1] if path.name == "model.safetensors" else content
+        ),
+    )
     with pytest.raises(InputError, match="could not be written"):
         run.save(contents(2))
     assert run.load("last").progress["step"] == 1

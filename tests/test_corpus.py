@@ -32,9 +32,15 @@ def test_the_embedded_corpus_is_split_contiguously():
 def test_own_validation_and_test_files_and_several_texts(tmp_path):
     for name, text in (("1.txt", "aaaa"), ("2.txt", "bbb"), ("v", "cc"), ("t", "d")):
         (tmp_path / name).write_text(text)
-    config = DataConfig(data=(str(tmp_path / "*.txt"),), valid=str(tmp_path / "v"), test=str(tmp_path / "t"))
+    config = DataConfig(
+        data=(str(tmp_path / "*.txt"),), valid=str(tmp_path / "v"), test=str(tmp_path / "t")
+    )
     corpus = load_corpus(config)
-    assert [corpus.vocab.decode(part) for part in (corpus.train, corpus.valid, corpus.test)] == ["aaaa\nbbb", "cc", "d"]
+    assert [corpus.vocab.decode(part) for part in (corpus.train, corpus.valid, corpus.test)] == [
+        "aaaa\nbbb",
+        "cc",
+        "d",
+    ]
     changed = load_corpus(DataConfig(data=config.data, valid=config.test, test=config.valid))
     assert changed.fingerprint != corpus.fingerprint
 
@@ -43,7 +49,12 @@ def test_word_vocabulary_knows_the_training_part_only(tmp_path):
     for name, text in (("train", "a b\n"), ("valid", "a z\n"), ("test", "b\n")):
         (tmp_path / name).write_text(text)
     corpus = load_corpus(
-        DataConfig(data=(str(tmp_path / "train"),), valid=str(tmp_path / "valid"), test=str(tmp_path / "test"), level="word")
+        DataConfig(
+            data=(str(tmp_path / "train"),),
+            valid=str(tmp_path / "valid"),
+            test=str(tmp_path / "test"),
+            level="word",
+        )
     )
     assert "z" not in corpus.vocab.tokens
     assert corpus.valid.tolist() == [corpus.vocab.index["a"], 0, corpus.vocab.index["<eos>"]]
@@ -51,7 +62,9 @@ def test_word_vocabulary_knows_the_training_part_only(tmp_path):
 
 def test_words_of_the_other_parts_only_are_unknown(tmp_path):
     path = tmp_path / "text"
-    path.write_text("a b a c\n" * 8 + "a d\n" * 4, encoding="utf-8")  # 40 words with <eos> in the first part, 12 after
+    path.write_text(
+        "a b a c\n" * 8 + "a d\n" * 4, encoding="utf-8"
+    )  # 40 words with <eos> in the first part, 12 after
     corpus = load_corpus(DataConfig(data=(str(path),), level="word", split="75/15/10"))
     assert corpus.vocab.tokens == ["<unk>", "<eos>", "a", "b", "c"]
     assert corpus.vocab.decode(corpus.test) == "<unk>\na <unk>\n"
@@ -60,7 +73,11 @@ def test_words_of_the_other_parts_only_are_unknown(tmp_path):
 def test_split_percentages_and_lower_case(tmp_path):
     (tmp_path / "text").write_text("ABCDEFGHIJ")
     corpus = load_corpus(DataConfig(data=(str(tmp_path / "text"),), split="50/30/20", lower=True))
-    assert [len(p) for p in (corpus.train, corpus.valid, corpus.test)] == [5, 3, 2] and corpus.vocab.tokens[0] == "a"
+    assert [len(p) for p in (corpus.train, corpus.valid, corpus.test)] == [
+        5,
+        3,
+        2,
+    ] and corpus.vocab.tokens[0] == "a"
     for split in ("90/5", "90/5/6", "0/50/50", "a/b/c", "110/-5/-5", "nan/5/5"):
         with pytest.raises(InputError, match="--split"):
             load_corpus(DataConfig(data=(str(tmp_path / "text"),), split=split))
@@ -94,7 +111,10 @@ def test_what_is_not_text_is_refused_with_a_remedy(tmp_path, content, encoding, 
 
 
 def test_missing_files_and_unknown_names_are_told(tmp_path):
-    with pytest.raises(InputError, match=r"nosuch: neither a file nor a corpus; the corpora are python-docs, nietzsche"):
+    with pytest.raises(
+        InputError,
+        match=r"nosuch: neither a file nor a corpus; the corpora are python-docs, nietzsche",
+    ):
         load_corpus(DataConfig(data=("nosuch",)))
     with pytest.raises(InputError, match="cannot read"):
         load_corpus(DataConfig(data=(str(tmp_path),)))
@@ -115,7 +135,12 @@ def served(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *args: None)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    file = File("play.txt", f"http://127.0.0.1:{server.server_port}/play.txt", len(content), hashlib.sha256(content).hexdigest())
+    file = File(
+        "play.txt",
+        f"http://127.0.0.1:{server.server_port}/play.txt",
+        len(content),
+        hashlib.sha256(content).hexdigest(),
+    )
     monkeypatch.setitem(CATALOGUE, "play", Entry("a play", "none", (file,)))
     monkeypatch.setenv("GLUONLM_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
@@ -149,7 +174,9 @@ def test_offline_the_error_names_address_file_and_folder(served, tmp_path):
     served[1].unlink()
     with pytest.raises(InputError) as caught:
         load_corpus(DataConfig(data=("play",)))
-    assert served[0].url in str(caught.value) and str(tmp_path / "data" / "play.txt") in str(caught.value)
+    assert served[0].url in str(caught.value) and str(tmp_path / "data" / "play.txt") in str(
+        caught.value
+    )
     assert "GLUONLM_DATA" in str(caught.value)
 
 
@@ -195,7 +222,11 @@ def test_the_catalogue_is_listed_and_documented(command, monkeypatch, tmp_path):
     for name, entry in CATALOGUE.items():
         assert f"`{name}`" in readme
         for file in entry.files:
-            assert file.sha256 in readme and file.url in readme and (not file.size or f"{file.size:,}" in readme)
+            assert (
+                file.sha256 in readme
+                and file.url in readme
+                and (not file.size or f"{file.size:,}" in readme)
+            )
 
 
 @pytest.mark.full

@@ -47,9 +47,15 @@ def test_the_command_line(trained, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = command("embeddings", trained, "--near", "t", "\n", "--neighbours", 2)
     lines = out.splitlines()
-    assert (code, err) == (0, "") and (lines[0], lines[3], len(lines)) == ("t", "'\\n'", 6) and not list(tmp_path.iterdir())
+    assert (
+        (code, err) == (0, "")
+        and (lines[0], lines[3], len(lines)) == ("t", "'\\n'", 6)
+        and not list(tmp_path.iterdir())
+    )
     code, out, err = command("embeddings", trained, "--count", 9)
-    assert (code, err) == (0, "") and (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
+    assert (code, err) == (0, "") and (tmp_path / "embeddings.png").read_bytes().startswith(
+        b"\x89PNG"
+    )
     for flags, message in ((["--near", "Ω"], "'Ω' is not among"), (["--count", 2], "--count 2")):
         code, _, err = command("embeddings", trained, *flags)
         assert code == 2 and message in err and err.count("\n") == 1

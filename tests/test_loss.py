@@ -20,7 +20,9 @@ def test_loss_and_gradient_are_those_of_the_plain_formula(rows, vocab_size):
     losses, gradient = cross_entropy(logits, targets)
     np.testing.assert_allclose(gradient.asnumpy(), slope, atol=2e-6)
     for computed in (losses.asnumpy(), negative_log_likelihood(logits, targets)):
-        np.testing.assert_allclose(computed, -exact[np.arange(rows), targets.asnumpy()], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            computed, -exact[np.arange(rows), targets.asnumpy()], rtol=1e-6, atol=1e-6
+        )
 
 
 def test_gradients_of_gluons_own_loss_are_the_same():

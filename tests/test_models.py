@@ -24,7 +24,10 @@ def random_ids(shape, seed=0):
 
 
 def weights(model):
-    return {name: parameter.data().asnumpy().astype(np.float64) for name, parameter in model.parameters().items()}
+    return {
+        name: parameter.data().asnumpy().astype(np.float64)
+        for name, parameter in model.parameters().items()
+    }
 
 
 def reference(kind, w, x, h, c, activation):
@@ -37,7 +40,9 @@ def reference(kind, w, x, h, c, activation):
     gate = [slice(k * n, (k + 1) * n) for k in range(4)]
 
     def product(k, hidden=h):
-        return x @ w["i2h_weight"][gate[k]].T + w["i2h_bias"][gate[k]], hidden @ w["h2h_weight"][gate[k]].T + w["h2h_bias"][gate[k]]
+        return x @ w["i2h_weight"][gate[k]].T + w["i2h_bias"][gate[k]], hidden @ w["h2h_weight"][
+            gate[k]
+        ].T + w["h2h_bias"][gate[k]]
 
     if kind == "rnn":
         return f(sum(product(0))), c
@@ -60,9 +65,15 @@ def reference_logits(model, w, ids, state):
     each, state = len(state) // len(model.layers), list(state)
     outputs = []
     for row in ids:
-        x = w.get("embedding.weight", w["decoder.weight"])[row]  # tied: one matrix, under its first name
+        x = w.get("embedding.weight", w["decoder.weight"])[
+            row
+        ]  # tied: one matrix, under its first name
         for layer in range(len(model.layers)):
-            own = {name.split(".")[2]: value for name, value in w.items() if name.startswith(f"layers.{layer}.")}
+            own = {
+                name.split(".")[2]: value
+                for name, value in w.items()
+                if name.startswith(f"layers.{layer}.")
+            }
             held = state[layer * each : (layer + 1) * each]
             new = reference(model.kind, own, x, held[0], held[-1], model.activation)
             state[layer * each : (layer + 1) * each] = new[:each]
@@ -86,7 +97,11 @@ def reference_unrolled(w, ids):
 
 def reference_window(model, w, ids):
     """One LSTM over the window, from zeros; its last output."""
-    see = {"onehot": np.eye(V), "real": np.arange(V)[:, None] / V, "embedding": w.get("embedding.weight")}[model.representation]
+    see = {
+        "onehot": np.eye(V),
+        "real": np.arange(V)[:, None] / V,
+        "embedding": w.get("embedding.weight"),
+    }[model.representation]
     own = {name.split(".")[1]: value for name, value in w.items() if name.startswith("lstm.")}
     h = c = np.zeros((ids.shape[1], 7))
     for row in ids:
@@ -120,7 +135,9 @@ def some_input(model):
     """Ids, targets and a state that is not zero; biases are not either, since relu has no slope at zero."""
     for name, parameter in model.parameters().items():
         if name.endswith("bias"):
-            parameter.set_data(nd.array(np.random.default_rng(len(name)).uniform(-0.5, 0.5, parameter.shape)))
+            parameter.set_data(
+                nd.array(np.random.default_rng(len(name)).uniform(-0.5, 0.5, parameter.shape))
+            )
     ids = random_ids((model.context or T, N))
     targets = random_ids(N if model.context else T * N, 1)
     mx.random.seed(1)
@@ -133,7 +150,10 @@ def test_models_follow_their_equations_and_carry_their_state(name):
     ids, _, state = some_input(model)
     logits, final = model(ids, state)
     expected, expected_state = reference_logits(
-        model, weights(model), ids.asnumpy(), [array.asnumpy()[0].astype(np.float64) for array in state]
+        model,
+        weights(model),
+        ids.asnumpy(),
+        [array.asnumpy()[0].astype(np.float64) for array in state],
     )
     np.testing.assert_allclose(logits.asnumpy(), expected, atol=1e-5)
     assert len(final) == len(expected_state)
@@ -160,14 +180,21 @@ def test_gradients_agree_with_finite_differences_of_the_equations(name):
         gradient = parameter.grad().asnumpy().astype(np.float64)
         for _ in range(5):
             direction = random.normal(size=gradient.shape)
-            sides = [loss({parameter_name: exact[parameter_name] + sign * step * direction}) for sign in (1, -1)]
+            sides = [
+                loss({parameter_name: exact[parameter_name] + sign * step * direction})
+                for sign in (1, -1)
+            ]
             slope = (sides[0] - sides[1]) / (2 * step)
-            assert slope == pytest.approx((gradient * direction).sum(), rel=1e-5, abs=1e-5), parameter_name
+            assert slope == pytest.approx((gradient * direction).sum(), rel=1e-5, abs=1e-5), (
+                parameter_name
+            )
 
 
 @pytest.mark.parametrize("context", [1, 3, 8])
 def test_unrolled_network_with_the_sum_inside_is_the_fused_one(context):
-    unrolled = UnrolledRNN(V, E, 7, context, activation="tanh", fold=True).prepare([mx.cpu()], "uniform:0.5", 3)
+    unrolled = UnrolledRNN(V, E, 7, context, activation="tanh", fold=True).prepare(
+        [mx.cpu()], "uniform:0.5", 3
+    )
     fused = rnn.RNN(7, activation="tanh", input_size=E)
     fused.initialize()
     for name, parameter in unrolled.parameters().items():
@@ -175,7 +202,9 @@ def test_unrolled_network_with_the_sum_inside_is_the_fused_one(context):
             getattr(fused, "l0_" + name.replace(".", "_")).set_data(parameter.data())
     ids = random_ids((context, N))
     hidden = fused(unrolled.embedding(ids), fused.begin_state(N))[0][-1]
-    np.testing.assert_allclose(unrolled(ids, [])[0].asnumpy(), unrolled.decoder(hidden).asnumpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        unrolled(ids, [])[0].asnumpy(), unrolled.decoder(hidden).asnumpy(), atol=1e-6
+    )
 
 
 def test_dropout_acts_in_training_only_on_embedding_between_layers_and_before_the_output():
@@ -184,7 +213,11 @@ def test_dropout_acts_in_training_only_on_embedding_between_layers_and_before_th
     assert (calm[0] == calm[1]).all()
     seen = []
     model.hybridize(False)
-    model.dropout.register_forward_hook(lambda block, inputs, output: seen.append((output.shape, float((output == 0).mean().asscalar()))))
+    model.dropout.register_forward_hook(
+        lambda block, inputs, output: seen.append(
+            (output.shape, float((output == 0).mean().asscalar()))
+        )
+    )
     with autograd.record():
         model(ids, model.begin_state(N))
     assert [shape for shape, _ in seen] == [(T, N, E), (T, N, 7), (T, N, 5)]
@@ -196,7 +229,9 @@ def masks(model, ids):
     seen = []
     model.hybridize(False)
     for block in {id(b): b for b in (model.embed_dropout, model.dropout)}.values():
-        block.register_forward_hook(lambda block, inputs, output: seen.append((output == 0).asnumpy()))
+        block.register_forward_hook(
+            lambda block, inputs, output: seen.append((output == 0).asnumpy())
+        )
     with autograd.record():
         model(ids, model.begin_state(ids.shape[1]))
     return seen
@@ -207,7 +242,9 @@ def test_variational_dropout_keeps_its_mask_over_time_and_changes_it_between_col
     first, again = masks(model, ids)[:], masks(model, ids)
     assert len(first) == len(again) == 3
     for mask, other in zip(first, again):
-        assert (mask == mask[:1]).all() and (mask[:, 0] != mask[:, 1]).any() and (mask != other).any()
+        assert (
+            (mask == mask[:1]).all() and (mask[:, 0] != mask[:, 1]).any() and (mask != other).any()
+        )
     ordinary = masks(make("lstm", (40, 50), dropout=0.5), ids)
     assert all((mask != mask[:1]).any() for mask in ordinary)
 
@@ -221,18 +258,24 @@ def test_weight_drop_leaves_out_recurrent_weights_in_training_only(kind):
     ids = random_ids((T, N))
 
     def agree(logits):
-        np.testing.assert_allclose(logits.asnumpy(), plain(ids, plain.begin_state(N))[0].asnumpy(), atol=1e-6)
+        np.testing.assert_allclose(
+            logits.asnumpy(), plain(ids, plain.begin_state(N))[0].asnumpy(), atol=1e-6
+        )
 
     agree(dropped(ids, dropped.begin_state(N))[0])  # scoring sees all of them
     masks = []
     dropped.hybridize(False)
-    dropped.layers[0].weight_drop.register_forward_hook(lambda block, inputs, output: masks.append((output / weight.data()).asnumpy()))
+    dropped.layers[0].weight_drop.register_forward_hook(
+        lambda block, inputs, output: masks.append((output / weight.data()).asnumpy())
+    )
     for _ in range(2):
         with autograd.record():
             logits, _ = dropped(ids, dropped.begin_state(N))
         logits.backward()
         assert set(np.unique(masks[-1].round(5))) == {0, 2}
-        assert (weight.grad().asnumpy()[masks[-1] == 0] == 0).all()  # what was left out has no part in the loss
+        assert (
+            weight.grad().asnumpy()[masks[-1] == 0] == 0
+        ).all()  # what was left out has no part in the loss
         plain.layers[0].l0_h2h_weight.set_data(weight.data() * nd.array(masks[-1]))
         agree(logits)  # the same weights at every time step
     assert (masks[0] != masks[1]).any()
@@ -241,8 +284,17 @@ def test_weight_drop_leaves_out_recurrent_weights_in_training_only(kind):
 def test_the_embedding_can_have_a_dropout_of_its_own():
     ids = random_ids((50, 20))
     embedded, between, last = masks(make("gru", (40, 50), dropout=0.2, embed_dropout=0.6), ids)
-    assert abs(embedded.mean() - 0.6) < 0.03 and abs(between.mean() - 0.2) < 0.02 and abs(last.mean() - 0.2) < 0.02
-    embedded, between, _ = masks(build_model(ModelConfig(dropout=0.3, embed_dropout=0.0, num_layers=2), V).prepare([mx.cpu()]), ids)
+    assert (
+        abs(embedded.mean() - 0.6) < 0.03
+        and abs(between.mean() - 0.2) < 0.02
+        and abs(last.mean() - 0.2) < 0.02
+    )
+    embedded, between, _ = masks(
+        build_model(ModelConfig(dropout=0.3, embed_dropout=0.0, num_layers=2), V).prepare(
+            [mx.cpu()]
+        ),
+        ids,
+    )
     assert embedded.mean() == 0 and between.mean() > 0.2
 
 
@@ -257,7 +309,11 @@ def test_tied_weights_are_one_matrix_with_the_gradient_of_both_uses():
 @pytest.mark.parametrize("kind, theirs", [("rnn", rnn.RNN), ("lstm", rnn.LSTM), ("gru", rnn.GRU)])
 def test_layers_joined_by_rows_are_gluons_own_with_the_same_gradients(kind, theirs):
     model = make(kind, (7,))
-    ours, x, weight = model.layers[0], nd.random.normal(shape=(T, N, E)), nd.random.normal(shape=(T, N, 7))
+    ours, x, weight = (
+        model.layers[0],
+        nd.random.normal(shape=(T, N, E)),
+        nd.random.normal(shape=(T, N, 7)),
+    )
     theirs = theirs(7, input_size=E, **({"activation": "tanh"} if kind == "rnn" else {}))
     theirs.initialize()
     for name, parameter in ours._collect_params_with_prefix().items():
@@ -267,7 +323,13 @@ def test_layers_joined_by_rows_are_gluons_own_with_the_same_gradients(kind, thei
         with autograd.record():
             outputs, state = layer(x, layer.begin_state(N))
             (outputs * weight).sum().backward()
-        results.append([outputs, *state, *(p.grad() for _, p in sorted(layer._collect_params_with_prefix().items()))])
+        results.append(
+            [
+                outputs,
+                *state,
+                *(p.grad() for _, p in sorted(layer._collect_params_with_prefix().items())),
+            ]
+        )
     for left, right in zip(*results):
         np.testing.assert_allclose(left.asnumpy(), right.asnumpy(), atol=1e-6)
 
@@ -275,8 +337,12 @@ def test_layers_joined_by_rows_are_gluons_own_with_the_same_gradients(kind, thei
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("sizes, tied", [((7,), False), ((7, E), True), ((5, 7, 5), False)])
 @pytest.mark.parametrize("streams, table", [(1, stepper.TABLE), (4, stepper.TABLE), (4, 0)])
-def test_the_stepper_is_the_fused_model_one_token_at_a_time(kind, sizes, tied, streams, table, monkeypatch):
-    monkeypatch.setattr(stepper, "TABLE", table)  # 0: the vocabulary is too large for products computed beforehand
+def test_the_stepper_is_the_fused_model_one_token_at_a_time(
+    kind, sizes, tied, streams, table, monkeypatch
+):
+    monkeypatch.setattr(
+        stepper, "TABLE", table
+    )  # 0: the vocabulary is too large for products computed beforehand
     model, ids = make(kind, sizes, tie_weights=tied), random_ids((9, streams))
     logits, _ = model(ids, model.begin_state(streams))
     one = model.stepper(streams)
@@ -286,7 +352,9 @@ def test_the_stepper_is_the_fused_model_one_token_at_a_time(kind, sizes, tied, s
 
 
 def make_ensemble():
-    return Ensemble([RNNModel("lstm", V, E, (7, 4)) for _ in range(3)]).prepare([mx.cpu()], "uniform:2", 3)
+    return Ensemble([RNNModel("lstm", V, E, (7, 4)) for _ in range(3)]).prepare(
+        [mx.cpu()], "uniform:2", 3
+    )
 
 
 def test_an_ensemble_gives_the_mean_of_its_networks_probabilities():
@@ -294,11 +362,15 @@ def test_an_ensemble_gives_the_mean_of_its_networks_probabilities():
     ids, _, state = some_input(model)
     each = [network(ids, state[4 * i : 4 * i + 4]) for i, network in enumerate(model.networks)]
     own = [nd.softmax(logits).asnumpy() for logits, _ in each]
-    assert min(abs(own[i] - own[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.1  # or the mean would say nothing
+    assert (
+        min(abs(own[i] - own[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.1
+    )  # or the mean would say nothing
     logits, new = model(ids, state)
     np.testing.assert_allclose(np.exp(logits.asnumpy()), np.mean(own, axis=0), atol=1e-6)
     expected = [array for _, states in each for array in states]
-    assert len(new) == len(expected) and all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected))
+    assert len(new) == len(expected) and all(
+        (a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected)
+    )
     with autograd.record():
         assert model(ids, state)[0].shape == (3 * T * N, V)
 
@@ -307,27 +379,39 @@ def test_the_stepper_of_an_ensemble_is_the_ensemble_one_token_at_a_time():
     model, ids = make_ensemble(), random_ids((9, 4))
     stepper = model.stepper(4)
     stepped = np.concatenate([stepper.step(row) for row in ids.asnumpy()])
-    np.testing.assert_allclose(np.exp(stepped), np.exp(model(ids, model.begin_state(4))[0].asnumpy()), atol=1e-6)
+    np.testing.assert_allclose(
+        np.exp(stepped), np.exp(model(ids, model.begin_state(4))[0].asnumpy()), atol=1e-6
+    )
     stepper.select([2, 2])
     again = model.stepper(2)
     for row in ids.asnumpy()[:, [2, 2]]:
         again.step(row)
-    np.testing.assert_allclose(stepper.step(np.array([1, 2])), again.step(np.array([1, 2])), atol=1e-5)
+    np.testing.assert_allclose(
+        stepper.step(np.array([1, 2])), again.step(np.array([1, 2])), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "unrolled" in name or "window" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if "unrolled" in name or "window" in name]
+)
 def test_the_stepper_of_a_model_that_reads_windows_reads_the_last_tokens(name):
     model = MODELS[name]()
     context, ids = model.context, random_ids((model.context + 3, 2)).asnumpy()
     stepper = model.stepper(2)
     steps = [stepper.step(row) for row in ids]
     assert (steps[context - 2] == 0).all()
-    np.testing.assert_allclose(steps[-1], model(nd.array(ids[3:], dtype="int32"), [])[0].asnumpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        steps[-1], model(nd.array(ids[3:], dtype="int32"), [])[0].asnumpy(), atol=1e-6
+    )
 
 
 def test_weights_come_from_the_seed_and_the_initializer():
-    first, again, other = (RNNModel("gru", V, E, (7,)).prepare([mx.cpu()], "uniform:0.1", seed) for seed in (1, 1, 2))
-    values = [np.concatenate([a.ravel() for a in weights(m).values()]) for m in (first, again, other)]
+    first, again, other = (
+        RNNModel("gru", V, E, (7,)).prepare([mx.cpu()], "uniform:0.1", seed) for seed in (1, 1, 2)
+    )
+    values = [
+        np.concatenate([a.ravel() for a in weights(m).values()]) for m in (first, again, other)
+    ]
     assert (values[0] == values[1]).all() and (values[0] != values[2]).any()
     assert 0.09 < abs(values[0]).max() <= 0.1
     with pytest.raises(InputError, match="--init"):
@@ -338,23 +422,36 @@ def test_every_array_is_on_the_device_that_was_asked_for():
     device = mx.cpu(1)
     model = RNNModel("lstm", V, E, (7,), dropout=0.3).prepare([device])
     with autograd.record():
-        logits, state = model(random_ids((T, N)).as_in_context(device), model.begin_state(N, device))
+        logits, state = model(
+            random_ids((T, N)).as_in_context(device), model.begin_state(N, device)
+        )
     losses, gradient = cross_entropy(logits, random_ids(T * N).as_in_context(device))
     assert {a.context for a in (logits, *state, losses, gradient)} == {device}
 
 
 @pytest.mark.parametrize(
     "settings, kind, sizes",
-    [(dict(model="lstm", hidden_size=(9,), num_layers=2), "lstm", [9, 9]), (dict(model="rnn", hidden_size=(9, 4)), "rnn", [9, 4])],
+    [
+        (dict(model="lstm", hidden_size=(9,), num_layers=2), "lstm", [9, 9]),
+        (dict(model="rnn", hidden_size=(9, 4)), "rnn", [9, 4]),
+    ],
 )
 def test_build_model_follows_the_configuration(settings, kind, sizes):
     model = build_model(ModelConfig(**settings), V)
-    assert model.kind == kind and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1] == sizes
+    assert (
+        model.kind == kind
+        and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1]
+        == sizes
+    )
 
 
 def test_members_are_networks_of_the_same_settings_and_other_weights():
-    model = build_model(ModelConfig(model="rnn", members=3, hidden_size=(9,), tie_weights=True, embed_size=9), V).prepare([mx.cpu()])
-    single = build_model(ModelConfig(model="rnn", hidden_size=(9,), tie_weights=True, embed_size=9), V)
+    model = build_model(
+        ModelConfig(model="rnn", members=3, hidden_size=(9,), tie_weights=True, embed_size=9), V
+    ).prepare([mx.cpu()])
+    single = build_model(
+        ModelConfig(model="rnn", hidden_size=(9,), tie_weights=True, embed_size=9), V
+    )
     assert model.members == 3 and model.count_parameters() == 3 * single.count_parameters()
     first, second, third = (network.decoder.weight.data().asnumpy() for network in model.networks)
     assert (first != second).any() and (first != third).any() and (second != third).any()

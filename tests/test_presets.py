@@ -37,11 +37,26 @@ def test_every_preset_is_a_whole_configuration_of_the_published_size(name):
 def small(name, text_file):
     """Flags that make a preset cheap without changing its kind."""
     sizes = ",".join("8" for _ in PRESETS[name].settings["hidden_size"])
-    return ["--preset", name, "--data", text_file, "--hidden-size", sizes, "--embed-size", 8, "--max-minutes", 0, "--sample-length", 20]
+    return [
+        "--preset",
+        name,
+        "--data",
+        text_file,
+        "--hidden-size",
+        sizes,
+        "--embed-size",
+        8,
+        "--max-minutes",
+        0,
+        "--sample-length",
+        20,
+    ]
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_trains_and_the_same_command_goes_on_with_its_run(name, text_file, tmp_path, command, monkeypatch):
+def test_every_preset_trains_and_the_same_command_goes_on_with_its_run(
+    name, text_file, tmp_path, command, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     flags = small(name, text_file)
     code, _, err = command("train", *flags, "--max-steps", 2)
@@ -59,34 +74,73 @@ def figures(out):
     return [line for line in out.splitlines() if line.startswith(("test", "ended"))]
 
 
-def test_a_finished_preset_reports_again_and_another_setting_is_told(text_file, tmp_path, command, monkeypatch):
+def test_a_finished_preset_reports_again_and_another_setting_is_told(
+    text_file, tmp_path, command, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     flags = [*small("stacked-char-lstm", text_file), "--max-steps", 2]
     first, again = command("train", *flags), command("train", *flags)
-    assert again[0] == 0 and figures(first[1]) == figures(again[1]) and len(figures(again[1])) == 2 and "resuming" not in again[1]
+    assert (
+        again[0] == 0
+        and figures(first[1]) == figures(again[1])
+        and len(figures(again[1])) == 2
+        and "resuming" not in again[1]
+    )
     code, out, err = command("train", *flags, "--lr", 0.5)
-    assert (code, out) == (2, "") and "runs/stacked-char-lstm has lr 0.004, not 0.5: give another --run, or --overwrite" in err
+    assert (code, out) == (
+        2,
+        "",
+    ) and "runs/stacked-char-lstm has lr 0.004, not 0.5: give another --run, or --overwrite" in err
     assert command("train", *flags, "--lr", 0.5, "--run", "other")[0] == 0
-    assert Run("runs/stacked-char-lstm").load("last").config.training.lr == 0.004 and Run("other").load("last").config.training.lr == 0.5
+    assert (
+        Run("runs/stacked-char-lstm").load("last").config.training.lr == 0.004
+        and Run("other").load("last").config.training.lr == 0.5
+    )
     assert command("train", *flags, "--lr", 0.25, "--overwrite")[0] == 0
     assert Run("runs/stacked-char-lstm").load("last").config.training.lr == 0.25
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_preset(text_file, tmp_path, command):
-    (tmp_path / "c.json").write_text(json.dumps({"lr": 0.5, "batch_size": 3, "hidden_size": 8, "data": str(text_file)}))
-    flags = ["--preset", "nietzsche-unrolled", "--config", tmp_path / "c.json", "--lr", 0.125, "--max-steps", 1, "--run", tmp_path / "run"]
+    (tmp_path / "c.json").write_text(
+        json.dumps({"lr": 0.5, "batch_size": 3, "hidden_size": 8, "data": str(text_file)})
+    )
+    flags = [
+        "--preset",
+        "nietzsche-unrolled",
+        "--config",
+        tmp_path / "c.json",
+        "--lr",
+        0.125,
+        "--max-steps",
+        1,
+        "--run",
+        tmp_path / "run",
+    ]
     assert command("train", *flags, "--quiet")[0] == 0
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert [kept[name] for name in ("lr", "batch_size", "embed_size", "window_step")] == [0.125, 3, 30, 3]
+    assert [kept[name] for name in ("lr", "batch_size", "embed_size", "window_step")] == [
+        0.125,
+        3,
+        30,
+        3,
+    ]
 
 
-def test_the_presets_are_listed_with_their_commands_and_an_unknown_one_is_one_line(tmp_path, command, monkeypatch):
+def test_the_presets_are_listed_with_their_commands_and_an_unknown_one_is_one_line(
+    tmp_path, command, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     code, out, err = command("train", "--list-presets")
-    assert (code, err) == (0, "") and all(f"--preset {name}\n" in out for name in PRESETS) and "121.5" in out
+    assert (
+        (code, err) == (0, "")
+        and all(f"--preset {name}\n" in out for name in PRESETS)
+        and "121.5" in out
+    )
     code, out, err = command("train", "--preset", "ptb")
     assert (
-        (code, out) == (2, "") and err.startswith("gluonlm: error: --preset ptb: not one of nietzsche-unrolled, ") and err.count("\n") == 1
+        (code, out) == (2, "")
+        and err.startswith("gluonlm: error: --preset ptb: not one of nietzsche-unrolled, ")
+        and err.count("\n") == 1
     )
     code, _, err = command("train", "--resume", "run", "--preset", "ptb-lstm")
     assert code == 2 and "leave out --preset" in err and os.listdir(tmp_path) == []

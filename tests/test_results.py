@@ -46,13 +46,26 @@ def page(trained, tmp_path):
 def test_a_place_is_filled_from_its_run_and_again_and_others_left_alone(page, tmp_path):
     assert results.update(page, tmp_path / "runs") == ["mine"]
     text, curve = page.read_text(), (tmp_path / "docs" / "curves" / "mine.png").read_bytes()
-    lines = list(map(json.loads, (tmp_path / "runs" / "mine" / "metrics.jsonl").read_text().splitlines()))
-    assert f"**{lines[-1]['loss'] / 0.6931471805599453:.3f} ({lines[-1]['loss']:.4f})**" in text and "test, as one stream" in text
+    lines = list(
+        map(json.loads, (tmp_path / "runs" / "mine" / "metrics.jsonl").read_text().splitlines())
+    )
+    assert (
+        f"**{lines[-1]['loss'] / 0.6931471805599453:.3f} ({lines[-1]['loss']:.4f})**" in text
+        and "test, as one stream" in text
+    )
     for record in lines:
         if record["event"] == "validation":
-            assert f"| {record['epoch']:.2f} |" in text and f"({record['valid_loss']:.4f}) |" in text
-    assert f"| {lines[-1]['parameters']:,} |" in text and "ended by steps" in text and curve.startswith(b"\x89PNG")
-    assert text.split("<!-- end -->\n")[1:] == PAGE.split("<!-- end -->\n")[1:] and text.startswith("# Results\nbefore\n<!-- run mine")
+            assert (
+                f"| {record['epoch']:.2f} |" in text and f"({record['valid_loss']:.4f}) |" in text
+            )
+    assert (
+        f"| {lines[-1]['parameters']:,} |" in text
+        and "ended by steps" in text
+        and curve.startswith(b"\x89PNG")
+    )
+    assert text.split("<!-- end -->\n")[1:] == PAGE.split("<!-- end -->\n")[1:] and text.startswith(
+        "# Results\nbefore\n<!-- run mine"
+    )
     results.update(page, tmp_path / "runs")
     assert page.read_text() == text
 
@@ -62,7 +75,10 @@ def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
     words = re.search(r"gluonlm\.train (.*)", page.read_text())[1].split()
     words[words.index("--run") + 1] = tmp_path / "again"
     assert command("train", *words, TINY[-1])[0] == 0
-    again, mine = (json.loads((path / "config.json").read_text()) for path in (tmp_path / "again", tmp_path / "runs" / "mine"))
+    again, mine = (
+        json.loads((path / "config.json").read_text())
+        for path in (tmp_path / "again", tmp_path / "runs" / "mine")
+    )
     assert again == mine
 
 
@@ -78,12 +94,32 @@ def test_a_table_has_a_row_for_each_of_its_runs_once_all_have_ended(page, tmp_pa
     assert "to come" in page.read_text()
     shutil.copytree(tmp_path / "runs" / "mine", tmp_path / "runs" / "twin")
     results.update(page, tmp_path / "runs")
-    rows = [[field.strip() for field in line.strip("|").split("|")] for line in page.read_text().splitlines()[1:-1]]
+    rows = [
+        [field.strip() for field in line.strip("|").split("|")]
+        for line in page.read_text().splitlines()[1:-1]
+    ]
     assert [row[0] for row in rows] == ["run", "---", "mine", "twin"]
     assert rows[2][1:] == rows[3][1:] and len({len(row) for row in rows}) == 1
 
 
 def test_long_runs_are_thinned_out():
     records = [dict(epoch=i, valid_loss=abs(i - 50.5)) for i in range(1, 101)]
-    assert [r["epoch"] for r in results.chosen(records)] == [7, 14, 21, 28, 35, 42, 49, 50, 56, 63, 70, 77, 84, 91, 98, 100]
+    assert [r["epoch"] for r in results.chosen(records)] == [
+        7,
+        14,
+        21,
+        28,
+        35,
+        42,
+        49,
+        50,
+        56,
+        63,
+        70,
+        77,
+        84,
+        91,
+        98,
+        100,
+    ]
     assert results.chosen(records[:9]) == records[:9]

@@ -18,7 +18,10 @@ FLAGS = ["--embed-size", "8", "--hidden-size", "12", "--batch-size", "4", "--seq
 def records(run):
     """The metrics without the times in them."""
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if "second" not in key} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if "second" not in key}
+        for line in lines
+    ]
 
 
 def assert_same_end(run, whole):
@@ -66,13 +69,19 @@ def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(whole, text_file,
 
 
 @pytest.mark.full
-def test_killed_thirty_times_a_run_ends_as_if_nothing_had_happened(whole, text_file, tmp_path, command):
+def test_killed_thirty_times_a_run_ends_as_if_nothing_had_happened(
+    whole, text_file, tmp_path, command
+):
     random, kills = np.random.default_rng(0), 0
     for number in range(6):
-        ways = [("write", int(w)) for w in random.integers(1, 30, 3)] + [("step", int(s)) for s in random.integers(1, 9, 2)]
+        ways = [("write", int(w)) for w in random.integers(1, 30, 3)] + [
+            ("step", int(s)) for s in random.integers(1, 9, 2)
+        ]
         ways += [("time", float(t)) for t in random.uniform(0, 0.2, 1)]
         run = tmp_path / f"run{number}"
-        kills += kill_and_finish([ways[i] for i in random.permutation(len(ways))], text_file, run, command)
+        kills += kill_and_finish(
+            [ways[i] for i in random.permutation(len(ways))], text_file, run, command
+        )
         assert_same_end(run, whole)
     print(f"{kills} kills survived")
     assert kills >= 30
@@ -117,10 +126,17 @@ run_command(lambda: main(sys.argv[1:]))
 def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(whole, text_file, tmp_path, command):
     run = tmp_path / "run"
     arrays = max(path.stat().st_size for path in Run(whole).pointed("last").iterdir())
-    assert (whole / "metrics.jsonl").stat().st_size < arrays - 1  # it is a checkpoint that does not fit
+    assert (
+        whole / "metrics.jsonl"
+    ).stat().st_size < arrays - 1  # it is a checkpoint that does not fit
     process = start("-c", LIMITED, arrays - 1, "--data", text_file, "--run", run, *FLAGS)
     _, err = process.communicate()
-    assert process.returncode == 2 and err.startswith("gluonlm: error: ") and err.count("\n") == 1 and "Traceback" not in err
+    assert (
+        process.returncode == 2
+        and err.startswith("gluonlm: error: ")
+        and err.count("\n") == 1
+        and "Traceback" not in err
+    )
     assert Run(run).load("last").progress["step"] in (18, 20) and "could not be written" in err
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, whole)
@@ -154,7 +170,9 @@ def test_a_place_that_cannot_be_written_is_told(whole, text_file, tmp_path, comm
     assert code == 2 and "Permission denied" in err and err.count("\n") == 1
 
 
-def test_a_clock_that_goes_backwards_changes_nothing(whole, text_file, tmp_path, command, monkeypatch):
+def test_a_clock_that_goes_backwards_changes_nothing(
+    whole, text_file, tmp_path, command, monkeypatch
+):
     import time
 
     now = iter(range(10**9, 0, -1000))
@@ -163,19 +181,31 @@ def test_a_clock_that_goes_backwards_changes_nothing(whole, text_file, tmp_path,
     assert_same_end(tmp_path / "run", whole)
 
 
-def test_samples_leave_the_training_as_it_was_and_come_again_after_a_kill(whole, text_file, tmp_path, command):
+def test_samples_leave_the_training_as_it_was_and_come_again_after_a_kill(
+    whole, text_file, tmp_path, command
+):
     flags = [*FLAGS, "--sample-temperatures", "0.5,1", "--sample-length", 20]
     assert command("train", "--data", text_file, "--run", tmp_path / "calm", *flags)[0] == 0
     assert_same_end(tmp_path / "calm", whole)
     run = tmp_path / "run"
-    process = start(KILLER, "write", 40, "--data", text_file, "--run", run, *flags)  # in the checkpoint of the first validation
+    process = start(
+        KILLER, "write", 40, "--data", text_file, "--run", run, *flags
+    )  # in the checkpoint of the first validation
     assert process.communicate()[1] == "" and process.returncode == -signal.SIGKILL
-    assert (run / "samples.txt").stat().st_size > Run(run).load("last").progress["samples_bytes"] == 0
+    assert (
+        (run / "samples.txt").stat().st_size > Run(run).load("last").progress["samples_bytes"] == 0
+    )
     assert command("train", "--resume", run, "--quiet")[0] == 0
     text = (run / "samples.txt").read_text()
-    assert text == (tmp_path / "calm" / "samples.txt").read_text() and not (whole / "samples.txt").exists()
+    assert (
+        text == (tmp_path / "calm" / "samples.txt").read_text()
+        and not (whole / "samples.txt").exists()
+    )
     headers = [line for line in text.splitlines() if line.startswith("== ")]
-    assert headers[:3] == [f"== step {s}, epoch {e}, temperature {t}" for s, e, t in ((7, "0.05", 0.5), (7, "0.05", 1), (14, "0.10", 0.5))]
+    assert headers[:3] == [
+        f"== step {s}, epoch {e}, temperature {t}"
+        for s, e, t in ((7, "0.05", 0.5), (7, "0.05", 1), (14, "0.10", 0.5))
+    ]
     assert len(text) == sum(len(header) + 1 + 20 + 2 for header in headers)
 
 
@@ -188,11 +218,24 @@ def test_other_weights_to_start_from(whole, text_file, tmp_path, command):
     assert ours.progress["step"] == 1 and ours.config.model.hidden_size == (12,)
     for name, array in theirs.parameters.items():
         np.testing.assert_allclose(ours.parameters[name], array, atol=1e-20)
-    code, _, err = command("train", "--init-from", whole, "--data", text_file, "--run", tmp_path / "other", *flags, "--hidden-size", 13)
+    code, _, err = command(
+        "train",
+        "--init-from",
+        whole,
+        "--data",
+        text_file,
+        "--run",
+        tmp_path / "other",
+        *flags,
+        "--hidden-size",
+        13,
+    )
     assert code == 2 and "parameter" in err and not (tmp_path / "other").exists()
     foreign = tmp_path / "foreign.txt"
     foreign.write_text("Ωmega " * 100)
-    code, _, err = command("train", "--init-from", whole, "--data", foreign, "--run", tmp_path / "other", *flags)
+    code, _, err = command(
+        "train", "--init-from", whole, "--data", foreign, "--run", tmp_path / "other", *flags
+    )
     assert code == 2 and "'Ω' at position 0" in err
 
 
@@ -201,8 +244,17 @@ def test_resuming_says_what_changed_and_refuses_what_may_not(whole, tmp_path, te
 
     run = shutil.copytree(whole, tmp_path / "run")
     code, out, _ = command("train", "--resume", run, "--max-steps", 63, "--patience", 40)
-    assert code == 0 and "resuming with max_steps 63 instead of 60" in out and "patience 40 instead of 50" in out
-    for flags, name in ((["--dropout", 0.4], "dropout"), (["--lr", 1], "lr"), (["--seed", 2], "seed"), (["--level", "word"], "level")):
+    assert (
+        code == 0
+        and "resuming with max_steps 63 instead of 60" in out
+        and "patience 40 instead of 50" in out
+    )
+    for flags, name in (
+        (["--dropout", 0.4], "dropout"),
+        (["--lr", 1], "lr"),
+        (["--seed", 2], "seed"),
+        (["--level", "word"], "level"),
+    ):
         code, _, err = command("train", "--resume", run, *flags)
         assert code == 2 and f"{name} was" in err and "--init-from" in err
     moved = tmp_path / "moved.txt"
@@ -233,7 +285,9 @@ def test_a_run_that_starts_again_and_again_is_the_same_run(whole, text_file, tmp
     assert_same_end(run, whole)
 
 
-def test_a_run_that_ended_between_two_validations_goes_on_as_if_it_had_not(whole, text_file, tmp_path, command):
+def test_a_run_that_ended_between_two_validations_goes_on_as_if_it_had_not(
+    whole, text_file, tmp_path, command
+):
     run, flags = tmp_path / "run", list(FLAGS)
     for end in (20, 33):
         flags[flags.index("--max-steps") + 1] = end

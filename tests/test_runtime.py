@@ -28,7 +28,12 @@ def test_mxnet_imports_after_gluonlm_quietly_and_nothing_is_set_before(monkeypat
 
 
 def test_what_the_user_has_set_stays():
-    assert python("import os, gluonlm, mxnet; print(os.environ['OMP_NUM_THREADS'])", OMP_NUM_THREADS="1")[1] == "1"
+    assert (
+        python(
+            "import os, gluonlm, mxnet; print(os.environ['OMP_NUM_THREADS'])", OMP_NUM_THREADS="1"
+        )[1]
+        == "1"
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
@@ -38,13 +43,21 @@ def test_reading_a_large_array_starts_no_second_team_of_threads():
         "before = len(os.listdir('/proc/self/task')); a.asnumpy(); print(len(os.listdir('/proc/self/task')) - before)"
     )
     assert python(code, OMP_NUM_THREADS="2") == (0, "0", "")
-    assert python(code, OMP_NUM_THREADS="2", MXNET_CPU_PARALLEL_SIZE="200000") == (0, "1", "")  # as MXNet starts: what the user set stays
+    assert python(code, OMP_NUM_THREADS="2", MXNET_CPU_PARALLEL_SIZE="200000") == (
+        0,
+        "1",
+        "",
+    )  # as MXNet starts: what the user set stays
 
 
 @pytest.mark.parametrize("variable", ["GLUONLM_MALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
 def test_memory_allocation_can_be_left_alone(monkeypatch, variable):
     calls = []
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: types.SimpleNamespace(mallopt=lambda *args: calls.append(args)))
+    monkeypatch.setattr(
+        runtime.ctypes,
+        "CDLL",
+        lambda name: types.SimpleNamespace(mallopt=lambda *args: calls.append(args)),
+    )
     runtime._keep_memory()
     assert calls == [(-4, 0), (-1, 2**31 - 1), (-8, 1)]
     monkeypatch.setenv(variable, "0")
@@ -66,7 +79,10 @@ def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):
 
 
 def test_devices_by_name():
-    assert runtime.get_ctx("cpu") == [mx.cpu()] and runtime.get_ctx("cpu:0,1") == [mx.cpu(0), mx.cpu(1)]
+    assert runtime.get_ctx("cpu") == [mx.cpu()] and runtime.get_ctx("cpu:0,1") == [
+        mx.cpu(0),
+        mx.cpu(1),
+    ]
     assert runtime.get_ctx("auto") == [mx.cpu()]
     for name in ("tpu", "gpu:x", "gpu:-1", "gpu:0,0", "", "auto:1"):
         with pytest.raises(InputError, match="--ctx"):
@@ -74,7 +90,9 @@ def test_devices_by_name():
 
 
 def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
-    monkeypatch.setattr(mx.runtime, "Features", lambda: types.SimpleNamespace(is_enabled=lambda name: cuda))
+    monkeypatch.setattr(
+        mx.runtime, "Features", lambda: types.SimpleNamespace(is_enabled=lambda name: cuda)
+    )
     monkeypatch.setattr(mx.context, "num_gpus", lambda: gpus)
     monkeypatch.setattr(runtime, "compute_capability", lambda device: capability)
 
@@ -98,7 +116,9 @@ def test_each_unusable_gpu_has_its_own_line(monkeypatch, gpus, cuda, capability,
 
 def test_usable_gpus_become_contexts(monkeypatch):
     machine(monkeypatch, gpus=2)
-    assert runtime.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and runtime.get_ctx("auto") == [mx.gpu(0)]
+    assert runtime.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and runtime.get_ctx("auto") == [
+        mx.gpu(0)
+    ]
     with pytest.raises(InputError, match="gpu:2: MXNet finds 2"):
         runtime.get_ctx("gpu:2")
 
@@ -129,7 +149,10 @@ def test_preflight_names_what_is_missing(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(preflight.sys, "version_info", version)
             assert "Python 3.9 to 3.12" in preflight.missing()
-    for attribute, value, message in (("system", "Windows", "WSL 2"), ("machine", "aarch64", "linux/amd64")):
+    for attribute, value, message in (
+        ("system", "Windows", "WSL 2"),
+        ("machine", "aarch64", "linux/amd64"),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(preflight.platform, attribute, lambda value=value: value)
             assert message in preflight.missing()

@@ -27,7 +27,9 @@ def test_temperature_divides_the_logits():
 
 
 def test_top_k_keeps_exactly_k_and_of_equals_the_first():
-    np.testing.assert_allclose(probabilities(np.log([[0.1, 0.2, 0.7]]), top_k=2), [[0, 2 / 9, 7 / 9]])
+    np.testing.assert_allclose(
+        probabilities(np.log([[0.1, 0.2, 0.7]]), top_k=2), [[0, 2 / 9, 7 / 9]]
+    )
     np.testing.assert_allclose(probabilities([[1.0, 1, 1, 0]], top_k=2), [[0.5, 0.5, 0, 0]])
 
 
@@ -39,7 +41,9 @@ def test_top_p_keeps_the_fewest_that_reach_p():
 
 
 @given(
-    arrays(np.float32, st.tuples(st.integers(1, 3), st.integers(1, 8)), elements=st.integers(-50, 50)),
+    arrays(
+        np.float32, st.tuples(st.integers(1, 3), st.integers(1, 8)), elements=st.integers(-50, 50)
+    ),
     st.floats(1e-3, 1e3),
     st.integers(0, 10),
     st.floats(1e-6, 1),
@@ -47,7 +51,9 @@ def test_top_p_keeps_the_fewest_that_reach_p():
 def test_any_parameters_give_a_distribution_that_keeps_the_best(logits, temperature, top_k, top_p):
     chances = probabilities(logits, temperature, top_k, top_p)
     np.testing.assert_allclose(chances.sum(axis=1), 1)
-    assert (chances >= 0).all() and (chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]).all()
+    assert (chances >= 0).all() and (
+        chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]
+    ).all()
     if top_k:
         assert ((chances > 0).sum(axis=1) <= top_k).all()
 
@@ -118,7 +124,10 @@ def test_a_wide_beam_finds_the_likeliest_of_all_texts(model):
     found, value = beam_search(model, [2], 4, 125)
     assert tuple(found) == best and value == pytest.approx(likelihood(best), abs=1e-5)
     narrow, value = beam_search(model, [2], 4, 1)
-    assert list(narrow) == [int(i[0]) for i in sample(model, [2], 4, greedy=True)] and value <= likelihood(best) + 1e-6
+    assert (
+        list(narrow) == [int(i[0]) for i in sample(model, [2], 4, greedy=True)]
+        and value <= likelihood(best) + 1e-6
+    )
 
 
 def test_an_empty_prompt_and_a_beam_of_nothing_are_refused(model):

@@ -13,7 +13,10 @@ from gluonlm.scoring import describe, mean_loss, score
 
 IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)
 MODELS = {
-    kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare([mx.cpu()], "uniform:1", 1) for kind in ("rnn", "lstm", "gru")
+    kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare(
+        [mx.cpu()], "uniform:1", 1
+    )
+    for kind in ("rnn", "lstm", "gru")
 }
 MODELS["unrolled"] = lambda: UnrolledRNN(9, 5, 6, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
 MODELS["window"] = lambda: WindowModel(9, 6, 12, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
@@ -34,8 +37,12 @@ def test_one_stream_is_scored_alike_in_any_segments_and_as_the_stepper_says(kind
 def test_mean_loss_weighs_every_token_the_same():
     model = MODELS["gru"]()
     batches = make_batches(None, IDS, 4, 10)  # 25 rows: batches of 10, 10 and 4 rows
-    each = [np.concatenate([score(model, IDS[column * 25 : (column + 1) * 25])]) for column in range(4)]
-    assert mean_loss(model, batches, mx.cpu()) == pytest.approx(np.concatenate(each).mean(), abs=1e-6)
+    each = [
+        np.concatenate([score(model, IDS[column * 25 : (column + 1) * 25])]) for column in range(4)
+    ]
+    assert mean_loss(model, batches, mx.cpu()) == pytest.approx(
+        np.concatenate(each).mean(), abs=1e-6
+    )
 
 
 def test_units():

@@ -21,9 +21,13 @@ def test_operations_are_those_of_the_matrix_products(speed):
     work = speed["WORKLOADS"]["train ptb 256-128"]
     forward = 2 * 1200 * (4 * 256 * (200 + 256) + 4 * 128 * (256 + 128) + 128 * 10_000)
     assert work.tokens == 1200 and work.operations() == 3 * forward
-    assert speed["WORKLOADS"]["generate gru 2x256"].operations() == 2 * (3 * 256 * (128 + 256 + 256 + 256) + 256 * 85)
+    assert speed["WORKLOADS"]["generate gru 2x256"].operations() == 2 * (
+        3 * 256 * (128 + 256 + 256 + 256) + 256 * 85
+    )
     unrolled = speed["WORKLOADS"]["train unrolled 256"]
-    assert unrolled.tokens == 32 and unrolled.operations() == 3 * 2 * 32 * (3 * 30 * 256 + 2 * 256 * 256 + 256 * 85)
+    assert unrolled.tokens == 32 and unrolled.operations() == 3 * 2 * 32 * (
+        3 * 30 * 256 + 2 * 256 * 256 + 256 * 85
+    )
 
 
 def test_a_ratio_above_one_means_that_ours_is_faster_and_bars_stand_beside(speed):
@@ -31,12 +35,23 @@ def test_a_ratio_above_one_means_that_ours_is_faster_and_bars_stand_beside(speed
         return [{"seconds": seconds, "peak": peak * 2**20}] * 3
 
     name = "train ptb 256-128"
-    sides = {"ours": record(0.1, 300), "peer": record(0.2, 200), "peer, malloc": record(0.15, 200), "tutorial": record(0.4, 100)}
-    row = next(speed["rows"]({(name, side): records for side, records in sides.items()}, [name], 2e11))
+    sides = {
+        "ours": record(0.1, 300),
+        "peer": record(0.2, 200),
+        "peer, malloc": record(0.15, 200),
+        "tutorial": record(0.4, 100),
+    }
+    row = next(
+        speed["rows"]({(name, side): records for side, records in sides.items()}, [name], 2e11)
+    )
     assert "| 12,000 | 6,000 | **2.00** (≥ 1.3) | 1.50 | 4.00 (≥ 2) | 300 / 200 = 1.50 |" in row
 
 
 def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE", "MALLOC_ARENA_MAX", "GLUONLM_MALLOC"):
         monkeypatch.setenv(name, "1")
-    assert not [name for name in speed["environment"]() if name.startswith(("OMP_", "MXNET_", "MALLOC_", "GLUONLM_"))]
+    assert not [
+        name
+        for name in speed["environment"]()
+        if name.startswith(("OMP_", "MXNET_", "MALLOC_", "GLUONLM_"))
+    ]

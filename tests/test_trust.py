@@ -48,7 +48,12 @@ def test_hostile_checkpoints_run_nothing_and_write_nothing_outside(trained, tmp_
     bomb = pickle.dumps(Bomb(mark))
 
     def refused(run, *extra):
-        for module, *args in (("generate", run.path), ("evaluate", run.path), ("train", "--resume", run.path), *extra):
+        for module, *args in (
+            ("generate", run.path),
+            ("evaluate", run.path),
+            ("train", "--resume", run.path),
+            *extra,
+        ):
             code, _, err = command(module, *args)
             assert code == 2 and err.count("\n") == 1 and "Traceback" not in err
 
@@ -77,7 +82,10 @@ def test_hostile_checkpoints_run_nothing_and_write_nothing_outside(trained, tmp_
     assert not mark.exists() and (outside / "precious").read_text() == "precious"
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "config.json", "curve.png", "checkpoints/.last.new", "checkpoints/last"])
+@pytest.mark.parametrize(
+    "name",
+    ["metrics.jsonl", "config.json", "curve.png", "checkpoints/.last.new", "checkpoints/last"],
+)
 def test_links_in_a_run_are_never_written_through(trained, tmp_path, command, name):
     run, precious = shutil.copytree(trained, tmp_path / "run"), tmp_path / "precious"
     content = (run / "checkpoints" / "last").read_bytes()
@@ -203,8 +211,14 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
         ("config.json", b'{"hidden_size": []}'),
         ("progress.json", b"{}"),
         ("progress.json", b"[" * 100_000),
-        ("model.safetensors", b'\x38\0\0\0\0\0\0\0{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}    \0\0'),
-        ("model.safetensors", b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}   \0\0\0\0'),
+        (
+            "model.safetensors",
+            b'\x38\0\0\0\0\0\0\0{"w":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}    \0\0',
+        ),
+        (
+            "model.safetensors",
+            b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}   \0\0\0\0',
+        ),
         ("training.safetensors", b""),
     ],
 )
@@ -219,7 +233,10 @@ def test_the_checkpoint_of_version_1_still_loads_and_means_the_same():
     """tests/contract was written by format 1 (see its README); what it says must not change."""
     model, checkpoint = load_model(CONTRACT / "run")
     expected = json.loads((CONTRACT / "expected.json").read_text())
-    assert checkpoint.vocab.tokens == expected["tokens"] and checkpoint.progress["step"] == expected["step"]
+    assert (
+        checkpoint.vocab.tokens == expected["tokens"]
+        and checkpoint.progress["step"] == expected["step"]
+    )
     losses = score(model, checkpoint.vocab.encode(expected["text"]))
     np.testing.assert_allclose(losses, expected["nats"], atol=1e-5)
 
@@ -227,7 +244,9 @@ def test_the_checkpoint_of_version_1_still_loads_and_means_the_same():
 def test_the_checkpoint_of_version_1_still_resumes(tmp_path, command):
     run = shutil.copytree(CONTRACT / "run", tmp_path / "run")
     (tmp_path / "text").write_text(json.loads((CONTRACT / "expected.json").read_text())["corpus"])
-    code, _, err = command("train", "--resume", run, "--data", tmp_path / "text", "--max-steps", 6, "--quiet")
+    code, _, err = command(
+        "train", "--resume", run, "--data", tmp_path / "text", "--max-steps", 6, "--quiet"
+    )
     assert (code, err) == (0, "") and Run(run).load("last").progress["step"] == 6
 
 
@@ -236,27 +255,55 @@ def train_or_refuse(content, folder, *flags):
     (folder / "text").write_bytes(content)
     shutil.rmtree(folder / "run", ignore_errors=True)
     try:
-        return train_main(["--data", str(folder / "text"), "--run", str(folder / "run"), *TINY, "--max-steps", "2", *flags]) == 0
+        return (
+            train_main(
+                [
+                    "--data",
+                    str(folder / "text"),
+                    "--run",
+                    str(folder / "run"),
+                    *TINY,
+                    "--max-steps",
+                    "2",
+                    *flags,
+                ]
+            )
+            == 0
+        )
     except InputError as error:
         assert "\n" not in str(error)
         return False
 
 
-fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+fuzz = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @fuzz
-@given(st.binary(max_size=3000), st.sampled_from(["utf-8", "latin-1", "utf-16", "cp1252", "utf-7"]), st.sampled_from(["char", "word"]))
+@given(
+    st.binary(max_size=3000),
+    st.sampled_from(["utf-8", "latin-1", "utf-16", "cp1252", "utf-7"]),
+    st.sampled_from(["char", "word"]),
+)
 def test_any_bytes_are_trained_on_or_refused(tmp_path_factory, content, encoding, level):
     folder = tmp_path_factory.mktemp("fuzz")
     if train_or_refuse(content, folder, "--encoding", encoding, "--level", level):
-        assert Run(folder / "run").load("last").progress["step"] in (1, 2)  # one, if the text is over by then
+        assert Run(folder / "run").load("last").progress["step"] in (
+            1,
+            2,
+        )  # one, if the text is over by then
     else:
         assert not (folder / "run").exists()
 
 
 @fuzz
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=800), st.sampled_from(["char", "word"]))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=800),
+    st.sampled_from(["char", "word"]),
+)
 @example("e\u0301\u0327 \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469 \u202e" * 30, "char")
 @example("\ufeff\ufeff\u2028\u0085\r\n\x1c\x0b" * 40, "word")
 @example("\u0130\u03a3 " * 100, "word")
@@ -264,12 +311,18 @@ def test_any_unicode_is_trained_on_or_refused_and_round_trips(tmp_path_factory, 
     folder = tmp_path_factory.mktemp("fuzz")
     if train_or_refuse(text.encode(), folder, "--level", level) and level == "char":
         corpus = load_corpus(DataConfig(data=(str(folder / "text"),)))
-        assert corpus.vocab.decode(np.concatenate([corpus.train, corpus.valid, corpus.test])) == text.removeprefix("\ufeff")
+        assert corpus.vocab.decode(
+            np.concatenate([corpus.train, corpus.valid, corpus.test])
+        ) == text.removeprefix("\ufeff")
 
 
 @pytest.mark.parametrize("level", ["char", "word"])
 def test_a_line_of_ten_megabytes_and_many_distinct_tokens(tmp_path, level):
-    line = " ".join(f"w{i % 20_000}" for i in range(1_500_000)) if level == "word" else "".join(map(chr, range(0x4E00, 0x9FFF))) * 500
+    line = (
+        " ".join(f"w{i % 20_000}" for i in range(1_500_000))
+        if level == "word"
+        else "".join(map(chr, range(0x4E00, 0x9FFF))) * 500
+    )
     assert train_or_refuse(line.encode(), tmp_path, "--level", level, "--split", "99.98/0.01/0.01")
 
 
@@ -284,7 +337,11 @@ values = (
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(Config().to_dict())) | st.text(max_size=8), values, max_size=4))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(Config().to_dict())) | st.text(max_size=8), values, max_size=4
+    )
+)
 def test_any_settings_make_a_valid_configuration_or_are_refused(entries):
     try:
         config = Config.from_dict(entries)
@@ -292,7 +349,12 @@ def test_any_settings_make_a_valid_configuration_or_are_refused(entries):
         assert "\n" not in str(error).replace(repr(entries), "")
         return
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    for follow in (config.model.layer_sizes, config.data.fractions, lambda: operation_size(config), lambda: new_folder(config)):
+    for follow in (
+        config.model.layer_sizes,
+        config.data.fractions,
+        lambda: operation_size(config),
+        lambda: new_folder(config),
+    ):
         with contextlib.suppress(InputError):
             follow()
     numbers = [v for v in config.to_dict().values() if isinstance(v, (int, float))]
@@ -309,7 +371,10 @@ def test_any_split_loses_nothing(tmp_path_factory, train, valid, length):
     except InputError as error:
         assert "--split" in str(error)
         return
-    assert corpus.vocab.decode(np.concatenate([corpus.train, corpus.valid, corpus.test])) == "ab" * length
+    assert (
+        corpus.vocab.decode(np.concatenate([corpus.train, corpus.valid, corpus.test]))
+        == "ab" * length
+    )
     assert abs(len(corpus.train) - 2 * length * train / 100) <= 1
 
 
@@ -345,12 +410,17 @@ def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, m
     config = DataConfig(data=(str(long_text),))
     corpus = load_corpus(config)
     assert is_mapped(corpus.train) and corpus.train.dtype == np.int32
-    kept = {path.name: path.read_bytes() for path in (long_text.parent / corpus_module.CACHE_FOLDER).iterdir()}
+    kept = {
+        path.name: path.read_bytes()
+        for path in (long_text.parent / corpus_module.CACHE_FOLDER).iterdir()
+    }
     assert len(kept) == 2
 
     written = []
     real = corpus_module._write_mapped
-    monkeypatch.setattr(corpus_module, "_write_mapped", lambda *args: (written.append(1), real(*args))[1])
+    monkeypatch.setattr(
+        corpus_module, "_write_mapped", lambda *args: (written.append(1), real(*args))[1]
+    )
     again = load_corpus(config)
     assert not written and (again.train == corpus.train).all()
 
@@ -362,10 +432,16 @@ def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, m
 
     long_text.write_text("a long way to go!" * 200)
     changed = load_corpus(config)
-    assert len(written) == 4 and changed.fingerprint != corpus.fingerprint and "!" in changed.vocab.tokens
+    assert (
+        len(written) == 4
+        and changed.fingerprint != corpus.fingerprint
+        and "!" in changed.vocab.tokens
+    )
 
 
-def test_ids_of_a_long_text_go_to_the_temporary_folder_if_there_is_no_other(long_text, tmp_path, monkeypatch):
+def test_ids_of_a_long_text_go_to_the_temporary_folder_if_there_is_no_other(
+    long_text, tmp_path, monkeypatch
+):
     elsewhere = tmp_path / "tmp"
     elsewhere.mkdir()
     monkeypatch.setattr(corpus_module.tempfile, "gettempdir", lambda: str(elsewhere))
@@ -395,9 +471,24 @@ def test_a_text_of_one_gigabyte_trains_within_three(tmp_path, model):
         "import resource, sys; from gluonlm.train import main; main(sys.argv[1:]); "
         "print('kilobytes', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    flags = ["--data", str(tmp_path / "big.txt"), "--run", str(tmp_path / "run"), *TINY, "--max-steps", "2", "--model", model]
+    flags = [
+        "--data",
+        str(tmp_path / "big.txt"),
+        "--run",
+        str(tmp_path / "run"),
+        *TINY,
+        "--max-steps",
+        "2",
+        "--model",
+        model,
+    ]
     flags += ["--split", "99.9998/0.0001/0.0001"]
-    done = subprocess.run([sys.executable, "-c", code, *flags], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     peak = int(done.stdout.rsplit("kilobytes ", 1)[1])
     print(f"{model}: peak {peak / 2**20:.2f} GiB")
     assert done.stderr == "" and peak < 3 * 2**20
@@ -407,7 +498,10 @@ def test_manifest_names_are_the_only_files_ever_opened(trained, tmp_path):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     opened, real = [], os.open
     try:
-        os.open = lambda path, *args, **kwargs: (opened.append(Path(path).name), real(path, *args, **kwargs))[1]
+        os.open = lambda path, *args, **kwargs: (
+            opened.append(Path(path).name),
+            real(path, *args, **kwargs),
+        )[1]
         run.load("best")
     finally:
         os.open = real

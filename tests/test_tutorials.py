@@ -25,7 +25,11 @@ COURSE = [
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
-HERE = "|".join(re.escape(str(path)) for path in (ROOT.parent, Path.home(), Path(sys.prefix)) if path != Path(path.anchor))
+HERE = "|".join(
+    re.escape(str(path))
+    for path in (ROOT.parent, Path.home(), Path(sys.prefix))
+    if path != Path(path.anchor)
+)
 HOUSE_ONLY = rf"{HERE}|/home/|/tmp/|/Users/|[A-Z]\w*Warning\b|\x1b\["  # a path of one machine, a warning, colours of a terminal
 
 
@@ -38,7 +42,9 @@ every_notebook = pytest.mark.parametrize("path", LESSONS + SOLUTIONS, ids=name)
 
 
 def cells(path, kind=None):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)]
+    return [
+        cell for cell in nbformat.read(path, as_version=4).cells if kind in (None, cell.cell_type)
+    ]
 
 
 def prose(path):
@@ -72,20 +78,31 @@ def test_it_runs(path, short):
 @every_notebook
 def test_it_is_committed_as_it_ran(path):
     notebook, text = nbformat.read(path, as_version=4), path.read_text(encoding="utf-8")
-    assert nbformat.writes(normalise(notebook)) + "\n" == text, "write it with tutorials/execute.py --write"
+    assert nbformat.writes(normalise(notebook)) + "\n" == text, (
+        "write it with tutorials/execute.py --write"
+    )
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     for cell in code:
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
-            shown = [output.get("text", ""), *(value for kind, value in output.get("data", {}).items() if not kind.startswith("image/"))]
+            shown = [
+                output.get("text", ""),
+                *(
+                    value
+                    for kind, value in output.get("data", {}).items()
+                    if not kind.startswith("image/")
+                ),
+            ]
             assert not re.search(HOUSE_ONLY, "".join(shown)), "".join(shown)
 
 
 @every_notebook
 def test_it_hides_nothing(path):
     for cell in cells(path, "code"):
-        assert not re.search(r"^\s*[%!]|get_ipython|filterwarnings|sys\.path", cell.source, re.M), cell.source
+        assert not re.search(r"^\s*[%!]|get_ipython|filterwarnings|sys\.path", cell.source, re.M), (
+            cell.source
+        )
     assert cells(path, "code")[0].source.startswith("import gluonlm")
 
 
@@ -101,7 +118,9 @@ def test_a_lesson_has_the_form_of_the_course(path):
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert 3 <= len(re.findall(r"^[1-9]\. ", text[places[2] : places[3]], re.M)) <= 4
-    figures = [output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
+    figures = [
+        output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})
+    ]
     assert len(figures) >= 2
 
 
@@ -112,7 +131,9 @@ def test_its_exercises_are_solved(path):
 
 @every_notebook
 def test_its_links_lead_somewhere(path):
-    expected = {TUTORIALS / f"{stem}.ipynb" for stem in COURSE} | {TUTORIALS / "solutions" / f"{stem}.ipynb" for stem in COURSE}
+    expected = {TUTORIALS / f"{stem}.ipynb" for stem in COURSE} | {
+        TUTORIALS / "solutions" / f"{stem}.ipynb" for stem in COURSE
+    }
     for link in re.findall(r"\]\(([^)#]+)\)", prose(path)):
         if not link.startswith("https://"):
             target = (path.parent / link).resolve()
@@ -128,16 +149,22 @@ def test_the_table_of_contents_shows_it(path):
 
 def notebook_of(tmp_path, *sources):
     """Write a notebook of code cells. Gives its path."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
     path = tmp_path / "made.ipynb"
     nbformat.write(notebook, path)
     return path
 
 
 def test_a_run_is_of_this_python_and_this_checkout_in_an_empty_folder(tmp_path):
-    code = "import sys, os, gluonlm; print(sys.executable, gluonlm.__file__, os.listdir(), sep='\\n')"
+    code = (
+        "import sys, os, gluonlm; print(sys.executable, gluonlm.__file__, os.listdir(), sep='\\n')"
+    )
     shown = execute(notebook_of(tmp_path, code)).cells[0].outputs[0].text.splitlines()
-    assert [os.path.realpath(path) for path in shown[:2]] == [os.path.realpath(p) for p in (sys.executable, ROOT / "gluonlm/__init__.py")]
+    assert [os.path.realpath(path) for path in shown[:2]] == [
+        os.path.realpath(p) for p in (sys.executable, ROOT / "gluonlm/__init__.py")
+    ]
     assert shown[2] == "[]"
 
 
@@ -156,13 +183,21 @@ def test_what_a_reader_should_not_meet_is_refused(tmp_path, code, words):
 
 
 def test_two_runs_give_the_same_bytes(tmp_path):
-    path = notebook_of(tmp_path, "print('a', end=''); print('b')", "import matplotlib.pyplot as plt\nplt.plot([1, 2]);")
+    path = notebook_of(
+        tmp_path,
+        "print('a', end=''); print('b')",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+    )
     assert nbformat.writes(execute(path)) == nbformat.writes(execute(path))
 
 
 def test_the_cover_is_the_tagged_picture_else_the_first(tmp_path):
     path = notebook_of(
-        tmp_path, *(f"import matplotlib.pyplot as plt\nplt.figure(figsize=({side}, 3))\nplt.plot([1, 2]);" for side in (3, 6, 9))
+        tmp_path,
+        *(
+            f"import matplotlib.pyplot as plt\nplt.figure(figsize=({side}, 3))\nplt.plot([1, 2]);"
+            for side in (3, 6, 9)
+        ),
     )
     notebook = execute(path)
 

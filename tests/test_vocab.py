@@ -40,7 +40,17 @@ def test_rare_words_become_unknown_and_the_size_is_what_was_asked_for():
 
 
 def test_the_published_reader_of_words():
-    assert split_words(" no it was n't \n <unk> N\r\nx") == ["no", "it", "was", "n't", "<eos>", "<unk>", "N", "<eos>", "x"]
+    assert split_words(" no it was n't \n <unk> N\r\nx") == [
+        "no",
+        "it",
+        "was",
+        "n't",
+        "<eos>",
+        "<unk>",
+        "N",
+        "<eos>",
+        "x",
+    ]
 
 
 PENN = "no , it was n't mr. smith 's $ N million ( <unk> 's ) ; N % of `` that '' he said : why ?\nthe companies ' -- we 'll see ...\n"
@@ -60,7 +70,9 @@ def test_words_are_typeset_as_a_reader_would_write_them_and_decoded_exactly():
 def test_pieces_that_are_typeset_one_after_another_make_up_the_whole(ids, cut):
     vocab = Vocab.build([PENN], "word")
     head, tail = ids[:cut], ids[cut:]
-    assert vocab.typeset(head) + vocab.typeset(tail, head[-1] if head else None) == vocab.typeset(ids)
+    assert vocab.typeset(head) + vocab.typeset(tail, head[-1] if head else None) == vocab.typeset(
+        ids
+    )
 
 
 def test_gluonnlp_agrees_on_every_id():
@@ -79,7 +91,15 @@ def test_an_unknown_character_is_named_with_its_place_or_skipped():
 
 
 @pytest.mark.parametrize(
-    "level, tokens", [("char", ["ab"]), ("char", ["a", "a"]), ("char", []), ("word", [""]), ("word", [3]), ("line", ["a"])]
+    "level, tokens",
+    [
+        ("char", ["ab"]),
+        ("char", ["a", "a"]),
+        ("char", []),
+        ("word", [""]),
+        ("word", [3]),
+        ("line", ["a"]),
+    ],
 )
 def test_a_forged_vocabulary_is_refused(level, tokens):
     with pytest.raises(InputError, match="vocabulary"):
@@ -88,5 +108,7 @@ def test_a_forged_vocabulary_is_refused(level, tokens):
 
 def test_ids_are_the_same_in_every_process():
     code = "from gluonlm import Vocab; print(Vocab.build(['the cat sat on the mat'], 'word').tokens, Vocab.build(['zebra']).tokens)"
-    printed = {start("-c", code, env={"PYTHONHASHSEED": str(seed)}).communicate()[0] for seed in (1, 2)}
+    printed = {
+        start("-c", code, env={"PYTHONHASHSEED": str(seed)}).communicate()[0] for seed in (1, 2)
+    }
     assert printed == {"['<unk>', 'the', 'cat', 'mat', 'on', 'sat'] ['a', 'b', 'e', 'r', 'z']\n"}

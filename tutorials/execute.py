@@ -29,7 +29,11 @@ TIMEOUT = 600  # seconds a cell may take
 WIDTH, COLOURS = 480, 64  # of the pictures in the table of contents
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a traceback
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NOT_FOR_READERS = ("GLUONLM_TUTORIAL", "GLUONLM_CORPUS", "GLUONLM_DATA")  # what is committed comes from the text inside Python
+NOT_FOR_READERS = (
+    "GLUONLM_TUTORIAL",
+    "GLUONLM_CORPUS",
+    "GLUONLM_DATA",
+)  # what is committed comes from the text inside Python
 
 
 class TutorialError(Exception):
@@ -48,7 +52,9 @@ class Client(NotebookClient):
         """Give a kernel manager whose connection file lies in the folder of the run."""
         self.km = AsyncKernelManager(
             kernel_name="python3",
-            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # then python3 is the native kernel: sys.executable
+            kernel_spec_manager=KernelSpecManager(
+                kernel_dirs=[]
+            ),  # then python3 is the native kernel: sys.executable
             connection_file=str(Path(self.resources["metadata"]["path"]).parent / "kernel.json"),
         )
         return self.km
@@ -66,7 +72,9 @@ def execute(path, environment=None):
         work = Path(folder) / "work"
         work.mkdir()
         variables = dict(os.environ if environment is None else environment)
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE.parent), variables.get("PYTHONPATH")]))
+        variables["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(HERE.parent), variables.get("PYTHONPATH")])
+        )
         variables["IPYTHONDIR"] = folder  # neither the user's start-up files nor their history
         variables.pop("MPLBACKEND", None)  # figures must reach the notebook
         client = Client(
@@ -80,12 +88,16 @@ def execute(path, environment=None):
         try:
             client.execute(env=variables)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            raise TutorialError(f"{path.name}, cell {_failed_cell(notebook)}: {COLOUR.sub('', str(error)).strip()}") from None
+            raise TutorialError(
+                f"{path.name}, cell {_failed_cell(notebook)}: {COLOUR.sub('', str(error)).strip()}"
+            ) from None
         left = sorted(file.name for file in work.iterdir())
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", ()):
             if output.output_type == "stream" and output.name == "stderr":
-                raise TutorialError(f"{path.name}, cell {number}: writes to stderr:\n{output.text.strip()}")
+                raise TutorialError(
+                    f"{path.name}, cell {number}: writes to stderr:\n{output.text.strip()}"
+                )
     if left:
         raise TutorialError(f"{path.name}: leaves {', '.join(left)} in the reader's working folder")
     return normalise(notebook)
@@ -93,8 +105,14 @@ def execute(path, environment=None):
 
 def _failed_cell(notebook):
     """Give the number, from 1, of the first code cell that has not come to its end: that which failed."""
-    cells = [(number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
-    failed = [number for number, cell in cells if any(output.output_type == "error" for output in cell.outputs)]
+    cells = [
+        (number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"
+    ]
+    failed = [
+        number
+        for number, cell in cells
+        if any(output.output_type == "error" for output in cell.outputs)
+    ]
     waiting = [number for number, cell in cells if cell.execution_count is None]
     return (failed or waiting or [len(notebook.cells)])[0]
 
@@ -102,15 +120,22 @@ def _failed_cell(notebook):
 def normalise(notebook):
     """Take out of a notebook whatever differs between two runs or machines, in place; gives it back."""
     notebook.metadata = nbformat.from_dict(
-        {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number:02}"
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        cell.metadata = nbformat.from_dict(
+            {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        )
         if cell.cell_type == "code":
             # a live widget names a model in a kernel that is gone
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            cell.outputs = [
+                output for output in cell.outputs if WIDGET not in output.get("data", {})
+            ]
             for output in cell.outputs:
                 if "metadata" in output:
                     output.metadata = nbformat.from_dict({})
@@ -148,11 +173,23 @@ def write(path, notebook):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description="Execute the notebooks of the course in order, each in a fresh kernel.")
-    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every lesson")
-    parser.add_argument("--write", action="store_true", help="keep the outputs in the notebooks, and each lesson's picture")
+    parser = argparse.ArgumentParser(
+        description="Execute the notebooks of the course in order, each in a fresh kernel."
+    )
+    parser.add_argument(
+        "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every lesson"
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="keep the outputs in the notebooks, and each lesson's picture",
+    )
     arguments = parser.parse_args(argv)
-    environment = {name: value for name, value in os.environ.items() if not (arguments.write and name in NOT_FOR_READERS)}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not (arguments.write and name in NOT_FOR_READERS)
+    }
     began = time.monotonic()
     for path in arguments.notebooks or lessons():
         start = time.monotonic()

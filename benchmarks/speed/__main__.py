@@ -21,7 +21,12 @@ from workloads import WORKLOADS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 DOCUMENT = ROOT / "docs" / "performance.md"
-SIDES = {"ours": ["ours.py"], "peer": ["peer.py"], "peer, malloc": ["peer.py", "malloc"], "tutorial": ["tutorial.py"]}
+SIDES = {
+    "ours": ["ours.py"],
+    "peer": ["peer.py"],
+    "peer, malloc": ["peer.py", "malloc"],
+    "tutorial": ["tutorial.py"],
+}
 TUTORIAL_BARS = {
     "train ptb 256-128": 2,
     "train char lstm 2x256": 2,
@@ -34,7 +39,10 @@ TUTORIAL_BARS = {
 def environment():
     """Give the environment as a user has it: nothing set about threads or memory, this checkout first."""
     ours = ("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "MXNET_", "GLUONLM_", "GLIBC_")
-    return {**{k: v for k, v in os.environ.items() if not k.startswith(ours)}, "PYTHONPATH": str(ROOT)}
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(ours)},
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def run(script, *arguments):
@@ -50,9 +58,24 @@ def first_step():
     """Give the seconds from starting `python -m gluonlm.train` to the first line of its metrics, written after one step."""
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / "run" / "metrics.jsonl"
-        command = [sys.executable, "-m", "gluonlm.train", "--run", str(metrics.parent), "--log-every", "1", "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "gluonlm.train",
+            "--run",
+            str(metrics.parent),
+            "--log-every",
+            "1",
+            "--quiet",
+        ]
         began = time.perf_counter()
-        with subprocess.Popen(command, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command,
+            env=environment(),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
             while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
                 time.sleep(0.01)
             taken = time.perf_counter() - began
@@ -62,7 +85,9 @@ def first_step():
 
 def applies(side, name):
     """Tell whether a side takes part: the tutorials' way where it has a bar, other malloc settings in training."""
-    return {"tutorial": name in TUTORIAL_BARS, "peer, malloc": WORKLOADS[name].task == "train"}.get(side, True)
+    return {"tutorial": name in TUTORIAL_BARS, "peer, malloc": WORKLOADS[name].task == "train"}.get(
+        side, True
+    )
 
 
 def measure(names, rounds, say):
@@ -76,7 +101,11 @@ def measure(names, rounds, say):
                     found.setdefault((name, side), []).append(run(script[0], name, *script[1:]))
             say(
                 f"round {turn + 1} of {rounds}: {name}: "
-                + ", ".join(f"{s} {1000 * found[name, s][-1]['seconds']:.2f} ms" for s in SIDES if (name, s) in found)
+                + ", ".join(
+                    f"{s} {1000 * found[name, s][-1]['seconds']:.2f} ms"
+                    for s in SIDES
+                    if (name, s) in found
+                )
             )
     return found, extras
 
@@ -89,12 +118,21 @@ def median(records, key):
 def rows(found, names, peak):
     """Give the lines of the main table; `peak` is the sgemm measured in the same run, operations a second."""
     for name in names:
-        work, sides = WORKLOADS[name], {side: found[name, side] for side in SIDES if (name, side) in found}
+        work, sides = (
+            WORKLOADS[name],
+            {side: found[name, side] for side in SIDES if (name, side) in found},
+        )
         seconds = {side: median(records, "seconds") for side, records in sides.items()}
         memory = {side: median(records, "peak") / 2**20 for side, records in sides.items()}
         ratio, speed = seconds["peer"] / seconds["ours"], work.operations() / seconds["ours"]
-        malloc = f"{seconds['peer, malloc'] / seconds['ours']:.2f}" if "peer, malloc" in seconds else ""
-        tutorial = f"{seconds['tutorial'] / seconds['ours']:.2f} (≥ {TUTORIAL_BARS[name]})" if "tutorial" in seconds else ""
+        malloc = (
+            f"{seconds['peer, malloc'] / seconds['ours']:.2f}" if "peer, malloc" in seconds else ""
+        )
+        tutorial = (
+            f"{seconds['tutorial'] / seconds['ours']:.2f} (≥ {TUTORIAL_BARS[name]})"
+            if "tutorial" in seconds
+            else ""
+        )
         yield (
             f"| {name} | {work.tokens / seconds['ours']:,.0f} | {work.tokens / seconds['peer']:,.0f} | **{ratio:.2f}** (≥ {work.bar}) | "
             f"{malloc} | {tutorial} | {memory['ours']:.0f} / {memory['peer']:.0f} = "
@@ -104,7 +142,9 @@ def rows(found, names, peak):
 
 def processor():
     """Describe the processor: its name and its widest vector instructions."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    text = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    )
     name = re.search(r"model name\s*: (.+)", text)
     wide = next((flag for flag in ("avx512f", "avx2", "avx") if flag in text), "no AVX")
     return f"{len(os.sched_getaffinity(0))} processors, {name.group(1) if name else platform.processor()}, {wide}"
@@ -113,7 +153,9 @@ def processor():
 def table(found, extras, names, rounds):
     """Give the measured part of the document."""
     peak = median(extras, "sgemm")
-    steps = ", ".join(f"{size} MB {1000 * median(extras, f'step {size}'):.0f} ms" for size in (1, 10, 100))
+    steps = ", ".join(
+        f"{size} MB {1000 * median(extras, f'step {size}'):.0f} ms" for size in (1, 10, 100)
+    )
     lines = [
         f"{processor()}; Python {platform.python_version()}, MXNet {version('mxnet')}, PyTorch {version('torch')}; "
         f"medians of {rounds} fresh processes a side, the sides in turn; sgemm 2048 x 2048 in the same run: {peak / 1e9:.0f} GFLOP/s.",
@@ -134,21 +176,34 @@ def table(found, extras, names, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python benchmarks/speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python benchmarks/speed", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
-    parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name holds this")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="workloads whose name holds this"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into docs/performance.md"
+    )
     arguments = parser.parse_args()
     names = [name for name in WORKLOADS if arguments.only in name]
     if arguments.runs < 1 or not names:
-        parser.error(f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, and one of {', '.join(WORKLOADS)}")
-    found, extras = measure(names, arguments.runs, lambda text: print(text, file=sys.stderr, flush=True))
+        parser.error(
+            f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, and one of {', '.join(WORKLOADS)}"
+        )
+    found, extras = measure(
+        names, arguments.runs, lambda text: print(text, file=sys.stderr, flush=True)
+    )
     text = table(found, extras, names, arguments.runs)
     print(text)
     if arguments.write:
         document = DOCUMENT.read_text(encoding="utf-8")
         block = f"<!-- measured -->\n{text}\n<!-- end -->"
-        DOCUMENT.write_text(re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, document, flags=re.DOTALL), encoding="utf-8")
+        DOCUMENT.write_text(
+            re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, document, flags=re.DOTALL),
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from gluonlm.train import operation_size
 
 def settings(workload):
     """Give the workload as the Config that a user's flags would make."""
-    training = dict(batch_size=workload.batch, seq_len=workload.length, optimizer=workload.optimizer, lr=workload.lr, clip=workload.clip)
+    training = dict(
+        batch_size=workload.batch,
+        seq_len=workload.length,
+        optimizer=workload.optimizer,
+        lr=workload.lr,
+        clip=workload.clip,
+    )
     return Config.from_dict(
         dict(
             training,
@@ -32,7 +38,9 @@ def train(workload, model, config):
     """Give a function that takes the trainer's next step."""
     from gluonlm import Trainer
 
-    tokens = (workload.warm_up + workload.steps + 1) * workload.batch * workload.length + workload.batch
+    tokens = (
+        workload.warm_up + workload.steps + 1
+    ) * workload.batch * workload.length + workload.batch
     return Trainer(model, config.training, workload.ids(tokens))._step
 
 
@@ -41,8 +49,14 @@ def score(workload, model, config):
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import batch_losses
 
-    tokens = (workload.warm_up + workload.steps + 1) * workload.batch * workload.length + workload.batch
-    losses = batch_losses(model, make_batches(model.context, workload.ids(tokens), workload.batch, workload.length), runtime.get_ctx()[0])
+    tokens = (
+        workload.warm_up + workload.steps + 1
+    ) * workload.batch * workload.length + workload.batch
+    losses = batch_losses(
+        model,
+        make_batches(model.context, workload.ids(tokens), workload.batch, workload.length),
+        runtime.get_ctx()[0],
+    )
     return lambda: next(losses)
 
 

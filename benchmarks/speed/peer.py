@@ -20,9 +20,13 @@ class Recurrent(nn.Module):
         self.embedding, self.dropout = nn.Embedding(w.vocab, w.embed), nn.Dropout(w.dropout)
         layer, same = LAYERS[w.model], len(set(w.hidden)) == 1
         if same:
-            self.layers = nn.ModuleList([layer(w.embed, w.hidden[0], len(w.hidden), dropout=w.dropout)])
+            self.layers = nn.ModuleList(
+                [layer(w.embed, w.hidden[0], len(w.hidden), dropout=w.dropout)]
+            )
         else:
-            self.layers = nn.ModuleList(layer(below, size) for below, size in zip((w.embed, *w.hidden), w.hidden))
+            self.layers = nn.ModuleList(
+                layer(below, size) for below, size in zip((w.embed, *w.hidden), w.hidden)
+            )
         self.decoder = nn.Linear(w.hidden[-1], w.vocab)
 
     def forward(self, inputs, state):
@@ -40,7 +44,10 @@ class Unrolled(nn.Module):
     def __init__(self, w):
         super().__init__()
         self.embedding, self.i2h = nn.Embedding(w.vocab, w.embed), nn.Linear(w.embed, w.hidden[0])
-        self.h2h, self.decoder = nn.Linear(w.hidden[0], w.hidden[0]), nn.Linear(w.hidden[0], w.vocab)
+        self.h2h, self.decoder = (
+            nn.Linear(w.hidden[0], w.hidden[0]),
+            nn.Linear(w.hidden[0], w.vocab),
+        )
 
     def forward(self, inputs, state):
         hidden = F.relu(self.i2h(self.embedding(inputs[0])))
@@ -58,15 +65,30 @@ def batches(w):
     """Give a function for the inputs `(T, N)` and targets of batch i."""
     count = w.warm_up + w.steps
     if w.model == "unrolled":
-        ids = torch.from_numpy(w.ids(count * w.batch * UNROLLED + UNROLLED).astype("int64")).unfold(0, UNROLLED + 1, 1)
-        return lambda i: (ids[i * w.batch : (i + 1) * w.batch, :UNROLLED].t(), ids[i * w.batch : (i + 1) * w.batch, UNROLLED])
-    ids = torch.from_numpy(w.ids((count + 1) * w.batch * w.length).astype("int64")).view(w.batch, -1).t().contiguous()
-    return lambda i: (ids[i * w.length : (i + 1) * w.length], ids[i * w.length + 1 : (i + 1) * w.length + 1].reshape(-1))
+        ids = torch.from_numpy(w.ids(count * w.batch * UNROLLED + UNROLLED).astype("int64")).unfold(
+            0, UNROLLED + 1, 1
+        )
+        return lambda i: (
+            ids[i * w.batch : (i + 1) * w.batch, :UNROLLED].t(),
+            ids[i * w.batch : (i + 1) * w.batch, UNROLLED],
+        )
+    ids = (
+        torch.from_numpy(w.ids((count + 1) * w.batch * w.length).astype("int64"))
+        .view(w.batch, -1)
+        .t()
+        .contiguous()
+    )
+    return lambda i: (
+        ids[i * w.length : (i + 1) * w.length],
+        ids[i * w.length + 1 : (i + 1) * w.length + 1].reshape(-1),
+    )
 
 
 def train(w, model):
     """Give a function that takes one training step: gradient of the mean loss (of the sum over time for words), clipped."""
-    optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer](model.parameters(), lr=w.lr)
+    optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer](
+        model.parameters(), lr=w.lr
+    )
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
     model.train()
 

@@ -68,7 +68,9 @@ def train(w, model):
         if unrolled:
             rows = columns[i * w.batch : (i + 1) * w.batch]
             return rows[:, :UNROLLED], rows[:, UNROLLED]
-        return columns[i * w.length : (i + 1) * w.length], columns[i * w.length + 1 : (i + 1) * w.length + 1].reshape((-1,))
+        return columns[i * w.length : (i + 1) * w.length], columns[
+            i * w.length + 1 : (i + 1) * w.length + 1
+        ].reshape((-1,))
 
     def step():
         nonlocal state, i, total
@@ -111,7 +113,11 @@ def main(name):
     workload = WORKLOADS[name]
     model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
     model.initialize(mx.init.Uniform(workload.init))
-    print(json.dumps(clock({"train": train, "generate": generate}[workload.task](workload, model), workload)))
+    print(
+        json.dumps(
+            clock({"train": train, "generate": generate}[workload.task](workload, model), workload)
+        )
+    )
 
 
 if __name__ == "__main__":

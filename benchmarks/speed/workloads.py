@@ -35,15 +35,27 @@ class Workload:
     @property
     def tokens(self):
         """Tokens of one step that are predicted."""
-        return self.batch if self.model == "unrolled" or self.task == "generate" else self.batch * self.length
+        return (
+            self.batch
+            if self.model == "unrolled" or self.task == "generate"
+            else self.batch * self.length
+        )
 
     def operations(self):
         """Count the floating-point operations of a step's matrix products; backward takes twice the forward's."""
         if self.model == "unrolled":
-            forward = 2 * self.batch * (UNROLLED * self.embed * self.hidden[0] + (UNROLLED - 1) * self.hidden[0] ** 2)
+            forward = (
+                2
+                * self.batch
+                * (UNROLLED * self.embed * self.hidden[0] + (UNROLLED - 1) * self.hidden[0] ** 2)
+            )
         else:
             pairs = zip((self.embed, *self.hidden), self.hidden)
-            forward = 2 * self.tokens * sum(GATES[self.model] * size * (below + size) for below, size in pairs)
+            forward = (
+                2
+                * self.tokens
+                * sum(GATES[self.model] * size * (below + size) for below, size in pairs)
+            )
         forward += 2 * self.tokens * self.hidden[-1] * self.vocab
         return forward * (3 if self.task == "train" else 1)
 
@@ -55,19 +67,43 @@ class Workload:
 CHARACTERS = dict(dropout=0.4)
 WORKLOADS = {
     "train ptb 256-128": Workload(
-        "train", "lstm", (256, 128), 200, 1.3, 10_000, 60, 20, optimizer="sgd", lr=1.0, steps=15, level="word", clip=5.0
+        "train",
+        "lstm",
+        (256, 128),
+        200,
+        1.3,
+        10_000,
+        60,
+        20,
+        optimizer="sgd",
+        lr=1.0,
+        steps=15,
+        level="word",
+        clip=5.0,
     ),
     "train char lstm 2x256": Workload("train", "lstm", (256, 256), 128, 1.2, **CHARACTERS),
     "train char gru 2x256": Workload("train", "gru", (256, 256), 128, 1.8, **CHARACTERS),
     "train char rnn 2x256": Workload("train", "rnn", (256, 256), 128, 1.9, steps=24, **CHARACTERS),
-    "train char lstm 2x1000": Workload("train", "lstm", (1000, 1000), 500, 1.0, warm_up=1, steps=3, **CHARACTERS),
-    "train unrolled 256": Workload("train", "unrolled", (256,), 30, 1.4, length=UNROLLED, warm_up=50, steps=600),
+    "train char lstm 2x1000": Workload(
+        "train", "lstm", (1000, 1000), 500, 1.0, warm_up=1, steps=3, **CHARACTERS
+    ),
+    "train unrolled 256": Workload(
+        "train", "unrolled", (256,), 30, 1.4, length=UNROLLED, warm_up=50, steps=600
+    ),
     "score lstm 2x256": Workload("score", "lstm", (256, 256), 128, 1.0, steps=24),
     "score gru 2x256": Workload("score", "gru", (256, 256), 128, 1.5, steps=24),
-    "generate gru 2x256": Workload("generate", "gru", (256, 256), 128, 1.0, batch=1, length=1, warm_up=50, steps=600),
-    "generate lstm 2x1000": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=1, length=1, warm_up=10, steps=100),
-    "generate gru 2x256, 32 streams": Workload("generate", "gru", (256, 256), 128, 1.0, batch=32, length=1, warm_up=20, steps=400),
-    "generate lstm 2x1000, 32 streams": Workload("generate", "lstm", (1000, 1000), 500, 1.0, batch=32, length=1, warm_up=5, steps=60),
+    "generate gru 2x256": Workload(
+        "generate", "gru", (256, 256), 128, 1.0, batch=1, length=1, warm_up=50, steps=600
+    ),
+    "generate lstm 2x1000": Workload(
+        "generate", "lstm", (1000, 1000), 500, 1.0, batch=1, length=1, warm_up=10, steps=100
+    ),
+    "generate gru 2x256, 32 streams": Workload(
+        "generate", "gru", (256, 256), 128, 1.0, batch=32, length=1, warm_up=20, steps=400
+    ),
+    "generate lstm 2x1000, 32 streams": Workload(
+        "generate", "lstm", (1000, 1000), 500, 1.0, batch=32, length=1, warm_up=5, steps=60
+    ),
 }
 
 
@@ -80,4 +116,7 @@ def clock(step, workload):
         began = time.perf_counter()
         step()
         times.append(time.perf_counter() - began)
-    return {"seconds": float(np.median(times)), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {
+        "seconds": float(np.median(times)),
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
