@@ -1,10 +1,10 @@
-# make train, make test, make tutorials: each sets up .venv first. Another Python: make PYTHON=python3.11 test
+# Each target sets up .venv first. Another Python: make PYTHON=python3.11 test
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test test-full tutorials bench lint clean
+.PHONY: train test test-full tutorials bench lint mutants clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -23,6 +23,11 @@ bench: $(VENV)/installed-bench
 
 lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+mutants: $(VENV)/installed-dev
+	$(RUN) tests/mutants.py
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) gluonlm/preflight.py

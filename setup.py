@@ -1,33 +1,37 @@
 """Package gluonlm.
 
-MXNet is an extra (cpu or gpu): both builds install into one folder, and a hard requirement would overwrite the other.
+MXNet is an extra (cpu or gpu): both builds install into one folder, and a hard requirement would
+overwrite the other.
 """
 
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
-VERSION = re.search(
-    r'^__version__ = "(.+)"', (HERE / "gluonlm" / "__init__.py").read_text(encoding="utf-8"), re.M
-).group(1)
+
+
+def read(name):
+    """Return the text of a file beside this one."""
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def gpu_requirements():
-    """Give the MXNet and CUDA lines of requirements-gpu.txt."""
-    lines = (HERE / "requirements-gpu.txt").read_text(encoding="utf-8").splitlines()
+    """Return the MXNet and CUDA lines of requirements-gpu.txt."""
+    lines = read("requirements-gpu.txt").splitlines()
     return [line for line in lines if line.startswith(("mxnet", "nvidia-"))]
 
 
 setup(
     name="gluonlm",
-    version=VERSION,
+    version=re.search(r'^__version__ = "(.+)"', read("gluonlm/__init__.py"), re.M).group(1),
     description="Recurrent language models on Apache MXNet Gluon: a package and a course",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=read("README.md"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["gluonlm"],
+    packages=find_packages(include=["gluonlm", "gluonlm.*"]),
+    package_data={"gluonlm": ["py.typed"]},
     python_requires=">=3.9,<3.13",
     install_requires=[
         "gluonnlp==0.10.0",

@@ -1,4 +1,7 @@
-"""Time a checkpoint against a training step, at 1 and 20 million parameters: python benchmarks/checkpoint_cost.py"""
+"""Time a checkpoint against a training step, at 1 and 20 million parameters.
+
+python benchmarks/checkpoint_cost.py
+"""
 
 import statistics
 import tempfile
@@ -6,21 +9,21 @@ import time
 
 from gluonlm import runtime
 
-runtime.prepare()
+runtime.configure()
 import mxnet as mx  # noqa: E402
 
-from gluonlm.checkpoint import Run  # noqa: E402
 from gluonlm.config import Config  # noqa: E402
 from gluonlm.corpus import load_corpus  # noqa: E402
 from gluonlm.models import build_model  # noqa: E402
-from gluonlm.train import saver  # noqa: E402
-from gluonlm.trainer import Trainer  # noqa: E402
+from gluonlm.run import Run  # noqa: E402
+from gluonlm.start import Training  # noqa: E402
+from gluonlm.training import Trainer  # noqa: E402
 
 REPEATS = 7
 
 
 def measure(settings):
-    """Give parameters, seconds of a step and of a checkpoint: medians, the two taken in turn."""
+    """Return parameters, and the median seconds of a step and of a checkpoint, alternating."""
     config = Config.from_dict({"dropout": 0.3, "max_steps": 2 * REPEATS, **settings})
     corpus = load_corpus(config.data)
     model = build_model(config.model, len(corpus.vocab)).prepare([mx.cpu()])
@@ -28,7 +31,7 @@ def measure(settings):
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(folder + "/run")
         trainer = Trainer(model, config.training, corpus.train)
-        save = saver(run, config, corpus)
+        save = Training(run, config, corpus, trainer).save
         for _ in range(REPEATS):
             for work, times in ((trainer._step, steps), (lambda: save(trainer, ("last",)), saves)):
                 began = time.perf_counter()
@@ -45,5 +48,6 @@ if __name__ == "__main__":
     ):
         parameters, step, save = measure(settings)
         print(
-            f"{parameters:,} parameters: a step {1e3 * step:.0f} ms, a checkpoint {1e3 * save:.0f} ms, {save / step:.1f} steps"
+            f"{parameters:,} parameters: a step {1e3 * step:.0f} ms, "
+            f"a checkpoint {1e3 * save:.0f} ms, {save / step:.1f} steps"
         )

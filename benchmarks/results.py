@@ -1,9 +1,11 @@
-"""Write what runs have measured into docs/results.md: python benchmarks/results.py [RUNS] (default: runs)
+"""Write what runs have measured into the docs: python benchmarks/results.py [RUNS] (default: runs)
 
-The document marks a place for each run, `<!-- run NAME of PRESET -->` to `<!-- end -->`. What stands there is replaced by the
-command, the figures and the epochs of RUNS/NAME, all read from its config.json and metrics.jsonl, and its curve is copied beside.
-Between `<!-- table NAME NAME ... -->` and `<!-- end -->` stands a row for each of these runs. A run that is not there, or has not ended,
-leaves its place as it is.
+docs/results.md marks a place for each run, `<!-- run NAME of PRESET -->` to `<!-- end -->`. What
+stands there is replaced by the command, the figures and the epochs of RUNS/NAME, all read from its
+config.json and metrics.jsonl, and its curve is copied beside. Between `<!-- table NAME ... -->` and
+`<!-- end -->` these runs stand side by side. A run that is not there, or has not ended, leaves its
+place as it is. README.md's list of presets is then made from what stands in docs/results.md, so
+that no figure is ever copied by hand.
 """
 
 import json
@@ -12,84 +14,90 @@ import re
 import shutil
 import statistics
 import sys
+import textwrap
 from pathlib import Path
 
 from gluonlm.config import Config, changed_settings, flag
-from gluonlm.presets import preset_settings
+from gluonlm.presets import PRESETS, preset_settings
 
-DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "results.md"
-PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
+PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LIST = re.compile(r"(<!-- presets -->\n).*?(<!-- end -->)", re.DOTALL)
+PARTS = {"test, as one stream": "test", "valid, as one stream": "validation"}
 ROWS = 16  # epochs shown at most, besides the best and the last
+WIDTH = 100
 
 
 def spoken(name, value):
-    """Give a setting as a flag."""
+    """Return a setting as a flag."""
     if isinstance(value, bool):
         return flag(name) if value else flag("no-" + name)
-    many = isinstance(value, tuple)
-    return (
-        f"{flag(name)} {(' ' if name == 'data' else ',').join(map(str, value)) if many else value}"
-    )
+    if isinstance(value, tuple):
+        value = (" " if name == "data" else ",").join(map(str, value))
+    return f"{flag(name)} {value}"
 
 
 def command(name, preset, config, threads):
-    """Give the command that trains a run: its preset, what differs from it, and its threads; where files lie is left out."""
+    """Return the lines of the command that trains a run.
+
+    That is its preset, what differs from it, and its threads; where files lie is left out.
+    """
+    published = Config.from_dict(preset_settings(preset))
     flags = [
         spoken(setting, new)
-        for setting, _, new, _ in changed_settings(
-            Config.from_dict(preset_settings(preset)), config
-        )
+        for setting, _, new, _ in changed_settings(published, config)
         if setting not in ("data_dir", "verify")
     ]
     own = [] if name == preset else [f"--run runs/{name}"]
-    return " ".join(
-        [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
-    )
+    words = [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
+    lines = [words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + len(word) > WIDTH - 8:
+            lines[-1] += " \\"
+            lines.append("    " + word)
+        else:
+            lines[-1] += " " + word
+    return "\n".join("    " + line for line in lines)
 
 
 def chosen(records):
     """Thin out the validations of a long run: evenly, with the best and the last."""
     every = max(1, math.ceil(len(records) / ROWS))
-    best = min(records, key=lambda record: record["valid_loss"])
-    return [
-        r
-        for i, r in enumerate(records)
-        if (i + 1) % every == 0 or i == len(records) - 1 or r is best
-    ]
+    best, last = min(records, key=lambda record: record["valid_loss"]), len(records) - 1
+    return [r for i, r in enumerate(records) if (i + 1) % every == 0 or i == last or r is best]
 
 
 def read(folder):
-    """Give a run's (config, records of metrics.jsonl), or None if it has not ended."""
-    if not (folder / "metrics.jsonl").exists():
+    """Return a run's (config, records of metrics.jsonl), or None if it has not ended."""
+    metrics = folder / "metrics.jsonl"
+    if not metrics.exists():
         return None
-    lines = list(
-        map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    )
+    lines = list(map(json.loads, metrics.read_text(encoding="utf-8").splitlines()))
     if not lines or lines[-1]["event"] != "result":
         return None
-    return Config.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8"))), lines
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return Config.from_dict(settings), lines
 
 
 def validated(lines):
-    """Give the validations among a run's records."""
-    return [
-        line for line in lines if line["event"] == "validation" and line["valid_loss"] is not None
-    ]
+    """Return the validations among a run's records."""
+    return [r for r in lines if r["event"] == "validation" and r["valid_loss"] is not None]
 
 
 def unit_of(config):
-    """Give the unit of a run's losses, and the function that shows nats in it."""
+    """Return the unit of a run's losses, and the function that shows nats in it."""
     if config.data.level == "char":
         return "bits per character (nats)", lambda nats: f"{nats / math.log(2):.3f} ({nats:.4f})"
     return "perplexity", lambda nats: f"{math.exp(nats):.2f}"
 
 
 def figures_of(config, lines):
-    """Give what a run measured, by what it is called."""
+    """Return what a run measured, by what it is called."""
     validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
     best = min(validations, key=lambda record: record["valid_loss"])
-    speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
+    speeds = [r["tokens_per_second"] for r in lines if r["event"] == "training"]
     figures = {
         "device": result["device"],
         "threads": result["threads"],
@@ -98,24 +106,24 @@ def figures_of(config, lines):
         "seed": config.training.seed,
         "parameters": f"{result['parameters']:,}",
         "epochs": f"{validations[-1]['epoch']:.2f}, ended by {result['reason']}",
-        "best validation": f"{show(best['valid_loss'])} at epoch {best['epoch']:.2f}",
+        "best validation": show(best["valid_loss"]),
+        "at epoch": f"{best['epoch']:.2f}",
     }
     if "part" in result:
         figures[f"{result['part']}, as one stream"] = f"**{show(result['loss'])}**"
     return figures
 
 
-def table(rows):
-    """Give rows of figures, each by name, as a Markdown table."""
-    return [
-        f"| {' | '.join(rows[0])} |",
-        "|---" * len(rows[0]) + "|",
-        *(f"| {' | '.join(map(str, row.values()))} |" for row in rows),
-    ]
+def beside(names, runs):
+    """Return figures by name, one dict for each run, as a Markdown table with a column for each."""
+    rows = [["", *names], ["---"] * (len(names) + 1)]
+    rows += [[key, *(str(run.get(key, "")) for run in runs)] for key in runs[0]]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
 
 
 def measured(name, preset, config, lines):
-    """Give the Markdown for one run."""
+    """Return the Markdown for one run."""
     unit, show = unit_of(config)
     epochs = [f"| epoch | training, {unit} | validation |", "|---|---|---|"]
     for record in chosen(validated(lines)):
@@ -123,29 +131,25 @@ def measured(name, preset, config, lines):
         epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
     picture = f"![training and validation over epochs](curves/{name}.png)"
     typed = command(name, preset, config, lines[-1]["threads"])
-    return "\n".join(
-        [f"    {typed}", "", *table([figures_of(config, lines)]), "", *epochs, "", picture, ""]
-    )
+    figures = beside([f"`{name}`"], [figures_of(config, lines)])
+    return "\n".join([typed, "", *figures, "", *epochs, "", picture, ""])
 
 
 def compared(names, runs):
-    """Give the Markdown table of several runs side by side, or None if one of them has not ended."""
+    """Return the Markdown table of several runs side by side, or None if one has not ended."""
     found = [read(runs / name) for name in names]
-    return (
-        None
-        if None in found
-        else "\n".join(
-            [*table([{"run": name, **figures_of(*run)} for name, run in zip(names, found)]), ""]
-        )
-    )
+    if None in found:
+        return None
+    titles, figures = [f"`{name}`" for name in names], [figures_of(*run) for run in found]
+    return "\n".join([*beside(titles, figures), ""])
 
 
 def update(document, runs):
-    """Fill every place of the document whose run is there; gives the names of those that were filled."""
+    """Fill every place of the document whose run is there; return the names of those."""
     filled = []
 
     def fill(match):
-        opening, name, preset, end = match.groups()
+        opening, name, preset, _, end = match.groups()
         run = read(runs / name)
         if run is None:
             return match[0]
@@ -165,5 +169,34 @@ def update(document, runs):
     return filled
 
 
+def summary(page):
+    """Return README's list of presets: what the page says of each, and what was published."""
+    lines = []
+    for _, name, preset, text, _ in PLACE.findall(page):
+        if name != preset:
+            continue
+        figures = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
+        score = next(key for key in PARTS if key in figures)
+        unit = re.search(r"^\| epoch \| training, (.+) \| validation \|$", text, re.M)[1]
+        flags = re.sub(r"\s*\\\n\s*", " ", text.split("\n\n")[0]).split(f"--preset {name} ")[1]
+        epochs = figures["epochs"].split(",")[0]
+        said = (
+            f"- `{name}`: {PARTS[score]} {figures[score]} {unit}, "
+            f"{figures['parameters']} parameters, {figures['time']}, {epochs} epochs (`{flags}`, "
+            f"{figures['device']}, seed {figures['seed']}). Published: {PRESETS[name].published}."
+        )
+        wrap = dict(subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+        lines += textwrap.wrap(said, WIDTH, **wrap)
+    return "\n".join([*lines, ""])
+
+
+def update_readme(readme, page):
+    """Make README's list of presets from the page."""
+    text = readme.read_text(encoding="utf-8")
+    filled = LIST.sub(lambda match: match[1] + summary(page) + match[2], text)
+    readme.write_text(filled, encoding="utf-8")
+
+
 if __name__ == "__main__":
     print("\n".join(update(DOCUMENT, Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))))
+    update_readme(README, DOCUMENT.read_text(encoding="utf-8"))

@@ -1,8 +1,11 @@
-"""Train the tiny Shakespeare presets and score them as nanoGPT is scored too: python benchmarks/shakespeare.py [NAME...]
+"""Train the tiny Shakespeare presets, and score them as nanoGPT is scored too.
 
-A preset trains in `runs/NAME`, as by hand; a run that has ended, or is of no preset's name, is only scored. Three ways of scoring the
-same checkpoint on the same validation part: one stream with its state carried, and windows of 64 and of 256 characters, each from a
-zero state, side by side as nanoGPT's blocks are.
+    python benchmarks/shakespeare.py [NAME...]
+
+A preset trains in `runs/NAME`, as by hand; a run that has ended, or is of no preset's name, is only
+scored. The same checkpoint is scored on the same validation part in three ways: as one stream with
+its state carried, and in windows of 64 and of 256 characters, each from a zero state, side by side
+as nanoGPT's blocks are.
 """
 
 import json
@@ -15,7 +18,10 @@ WINDOWS = (64, 256)
 
 
 def in_windows(model, ids, length):
-    """Give the mean loss over windows that lie end to end, nats: in each, `length` characters predicted from a zero state."""
+    """Return the mean loss over windows that lie end to end, in nats.
+
+    In each, `length` characters are predicted from a zero state.
+    """
     from mxnet import cpu
 
     from gluonlm.batchify import make_batches
@@ -26,9 +32,9 @@ def in_windows(model, ids, length):
 
 
 def measured(name, run):
-    """Give the row of one run: parameters, seconds, epochs, and the loss scored in each of the ways."""
-    from gluonlm.checkpoint import load_model
+    """Return the row of one run: parameters, seconds, epochs, and its loss in each of the ways."""
     from gluonlm.corpus import load_corpus
+    from gluonlm.run import load_model
     from gluonlm.scoring import score
 
     model, checkpoint = load_model(run)

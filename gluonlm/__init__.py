@@ -1,7 +1,8 @@
 """Recurrent language models on Apache MXNet Gluon.
 
-Import this before MXNet: it readies the process for it (see `gluonlm.runtime`). Names that need MXNet load it when they
-are first used, so `from gluonlm import rnn_batch, get_batch` works where MXNet is not installed.
+Import this before MXNet: it readies the process for it (see `gluonlm.runtime`). Names that need
+MXNet load it when they are first used, so that `from gluonlm import rnn_batch, get_batch` works
+where MXNet is not installed.
 """
 
 import importlib
@@ -20,13 +21,13 @@ _HOME = {
     "Ensemble": "models",
     "build_model": "models",
     "cross_entropy": "loss",
-    "Trainer": "trainer",
+    "Trainer": "training",
     "Config": "config",
     "load_corpus": "corpus",
-    "load_model": "checkpoint",
+    "load_model": "run",
     "sample": "sampling",
     "score": "scoring",
-    "get_ctx": "runtime",
+    "get_ctx": "device",
 }
 __all__ = ["rnn_batch", "get_batch", "windows", "Vocab", "InputError", *_HOME]
 

@@ -1,12 +1,13 @@
-"""From one long row of token ids to batches: slicing only, for NumPy and MXNet arrays alike. Imports no MXNet.
+"""From one long row of token ids to batches: slicing only, for NumPy and MXNet arrays alike.
 
-The picture to keep in mind: the text is cut into `batch_size` equal strips, and each strip becomes one column, so that
-time runs downwards and neighbouring rows of a column are neighbours in the text.
+The picture to keep in mind: the text is cut into `batch_size` streams that stand side by side as
+columns of a matrix, so that time runs downwards and neighbouring rows of a column are neighbours
+in the text. No MXNet is imported.
 
 >>> import numpy as np
 >>> text = np.array(list("abcdefghijklmnopqrstuvwxyz"))
->>> columns = rnn_batch(text, batch_size=4)      # "y" and "z" do not fill a row and are cut
->>> for row in columns:
+>>> streams = rnn_batch(text, batch_size=4)      # "y" and "z" do not fill a row and are cut
+>>> for row in streams:
 ...     print(*row)
 a g m s
 b h n t
@@ -14,7 +15,7 @@ c i o u
 d j p v
 e k q w
 f l r x
->>> inputs, targets = get_batch(columns, 0, seq_len=2)
+>>> inputs, targets = get_batch(streams, 0, seq_len=2)
 >>> for row in inputs:
 ...     print(*row)
 a g m s
@@ -23,56 +24,102 @@ b h n t
 b h n t c i o u
 """
 
-import math
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from .errors import InputError
+from .shuffle import ORDERS
+
+Array = Any  # of NumPy or MXNet
+SHUFFLED_AT_ONCE = 4096  # windows: a call for one costs a third of a call for all of them
 
 
-def rnn_batch(data, batch_size):
-    """Cut a sequence into `batch_size` strips that stand side by side.
+def rnn_batch(data: Array, batch_size: int) -> Array:
+    """Cut a sequence into `batch_size` streams that stand side by side.
 
-    Parameters: `data`, ids `(tokens,)`, NumPy or MXNet; `batch_size`, the number of columns N.
-    Returns: `(T, N)` with `T = tokens // N`; the last `tokens - T * N` ids are cut. A view for NumPy.
-    Raises: InputError if there is not one whole row.
+    Parameters
+    ----------
+    data
+        Ids `(tokens,)`.
+    batch_size
+        The number of streams N.
+
+    Returns
+    -------
+    `(T, N)` with `T = tokens // N`; the last `tokens - T * N` ids are cut. A view for NumPy.
+
+    Raises
+    ------
+    InputError
+        If there is not one whole row.
     """
     rows = len(data) // batch_size if batch_size > 0 else 0
     if rows < 1:
         raise InputError(
-            f"cannot cut {len(data)} tokens into {batch_size} columns: give more text or a batch size from 1 to {len(data)}"
+            f"cannot cut {len(data)} tokens into {batch_size} streams: "
+            f"give more text or a `batch_size` from 1 to {len(data)}"
         )
     return data[: rows * batch_size].reshape((batch_size, rows)).T
 
 
-def get_batch(source, i, seq_len):
-    """Take rows `i .. i + seq_len` as inputs, and the rows one later as targets.
+def get_batch(source: Array, i: int, seq_len: int) -> tuple[Array, Array]:
+    """Return rows `i .. i + seq_len` as inputs, and the rows one later as targets.
 
-    Parameters: `source`, `(T, N)` from `rnn_batch`; `i`, the first row; `seq_len`, the most rows wanted.
-    Returns: inputs `(L, N)` and flattened targets `(L * N,)`; `L = min(seq_len, T - 1 - i)`, so the last batch of a
-    text may be shorter.
-    Raises: InputError if no row with a successor is left at `i`.
+    Parameters
+    ----------
+    source
+        `(T, N)` from `rnn_batch`.
+    i
+        The first row.
+    seq_len
+        The most rows wanted.
+
+    Returns
+    -------
+    Inputs `(L, N)` and flattened targets `(L*N,)`, `L = min(seq_len, T - 1 - i)`: the last batch
+    of a text may be shorter.
+
+    Raises
+    ------
+    InputError
+        If no row with a successor is left at `i`.
     """
     length = min(seq_len, len(source) - 1 - i)
     if i < 0 or length < 1:
         raise InputError(
-            f"no batch at row {i} with seq_len {seq_len}: {len(source)} rows hold inputs for rows 0 to {len(source) - 2}"
+            f"no batch at row {i} with `seq_len` {seq_len}: "
+            f"{len(source)} rows hold inputs for rows 0 to {len(source) - 2}"
         )
     return source[i : i + length], source[i + 1 : i + 1 + length].reshape((-1,))
 
 
-def windows(data, length, step=1):
-    """List every window of `length` ids, `step` apart, with the id that follows each.
+def windows(data: Array, length: int, step: int = 1) -> tuple[Array, Array]:
+    """Return every window of `length` ids, `step` apart, and the id that follows each.
 
-    Parameters: `data`, ids `(tokens,)`, NumPy or MXNet.
-    Returns: inputs `(M, length)` and targets `(M,)`, `M = (tokens - length - 1) // step + 1`. Views for NumPy: the
-    memory of `data`, whatever the overlap; MXNet has no strided views, so there the windows are gathered.
-    Raises: InputError if not one window has a successor.
+    Parameters
+    ----------
+    data
+        Ids `(tokens,)`.
+
+    Returns
+    -------
+    Inputs `(M, length)` and targets `(M,)`, `M = (tokens - length - 1) // step + 1`. Views for
+    NumPy: the memory of `data`, whatever the overlap; MXNet has no strided views, so there the
+    windows are gathered.
+
+    Raises
+    ------
+    InputError
+        If not one window has a successor.
     """
     if length < 1 or step < 1 or len(data) <= length:
         raise InputError(
-            f"cannot take windows of {length} with step {step} and a successor from {len(data)} tokens: "
-            "length and step start at 1, and there must be more tokens than a window holds"
+            f"cannot take windows of {length} with step {step} and a successor from "
+            f"{len(data)} tokens: length and step start at 1, and there must be more tokens "
+            "than a window holds"
         )
     targets = data[length::step]
     if isinstance(data, np.ndarray):
@@ -82,61 +129,129 @@ def windows(data, length, step=1):
 
 
 class StreamBatches:
-    """The batches of one pass over a text whose state is carried: `rnn_batch` once, `get_batch` for each.
+    """The batches of one pass over a text whose state is carried from one to the next.
 
-    `len(batches)` is the number of batches; `batches(epoch, index)` gives inputs `(L, N)` and targets `(L * N,)`, the
-    same in every epoch, because a carried state needs neighbours in the text to stay neighbours.
+    `len(batches)` is their number; `batches(epoch, index)` returns inputs `(L, N)` and targets
+    `(L*N,)`, the same in every epoch, because a carried state needs neighbours in the text to
+    stay neighbours.
+
+    Parameters
+    ----------
+    data, batch_size
+        As for `rnn_batch`.
+    seq_len
+        The rows of a batch; the last may have fewer.
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one batch.
     """
 
-    def __init__(self, data, batch_size, seq_len):
-        self.columns = rnn_batch(data, batch_size)
+    def __init__(self, data: Array, batch_size: int, seq_len: int):
+        self.streams = rnn_batch(data, batch_size)  # (T, N)
         self.seq_len = seq_len
-        if len(self.columns) < 2:
+        if len(self.streams) < 2:
             raise InputError(
-                f"{len(data)} tokens in {batch_size} columns give one row, which nothing follows: give more text or a smaller batch size"
+                f"{len(data)} tokens in {batch_size} streams make one row, which nothing follows: "
+                "give more text or a smaller `batch_size`"
             )
 
-    def __len__(self):
-        return -(-(len(self.columns) - 1) // self.seq_len)
+    def __len__(self) -> int:
+        return -(-(len(self.streams) - 1) // self.seq_len)
 
-    def __call__(self, epoch, index):
-        return get_batch(self.columns, index * self.seq_len, self.seq_len)
+    def __call__(self, epoch: int, index: int) -> tuple[Array, Array]:
+        return get_batch(self.streams, index * self.seq_len, self.seq_len)
 
 
 class WindowBatches:
-    """The batches of one pass over all windows of a text, shuffled anew each epoch by a seed.
+    """The batches of one pass over all windows of a text, in another order each epoch.
 
-    `batches(epoch, index)` gives inputs `(length, N)` and targets `(N,)`; the last batch may be shorter. With
-    `seed=None` the windows come in the order of the text.
+    `len(batches)` is their number; `batches(epoch, index)` returns inputs `(length, N)` and
+    targets `(N,)`; the last batch may be smaller.
+
+    Parameters
+    ----------
+    data, length, step
+        As for `windows`; NumPy only.
+    batch_size
+        The number of windows N.
+    seed
+        Seed of the order; without one, the windows come in the order of the text.
+    shuffle
+        The kind of order, a name in `shuffle.ORDERS`.
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one window, or there is no such order.
     """
 
-    def __init__(self, data, batch_size, length, step=1, seed=None):
-        self.inputs, self.targets = windows(data, length, step)
+    def __init__(
+        self,
+        data: np.ndarray,
+        batch_size: int,
+        length: int,
+        step: int = 1,
+        seed: int | None = None,
+        shuffle: str = "mixed",
+    ):
+        self.inputs, self.targets = windows(data, length, step)  # (M, length), (M,)
         self.batch_size, self.seed = batch_size, seed
+        if shuffle not in ORDERS:
+            raise InputError(f"`shuffle` {shuffle!r}: not one of {', '.join(ORDERS)}")
+        self.order = ORDERS[shuffle]
+        self._block, self._windows = (-1, -1), np.empty(0, np.int64)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
-    def __call__(self, epoch, index):
-        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
+    def __call__(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows: Any = slice(index * self.batch_size, (index + 1) * self.batch_size)
         if self.seed is not None:
-            rows = self._shuffled(epoch, np.arange(*rows.indices(len(self.targets))))
+            rows = self._shuffled(epoch, index, self.seed)
         return self.inputs[rows].T, self.targets[rows]
 
-    def _shuffled(self, epoch, rows):
-        """Map places in the epoch to windows one to one: a line modulo their number, with the epoch's slope and start.
+    def _shuffled(self, epoch: int, index: int, seed: int) -> np.ndarray:
+        """Return the windows of a batch `(N,)`; those of a block of batches are found at once."""
+        batches = max(1, SHUFFLED_AT_ONCE // self.batch_size)
+        block, place = divmod(index, batches)
+        if self._block != (epoch, block):
+            first = block * batches * self.batch_size
+            last = min(first + batches * self.batch_size, len(self.targets))
+            places = np.arange(first, last)
+            self._windows = self.order(places, len(self.targets), seed, epoch)
+            self._block = epoch, block
+        return self._windows[place * self.batch_size : (place + 1) * self.batch_size]
 
-        A list of all windows in random order would take eight times the memory of the text.
-        """
-        count, random = len(self.targets), np.random.default_rng([self.seed, epoch])
-        slope = int(random.integers(count // 4, count)) | 1
-        while math.gcd(slope, count) != 1:
-            slope += 1
-        return (rows * slope + int(random.integers(count))) % count
 
+def make_batches(
+    window: int | None,
+    data: Array,
+    batch_size: int,
+    seq_len: int,
+    step: int = 1,
+    seed: int | None = None,
+    shuffle: str = "mixed",
+) -> StreamBatches | WindowBatches:
+    """Return the batches that a model reads.
 
-def make_batches(context, data, batch_size, seq_len, step=1, seed=None):
-    """Give the batches that a model reads: windows if it has a fixed `context`, else strips of a text whose state is carried."""
-    if context:
-        return WindowBatches(data, batch_size, context, step, seed)
+    Parameters
+    ----------
+    window
+        The tokens that one of its predictions reads; None if it carries its state.
+    data, batch_size
+        As for `rnn_batch`; with a `window`, the number of windows in a batch.
+    seq_len
+        As for `StreamBatches`; not used with a `window`.
+    step, seed, shuffle
+        As for `WindowBatches`; not used without a `window`.
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one batch.
+    """
+    if window:
+        return WindowBatches(data, batch_size, window, step, seed, shuffle)
     return StreamBatches(data, batch_size, seq_len)

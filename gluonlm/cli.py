@@ -1,16 +1,19 @@
-"""Command lines: flags from setting groups, habitual names, and errors in one line."""
+"""Command lines: flags from groups of settings, habitual names, and errors in one line."""
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
+import re
 import signal
 import sys
-from typing import Tuple, get_type_hints
+from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, get_type_hints
 
 from .config import flag
 from .errors import InputError
 
-# names that people type from habit, from other language-modelling code
+# names that people type from habit, from other language-modelling code or earlier versions
 ALIASES = {
     "--nhid": ["--hidden-size"],
     "--emsize": ["--embed-size"],
@@ -20,25 +23,28 @@ ALIASES = {
     "--cuda": ["--ctx", "gpu"],
     "--gpu": ["--ctx", "gpu"],
     "--save": ["--run"],
+    "--context": ["--window"],
 }
+METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and which accepts `--batch_size` and the habitual names."""
+    """An argument parser whose errors are one line.
 
-    def __init__(self, module, description):
+    It accepts `--batch_size` for `--batch-size`, and the habitual names.
+    """
+
+    def __init__(self, module: str, description: str):
         habits = ", ".join(f"{name} ({' '.join(names)})" for name, names in ALIASES.items())
         super().__init__(
             prog=f"python -m gluonlm.{module}",
             description=description,
             allow_abbrev=False,
             epilog=f"Names from habit work too: {habits}." if module == "train" else None,
-            formatter_class=lambda prog: argparse.HelpFormatter(
-                prog, max_help_position=30, width=110
-            ),
+            formatter_class=_wide,
         )
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (--help explains the flags)")
 
     def parse_args(self, args=None, namespace=None):
@@ -53,45 +59,72 @@ class Parser(argparse.ArgumentParser):
                 words.append(word)
         return super().parse_args(words, namespace)
 
-    def add_settings(self, group, title, names=None):
-        """Add a flag for each field of a setting group (or those named); flags not given are absent from the result."""
+    def add_settings(self, group: type, title: str, names: Optional[Sequence[str]] = None) -> None:
+        """Add a flag for each field of a group of settings, or for those named.
+
+        A flag that is not given is absent from what is parsed.
+        """
         arguments, hints = self.add_argument_group(title), get_type_hints(group)
         for item in dataclasses.fields(group):
-            if names is not None and item.name not in names:
-                continue
-            kind, default, extra = hints[item.name], item.default, {}
-            if kind is bool:
-                extra["action"] = argparse.BooleanOptionalAction
-            elif kind == Tuple[str, ...]:
-                extra.update(nargs="+", metavar="X")
-            elif kind == Tuple[int, ...]:
-                extra.update(type=_numbers(int), metavar="N[,N]")
-            elif kind == Tuple[float, ...]:
-                extra.update(type=_numbers(float), metavar="X[,X]")
-            else:
-                extra.update(type=kind, choices=item.metadata["choices"])
-                if not item.metadata["choices"]:
-                    extra["metavar"] = {int: "N", float: "X", str: "TEXT"}[kind]
-            shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-            note = "" if shown == "" else f" (default: {shown})"
-            arguments.add_argument(
-                flag(item.name),
-                default=argparse.SUPPRESS,
-                help=item.metadata["help"].replace("%", "%%") + note,
-                **extra,
-            )
+            if names is None or item.name in names:
+                default = item.default
+                shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+                note = "" if shown == "" else f" (default: {shown})"
+                arguments.add_argument(
+                    flag(item.name),
+                    default=argparse.SUPPRESS,
+                    help=item.metadata["help"].replace("%", "%%") + note,
+                    **_reading(hints[item.name], item.metadata["choices"]),
+                )
+
+    def add_run(self) -> None:
+        """Add what every command takes that opens a run."""
+        place = "folder of a run, or of one of its checkpoints"
+        self.add_argument("run", metavar="RUN", help=place)
+        self.add_argument(
+            "--checkpoint",
+            choices=("best", "last"),
+            default="best",
+            help="which of the run's (default: best)",
+        )
+
+    def add_unknown(self, where: str) -> None:
+        """Add the flag that says what to do with characters a model does not know."""
+        self.add_argument(
+            "--unknown",
+            choices=("error", "skip"),
+            default="error",
+            help=f"what to do with characters{where} that the model does not know (default: error)",
+        )
+
+
+def _wide(prog):
+    return argparse.HelpFormatter(prog, max_help_position=30, width=100)
+
+
+def _reading(kind, choices) -> Dict[str, Any]:
+    """Return how argparse reads a field of this type."""
+    if kind is bool:
+        return dict(action=argparse.BooleanOptionalAction)
+    if kind == Tuple[str, ...]:
+        return dict(nargs="+", metavar="X")
+    if kind in (Tuple[int, ...], Tuple[float, ...]):
+        (single, _) = kind.__args__
+        letter = METAVARS[single]
+        return dict(type=_numbers(single), metavar=f"{letter}[,{letter}]")
+    return dict(type=kind, choices=choices) if choices else dict(type=kind, metavar=METAVARS[kind])
 
 
 def _numbers(kind):
     def read(text):
         return tuple(kind(part) for part in text.split(","))
 
-    read.__name__ = "number or list of numbers"
+    read.__name__ = "number or list of numbers"  # argparse prints it when a value is something else
     return read
 
 
-def given(arguments, group):
-    """Pick from parsed arguments the settings of a group that were given."""
+def given(arguments: argparse.Namespace, group: type) -> Dict[str, Any]:
+    """Return the settings of a group that were given on a command line, by field name."""
     return {
         item.name: getattr(arguments, item.name)
         for item in dataclasses.fields(group)
@@ -99,32 +132,39 @@ def given(arguments, group):
     }
 
 
-def run_command(main):
-    """Run a command line's `main` and exit: 0, 2 with one line for bad input, 130 for Ctrl-C, `main`'s own code else."""
+def run_command(main: Callable[[], Optional[int]]) -> NoReturn:
+    """Run a command line's `main`, and exit with its code.
+
+    That is 2 after one line for bad input, or a disk that fails, and 130 after Ctrl-C.
+    """
     try:
         code = main() or 0
         sys.stdout.flush()
     except InputError as error:
-        print(f"gluonlm: error: {error}".replace("\n", " "), file=sys.stderr)
+        _complain(f"error: {speak_flags(str(error))}")
         code = 2
+    except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
     except OSError as error:  # a full disk, a folder that vanished: the machine's fault, not ours
-        if isinstance(
-            error, BrokenPipeError
-        ):  # the reader of a pipe has gone: nobody is left to tell
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(128 + signal.SIGPIPE)
-        print(
-            f"gluonlm: error: {error.strerror}: {error.filename or 'while writing'}",
-            file=sys.stderr,
-        )
+        _complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
         code = 2
     except KeyboardInterrupt:
-        print("gluonlm: interrupted", file=sys.stderr)
+        _complain("interrupted")
         code = 128 + signal.SIGINT
     sys.exit(code)
 
 
-def show(text, end=""):
-    """Print text that may hold characters the terminal cannot show, those as backslash escapes, at once."""
+def _complain(line):
+    print(f"gluonlm: {line}".replace("\n", " "), file=sys.stderr)
+
+
+def speak_flags(message: str) -> str:
+    """Return a message with the settings it names, `` `batch_size` ``, as flags, `--batch-size`."""
+    return re.sub(r"`([a-z][a-z_]*)`", lambda match: flag(match[1]), message)
+
+
+def show(text: str, end: str = "") -> None:
+    """Print text at once; what the terminal cannot show comes as backslash escapes."""
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), end=end, flush=True)

@@ -1,4 +1,4 @@
-"""Cross-entropy and its gradient in one pass."""
+"""Cross-entropy, its gradient in one pass, and the average of several predictions."""
 
 import numpy as np
 from mxnet import nd
@@ -8,33 +8,43 @@ TINY = 1e-37  # keeps the logarithm finite where a float32 softmax underflows
 
 
 class _Softmax(HybridBlock):
-    """Losses, and what their gradient is made of, in one graph: for a small model the calls are what a step costs."""
+    """The losses, and what their gradient is made of, in one graph.
+
+    For a small model the number of calls is what a step costs.
+    """
 
     def hybrid_forward(self, F, logits, targets):
-        probabilities = F.softmax(logits)
-        chosen = F.pick(probabilities, targets)
-        at_target = F.stack(F.cast(F.contrib.arange_like(targets), "int32"), targets)
+        probabilities = F.softmax(logits)  # (M, V)
+        chosen = F.pick(probabilities, targets)  # (M,)
+        at_target = F.stack(F.cast(F.contrib.arange_like(targets), "int32"), targets)  # (2, M)
         # oneDNN's softmax turns NaN into 0: the logit itself brings it back
-        return (
-            0 * F.pick(logits, targets) - F.log(chosen + TINY),
-            probabilities,
-            chosen - 1,
-            at_target,
-        )
+        losses = 0 * F.pick(logits, targets) - F.log(chosen + TINY)  # (M,)
+        return losses, probabilities, chosen - 1, at_target
 
 
 _softmax = _Softmax()
 _softmax.hybridize()
 
 
-def cross_entropy(logits, targets):
-    """Give the negative log likelihood of each target, and the gradient of their sum.
+def cross_entropy(logits, targets) -> tuple:
+    """Return the loss of each target, and the gradient of their sum.
 
-    Parameters: `logits`, `(M, V)`; `targets`, ids `(M,)`, int32, each in `0 .. V-1` (MXNet would clip others silently).
-    Returns: losses `(M,)` in nats, at most 85 each, and the gradient `(M, V)` with respect to the logits: the softmax
-    less one at each target.
-    Use: record the logits only, then `logits.backward(gradient)`. Differentiating `log_softmax` and `pick` instead
-    takes several more passes over `(M, V)`.
+    Record the logits only, then call `logits.backward(gradient)`. Differentiating `log_softmax`
+    and `pick` instead takes several more passes over `(M, V)`.
+
+    Parameters
+    ----------
+    logits
+        `(M, V)`.
+    targets
+        Ids `(M,)`, int32, each in `0 .. V-1`: MXNet would clip others silently.
+
+    Returns
+    -------
+    losses
+        `(M,)`, the negative log likelihood of each target in nats, at most 85.
+    gradient
+        `(M, V)`, with respect to the logits: the softmax less one at each target.
     """
     losses, gradient, less_one, at_target = _softmax(logits, targets)
     nd._internal._scatter_set_nd(
@@ -43,23 +53,51 @@ def cross_entropy(logits, targets):
     return losses, gradient
 
 
-def negative_log_likelihood(logits, targets):
-    """Give the negative log likelihood of each target in nats, exact however small its probability.
+def negative_log_likelihood(logits, targets) -> np.ndarray:
+    """Return the loss of each target in nats, exact however small its probability.
 
-    Parameters: as for `cross_entropy`. Returns: a NumPy array `(M,)`, float64.
-    oneDNN's `log_softmax` is off by 1e-6 on some processors, its softmax is not; where that underflows, or is not a
-    number, the few rows concerned are computed from their logits.
+    oneDNN's `log_softmax` is off by 1e-6 on some processors, its softmax is not. Where that
+    underflows, or is not a number, the few rows concerned are computed from their logits.
+
+    Parameters
+    ----------
+    logits, targets
+        `(M, V)` and `(M,)`, as for `cross_entropy`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(M,)`, float64.
     """
-    chosen = nd.pick(nd.softmax(logits), targets).asnumpy().astype(np.float64)
+    chosen = nd.pick(nd.softmax(logits), targets).asnumpy().astype(np.float64)  # (M,)
     losses = -np.log(np.maximum(chosen, TINY))
-    rare = np.flatnonzero(~(chosen > 1e-30))
+    rare = np.flatnonzero(~(chosen > 1e-30))  # NaN is not above anything either
     if len(rare):
-        rows = (
-            nd.take(logits, nd.array(rare, ctx=logits.context, dtype="int32"))
-            .asnumpy()
-            .astype(np.float64)
-        )
+        places = nd.array(rare, ctx=logits.context, dtype="int32")
+        rows = nd.take(logits, places).asnumpy().astype(np.float64)  # (rare, V)
         top = rows.max(axis=1)
         losses[rare] = top - rows[np.arange(len(rare)), targets.asnumpy()[rare]]
         losses[rare] += np.log(np.exp(rows - top[:, None]).sum(axis=1))
     return losses
+
+
+def log_mean_probability(logits: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the mean of several distributions, exact however small.
+
+    Parameters
+    ----------
+    logits
+        `(K, M, V)`, of K networks.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(M, V)`: logits of the averaged probabilities, normalised.
+    """
+    own = logits - _log_sum_exp(logits, axis=2)  # (K, M, V), log probabilities
+    return (_log_sum_exp(own, axis=0) - np.float32(np.log(len(own))))[0]
+
+
+def _log_sum_exp(x, axis):
+    top = x.max(axis=axis, keepdims=True)  # NumPy's logaddexp takes ten times as long
+    return top + np.log(np.exp(x - top).sum(axis=axis, keepdims=True))

@@ -1,10 +1,11 @@
 """The published systems by name: settings, what they are, and the figures they were published with.
 
-`python -m gluonlm.train --preset NAME` trains one; `--list-presets` shows them all. Settings are those of `config.py` by
-field name; what is not named keeps its default.
+`python -m gluonlm.train --preset NAME` trains one, `--list-presets` shows them all. Settings are
+those of `config.groups` by field name; what is not named keeps its default.
 """
 
 from dataclasses import dataclass
+from typing import Any, Dict
 
 from .errors import InputError
 
@@ -15,106 +16,110 @@ class Preset:
 
     about: str
     published: str
-    settings: dict
+    settings: Dict[str, Any]
 
 
-_NIETZSCHE = dict(data=("nietzsche",), encoding="latin-1")
+_NIETZSCHE = dict(data=("nietzsche",), encoding="latin-1", optimizer="adam")
 _NIETZSCHE_LSTM = dict(
-    **_NIETZSCHE,
-    model="lstm",
-    activation="relu",
-    embed_size=500,
-    hidden_size=(1000, 1000),
+    **_NIETZSCHE, model="lstm", activation="relu", embed_size=500, hidden_size=(1000, 1000),
     batch_size=32,
-    optimizer="adam",
-)
-_WINDOWS = dict(model="window", schedule="constant", clip=0.0)
-_SHAKESPEARE = dict(
-    data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, batch_size=32, seq_len=64, optimizer="adam", schedule="cosine"
 )  # fmt: skip
-_TWELVE_MINUTES = dict(
-    **_SHAKESPEARE,
-    hidden_size=(384,),
-    dropout=0.3,
-    embed_dropout=0.0,
-    lr=0.005,
-    warmup_steps=50,
-    epochs=10,
-)
+_WINDOWS = dict(model="window", schedule="constant", clip=0.0)
+_PTB = dict(data=("ptb",), level="word", model="lstm", init="uniform:0.1")
+_SHAKESPEARE = dict(
+    data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, hidden_size=(384,),
+    batch_size=32, seq_len=64, optimizer="adam", schedule="cosine", warmup_steps=50,
+)  # fmt: skip
+_TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
 _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"
 
 PRESETS = {
     "nietzsche-unrolled": Preset(
-        "Three characters through shared dense layers, h = relu(W_h h) + relu(W_i e): a recurrent network written out by hand.",
-        "Gluon RNN tutorial (2018), part 1: training loss at batch 128 of each epoch from 2.579 to 2.037 nats, no validation",
+        "Three characters through shared dense layers, h = relu(W_h h) + relu(W_i e): "
+        "a recurrent network written out by hand.",
+        "Gluon RNN tutorial (2018), part 1: training loss at batch 128 of each epoch "
+        "from 2.579 to 2.037 nats, no validation",
         dict(
-            **_NIETZSCHE, model="unrolled", embed_size=30, hidden_size=(256,), context=3, window_step=3, dropout=0.0, batch_size=32,
-            epochs=10, optimizer="adam", lr=0.001, schedule="constant", clip=0.0
+            **_NIETZSCHE, model="unrolled", embed_size=30, hidden_size=(256,), window=3,
+            window_step=3, dropout=0.0, batch_size=32, epochs=10, lr=0.001, schedule="constant",
+            clip=0.0,
         ),
     ),
     "nietzsche-lstm": Preset(
-        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; --model gru too, and rnn (ReLU, as published) with --on-nan skip.",
+        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; --model gru too, "
+        "and rnn (ReLU, as published) with --on-nan skip.",
         "Gluon RNN tutorial (2018), part 2: no loss published, no validation",
-        dict(**_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001, schedule="constant", clip=0.2),
+        dict(
+            **_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001,
+            schedule="constant", clip=0.2,
+        ),
     ),
     "nietzsche-better": Preset(
-        "The same 2 x 1000 LSTM, regularised: dropout on recurrent weights and outputs but not on the embedding, twice the steps an epoch, "
-        "a falling learning rate, few epochs.",
+        "The same 2 x 1000 LSTM, regularised: dropout on recurrent weights and outputs but not "
+        "on the embedding, twice the steps an epoch, a falling learning rate, few epochs.",
         "nothing: compare with nietzsche-lstm",
         dict(
-            **_NIETZSCHE_LSTM, dropout=0.5, embed_dropout=0.0, weight_drop=0.2, seq_len=50, epochs=6, lr=0.002, warmup_steps=100,
-            schedule="cosine", clip=1.0
+            **_NIETZSCHE_LSTM, dropout=0.5, embed_dropout=0.0, weight_drop=0.2, seq_len=50,
+            epochs=6, lr=0.002, warmup_steps=100, schedule="cosine", clip=1.0,
         ),
     ),
     "stacked-char-lstm": Preset(
-        "Two layers of 128 on characters, small enough for any machine: python -m gluonlm.compare times it on each device.",
+        "Two layers of 128 on characters, small enough for any machine: "
+        "python -m gluonlm.compare times it on each device.",
         "character modelling, CPU against GPU: the GPU about 5 times faster",
         dict(
-            data=("python-docs",), model="lstm", embed_size=128, hidden_size=(128, 128), dropout=0.0, batch_size=32, seq_len=64, epochs=10,
-            optimizer="adam", lr=0.004, schedule="cosine"
+            data=("python-docs",), model="lstm", embed_size=128, hidden_size=(128, 128),
+            dropout=0.0, batch_size=32, seq_len=64, epochs=10, optimizer="adam", lr=0.004,
+            schedule="cosine",
         ),
     ),
     "scripts-lstm": Preset(
-        "One LSTM of 1024 reads one-hot windows of 50 characters of a script, 10 apart, and predicts the next character; plain gradient "
-        "descent, samples at several temperatures after each epoch.",
-        "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, no loss published",
+        "One LSTM of 1024 reads one-hot windows of 50 characters of a script, 10 apart, and "
+        "predicts the next character; plain gradient descent, samples at several temperatures "
+        "after each epoch.",
+        "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, "
+        "no loss published",
         dict(
-            **_WINDOWS, data=("tinyshakespeare",), representation="onehot", context=50, window_step=10, hidden_size=(1024,), dropout=0.0,
-            batch_size=32, epochs=310, optimizer="sgd", lr=1.0, sample_temperatures=(0.3, 0.6, 1.0)
+            **_WINDOWS, data=("tinyshakespeare",), representation="onehot", window=50,
+            window_step=10, hidden_size=(1024,), dropout=0.0, batch_size=32, epochs=310,
+            optimizer="sgd", lr=1.0, sample_temperatures=(0.3, 0.6, 1.0),
         ),
     ),
     "window-lstm": Preset(
-        "One LSTM of 256 reads 100 characters, each as one real number, its id divided by their count: poor by design. --representation "
-        "embedding and --model lstm show what that costs.",
+        "One LSTM of 256 reads 100 characters, each as one real number, its id divided by their "
+        "count: poor by design. --representation embedding and --model lstm show what that costs.",
         "256-cell LSTM: 20 epochs, poor text, as its author says; no loss published",
         dict(
-            **_WINDOWS, data=("nietzsche",), encoding="latin-1", lower=True, representation="real", context=100, window_step=1,
-            hidden_size=(256,), dropout=0.2, batch_size=128, epochs=20, optimizer="adam", lr=0.001
+            **_WINDOWS, **_NIETZSCHE, lower=True, representation="real", window=100,
+            window_step=1, hidden_size=(256,), dropout=0.2, batch_size=128, epochs=20, lr=0.001,
         ),
     ),
     "ptb-lstm": Preset(
-        "Words of the Penn Treebank: LSTM 256, then 128, plain gradient descent at 1.0, halved each epoch after the fifth.",
-        "word LSTM on Penn Treebank: perplexity 121.5 (validation) and 117.999 (test) after 15 epochs, about 2,300 words/s",
+        "Words of the Penn Treebank: LSTM 256, then 128, plain gradient descent at 1.0, "
+        "halved each epoch after the fifth.",
+        "word LSTM on Penn Treebank: perplexity 121.5 (validation) and 117.999 (test) "
+        "after 15 epochs, about 2,300 words/s",
         dict(
-            data=("ptb",), level="word", model="lstm", embed_size=200, hidden_size=(256, 128), dropout=0.0, batch_size=60, seq_len=20,
-            epochs=15, optimizer="sgd", lr=1.0, schedule="step", decay=0.5, decay_after=5, clip=5.0, loss_scale="sum-over-time",
-            init="uniform:0.1"
+            **_PTB, embed_size=200, hidden_size=(256, 128), dropout=0.0, batch_size=60,
+            seq_len=20, epochs=15, optimizer="sgd", lr=1.0, schedule="step", decay=0.5,
+            decay_after=5, clip=5.0, loss_scale="sum-over-time",
         ),
     ),
     "ptb-small": Preset(
-        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as embedding and output, one dropout mask for all "
-        "time steps.",
-        "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; Inan et al. 2016, tied and regularised: 86.3 and 82.7",
+        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as "
+        "embedding and output, one dropout mask for all time steps.",
+        "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
+        "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
         dict(
-            data=("ptb",), level="word", model="lstm", embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
-            dropout=0.35, embed_dropout=0.2, batch_size=32, seq_len=35, epochs=12, optimizer="adam", lr=0.003, warmup_steps=200,
-            schedule="cosine", clip=1.0, init="uniform:0.1"
+            **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
+            dropout=0.35, embed_dropout=0.2, batch_size=32, seq_len=35, epochs=12,
+            optimizer="adam", lr=0.003, warmup_steps=200, schedule="cosine", clip=1.0,
         ),
     ),
     "tinyshakespeare-gru": Preset(
         "A GRU of 384 on Shakespeare, in the time that nanoGPT's CPU preset takes.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, hidden_size=(384,), dropout=0.0, lr=0.008, warmup_steps=50, epochs=3, max_steps=1050, max_minutes=1.58),
+        dict(**_SHAKESPEARE, dropout=0.0, lr=0.008, epochs=3, max_steps=1050, max_minutes=1.58),
     ),
     "tinyshakespeare-gru-12min": Preset(
         "The same GRU with dropout, in twelve minutes.",
@@ -129,16 +134,23 @@ PRESETS = {
 }  # fmt: skip
 
 
-def preset_settings(name):
-    """Give a preset's settings by field name. Raises: InputError naming the known ones if there is none of this name."""
+def preset_settings(name: str) -> Dict[str, Any]:
+    """Return a preset's settings by field name.
+
+    Raises
+    ------
+    InputError
+        Naming the known ones if there is none of this name.
+    """
     if name not in PRESETS:
-        raise InputError(f"--preset {name}: not one of {', '.join(PRESETS)}")
+        raise InputError(f"`preset` {name}: not one of {', '.join(PRESETS)}")
     return dict(PRESETS[name].settings)
 
 
-def list_presets():
-    """Describe every preset: its name, what it is, what was published, and its command."""
+def list_presets() -> str:
+    """Return a description of every preset: what it is, what was published, and its command."""
     return "\n\n".join(
-        f"{name}\n    {preset.about}\n    Published: {preset.published}.\n    python -m gluonlm.train --preset {name}"
+        f"{name}\n    {preset.about}\n    Published: {preset.published}.\n"
+        f"    python -m gluonlm.train --preset {name}"
         for name, preset in PRESETS.items()
     )

@@ -1,5 +1,7 @@
-"""What the tests share: a small text, a command line run in this process or another, real corpora where they are."""
+"""What the tests share: a small text, command lines run here or in a process, real corpora."""
 
+import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ os.environ.setdefault(
 import gluonlm  # noqa: F401  before MXNet
 from gluonlm.cli import run_command
 from gluonlm.corpus import CATALOGUE, find
+from gluonlm.runtime import load_mxnet
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
@@ -55,7 +58,9 @@ def command(capfd):
     """Runs a command line in this process: gives exit code, standard output, standard error."""
 
     def run(module, *args):
-        main = __import__(f"gluonlm.{module}", fromlist=["main"]).main
+        package = importlib.util.find_spec(f"gluonlm.{module}").submodule_search_locations
+        name = f"gluonlm.{module}.__main__" if package else f"gluonlm.{module}"
+        main = importlib.import_module(name).main
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             run_command(lambda: main([str(a) for a in args]))
@@ -97,3 +102,11 @@ def corpus_path():
         return found or pytest.skip(f"corpus {name} is not here")
 
     return path
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what expects the CPU build of MXNet where the GPU build is installed."""
+    if load_mxnet().runtime.Features().is_enabled("CUDA"):
+        for item in items:
+            if item.get_closest_marker("cpu_build"):
+                item.add_marker(pytest.mark.skip(reason="expects the CPU build of MXNet"))

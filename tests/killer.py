@@ -1,12 +1,16 @@
-"""Trains like `python -m gluonlm.train`, and dies by SIGKILL: `killer.py write K ...` in the middle of the K-th write, rename or
-replacement of a checkpoint; `killer.py step K ...` after the K-th step; `killer.py time S ...` S seconds after the first step."""
+"""Trains like `python -m gluonlm.train`, and dies by SIGKILL.
+
+`killer.py write K ...` in the middle of the K-th write, rename or replacement of a checkpoint;
+`killer.py step K ...` after the K-th step; `killer.py time S ...` S seconds after the first step.
+"""
 
 import os
 import signal
 import sys
 import threading
 
-from gluonlm import checkpoint, train, trainer
+from gluonlm import checkpoint, files, train
+from gluonlm.training import trainer
 
 how, when, counted = "", 0.0, 0
 
@@ -15,7 +19,7 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def dying_write(path, content, real=checkpoint._write):
+def dying_write(path, content, real=checkpoint.write_file):
     global counted
     counted += 1
     if counted == when:
@@ -49,9 +53,9 @@ def dying_step(self, real=trainer.Trainer._step):
 if __name__ == "__main__":
     how, when = sys.argv[1], float(sys.argv[2])
     if how == "write":
-        checkpoint._write = dying_write
-        checkpoint.os.rename = lambda *args, real=os.rename: dying_move(*args, real=real)
-        checkpoint.os.replace = lambda *args, real=os.replace: dying_move(*args, real=real)
+        checkpoint.write_file = files.write_file = dying_write
+        files.os.rename = lambda *args, real=os.rename: dying_move(*args, real=real)
+        files.os.replace = lambda *args, real=os.replace: dying_move(*args, real=real)
     else:
         trainer.Trainer._step = dying_step
     sys.exit(train.main(sys.argv[3:]))

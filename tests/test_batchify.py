@@ -7,6 +7,7 @@ from conftest import start
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gluonlm import batchify
 from gluonlm.batchify import (
     StreamBatches,
     WindowBatches,
@@ -15,6 +16,8 @@ from gluonlm.batchify import (
     rnn_batch,
     windows,
 )
+from gluonlm.errors import InputError
+from gluonlm.shuffle import line_order, mixed_order
 
 
 def as_numpy(array):
@@ -24,23 +27,23 @@ def as_numpy(array):
 @pytest.fixture(params=["numpy", "mxnet"])
 def ids(request):
     """Gives 0, 1, 2 ... as an array of the library under test."""
-    return lambda n: (
-        np.arange(n, dtype=np.int32) if request.param == "numpy" else mx.nd.arange(n, dtype="int32")
-    )
+    arange = np.arange if request.param == "numpy" else mx.nd.arange
+    return lambda n: arange(n, dtype="int32")
 
 
-def test_rnn_batch_puts_strips_side_by_side_and_cuts_the_rest(ids):
-    columns = rnn_batch(ids(11), 3)
-    assert columns.dtype == np.int32
-    assert as_numpy(columns).tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+def test_rnn_batch_puts_streams_side_by_side_and_cuts_the_rest(ids):
+    streams = rnn_batch(ids(11), 3)
+    assert streams.dtype == np.int32
+    assert as_numpy(streams).tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert as_numpy(rnn_batch(ids(3), 3)).tolist() == [[0, 1, 2]]
 
 
-def test_get_batch_gives_each_input_its_successor_and_a_short_last_batch(ids):
-    columns = rnn_batch(ids(12), 2)
-    inputs, targets = get_batch(columns, 0, 3)
+def test_get_batch_returns_each_input_its_successor_and_a_short_last_batch(ids):
+    streams = rnn_batch(ids(12), 2)
+    inputs, targets = get_batch(streams, 0, 3)
     assert as_numpy(inputs).tolist() == [[0, 6], [1, 7], [2, 8]]
     assert as_numpy(targets).tolist() == [1, 7, 2, 8, 3, 9]
-    inputs, targets = get_batch(columns, 3, 3)
+    inputs, targets = get_batch(streams, 3, 3)
     assert as_numpy(inputs).tolist() == [[3, 9], [4, 10]]
     assert as_numpy(targets).tolist() == [4, 10, 5, 11]
 
@@ -50,17 +53,16 @@ def test_windows_overlap_by_step_and_know_what_follows(ids):
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]
     inputs, targets = windows(ids(8), 3, 1)
-    assert (
-        as_numpy(inputs)[-1].tolist() == [4, 5, 6]
-        and as_numpy(targets)[-1] == 7
-        and len(inputs) == len(targets) == 5
-    )
+    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6] and as_numpy(targets)[-1] == 7
+    assert len(inputs) == len(targets) == 5
+    inputs, targets = windows(ids(4), 3)
+    assert (as_numpy(inputs).tolist(), as_numpy(targets).tolist()) == ([[0, 1, 2]], [3])
 
 
 def test_numpy_results_are_views():
     data = np.arange(100, dtype=np.int32)
-    columns = rnn_batch(data, 4)
-    for view in (columns, get_batch(columns, 5, 3)[0], *windows(data, 10, 3)):
+    streams = rnn_batch(data, 4)
+    for view in (streams, get_batch(streams, 5, 3)[0], *windows(data, 10, 3)):
         assert np.shares_memory(view, data)
 
 
@@ -81,14 +83,10 @@ def test_batches_glued_together_are_the_text(tokens, batch_size, seq_len):
     pairs = [batches(0, i) for i in range(len(batches))]
     inputs = np.concatenate([inputs for inputs, _ in pairs])
     targets = np.concatenate([targets.reshape(-1, batch_size) for _, targets in pairs])
-    assert (
-        inputs.T.ravel().tolist()
-        == data[: rows * batch_size].reshape(batch_size, rows)[:, :-1].ravel().tolist()
-    )
-    assert (
-        targets.T.ravel().tolist()
-        == data[: rows * batch_size].reshape(batch_size, rows)[:, 1:].ravel().tolist()
-    )
+    streams = data[: rows * batch_size].reshape(batch_size, rows)
+    assert inputs.T.tolist() == streams[:, :-1].tolist()
+    assert targets.T.tolist() == streams[:, 1:].tolist()
+    assert {len(inputs) for inputs, _ in pairs[:-1]} <= {seq_len}
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 20))
@@ -111,38 +109,78 @@ def test_window_batches_are_shuffled_by_seed_and_epoch_and_lose_nothing():
     assert seen[0].tolist() != seen[1].tolist()
     again = WindowBatches(data, 8, 3, seed=5)
     assert again(1, 2)[1].tolist() == seen[1][16:24].tolist()  # without epoch 0 before it
+    assert WindowBatches(data, 8, 3, seed=0)(0, 0)[1].tolist() != list(range(3, 11))
     inputs, targets = batches(0, 0)
-    assert inputs.shape == (3, 8) and (inputs[-1] + 1 == targets).all()
+    assert inputs.shape == (3, 8)
+    assert [column.tolist() for column in inputs.T] == [[t - 3, t - 2, t - 1] for t in targets]
+    assert batches(0, 5)[0].shape == (3, 7) and batches(0, 5)[1].shape == (7,)
 
 
-def test_make_batches_follows_the_context_of_the_model():
+def test_without_a_seed_windows_come_in_the_order_of_the_text():
+    batches = WindowBatches(np.arange(20), 3, 2, step=2)
+    assert len(batches) == 3
+    assert [batches(7, i)[1].tolist() for i in range(3)] == [[2, 4, 6], [8, 10, 12], [14, 16, 18]]
+
+
+@pytest.mark.parametrize("shuffle, order", [("mixed", mixed_order), ("line", line_order)])
+@pytest.mark.parametrize("batch_size", [1, 7, 12, 13, 40])
+def test_batches_follow_the_order_whichever_is_read_first(shuffle, order, batch_size, monkeypatch):
+    monkeypatch.setattr(batchify, "SHUFFLED_AT_ONCE", 12)
+    batches = WindowBatches(np.arange(103), batch_size, 3, seed=4, shuffle=shuffle)
+    expected = {epoch: order(np.arange(100), 100, 4, epoch) + 3 for epoch in (0, 1)}
+    assert len(batches) == -(-100 // batch_size)
+    for index in (*range(len(batches)), *reversed(range(len(batches)))):
+        for epoch in (0, 1):
+            rows = slice(index * batch_size, (index + 1) * batch_size)
+            assert batches(epoch, index)[1].tolist() == expected[epoch][rows].tolist()
+
+
+def test_an_unknown_order_is_rejected_with_those_there_are():
+    with pytest.raises(InputError, match=r"^`shuffle` 'riffle': not one of mixed, line$"):
+        WindowBatches(np.arange(20), 3, 2, seed=1, shuffle="riffle")
+
+
+def test_make_batches_follows_the_window_of_the_model():
     data = np.arange(40, dtype=np.int32)
-    assert make_batches(None, data, 4, 5)(0, 0)[0].shape == (5, 4)
-    assert make_batches(3, data, 4, 5)(0, 0)[0].shape == (3, 4)
+    streams = make_batches(None, data, 4, 5)
+    assert streams(0, 0)[0].tolist() == rnn_batch(data, 4)[:5].tolist()
+    assert (
+        streams(0, 1)[0].tolist() == streams(3, 1)[0].tolist() == rnn_batch(data, 4)[5:9].tolist()
+    )
+    assert make_batches(3, data, 4, 5)(0, 0)[0].T.tolist() == [[i, i + 1, i + 2] for i in range(4)]
+    inputs, targets = make_batches(3, data, 4, 5, 2, 7, "line")(1, 0)  # 19 windows
+    assert targets.tolist() == (2 * line_order(np.arange(4), 19, 7, 1) + 3).tolist()
+    mixed = make_batches(3, data, 4, 5, 2, 7)(1, 0)[1]
+    assert mixed.tolist() == (2 * mixed_order(np.arange(4), 19, 7, 1) + 3).tolist()
 
 
 @pytest.mark.parametrize(
-    "call",
+    "call, message",
     [
-        lambda d: rnn_batch(d, 0),
-        lambda d: rnn_batch(d, -1),
-        lambda d: rnn_batch(d, 6),
-        lambda d: get_batch(d[:, None], 4, 2),
-        lambda d: get_batch(d[:, None], -1, 2),
-        lambda d: get_batch(d[:, None], 0, 0),
-        lambda d: windows(d, 5),
-        lambda d: windows(d, 0),
-        lambda d: windows(d, 2, 0),
+        (
+            lambda d: rnn_batch(d, 0),
+            "cannot cut 5 tokens into 0 streams: give more text or a `batch_",
+        ),
+        (lambda d: rnn_batch(d, -1), "cannot cut 5 tokens into -1 streams"),
+        (lambda d: rnn_batch(d, 6), "into 6 streams: give more text or a `batch_size` from 1 to 5"),
+        (lambda d: get_batch(d[:, None], 4, 2), "no batch at row 4 with `seq_len` 2: 5 rows hold"),
+        (lambda d: get_batch(d[:, None], -1, 2), "no batch at row -1.* inputs for rows 0 to 3"),
+        (lambda d: get_batch(d[:, None], 0, 0), "no batch at row 0 with `seq_len` 0"),
+        (lambda d: windows(d, 5), "cannot take windows of 5 with step 1 and a successor from 5"),
+        (lambda d: windows(d, 0), "cannot take windows of 0 with step 1"),
+        (lambda d: windows(d, 2, 0), "cannot take windows of 2 with step 0"),
+        (lambda d: StreamBatches(d, 3, 2), "5 tokens in 3 streams make one row"),
     ],
 )
-def test_too_little_data_and_impossible_sizes_are_told_with_the_numbers(call):
-    with pytest.raises(ValueError, match="5"):
+def test_too_little_data_and_impossible_sizes_are_reported_with_the_numbers(call, message):
+    with pytest.raises(InputError, match=message):
         call(np.arange(5))
 
 
 def test_batchify_and_vocabulary_import_without_mxnet():
     code = (
-        "import sys; sys.modules['mxnet'] = None; import gluonlm; from gluonlm import rnn_batch, get_batch, Vocab; "
+        "import sys; sys.modules['mxnet'] = None; import gluonlm; "
+        "from gluonlm import rnn_batch, get_batch, Vocab; "
         "print(Vocab('char', 'ab').encode('ba').tolist())"
     )
     out, err = start("-c", code).communicate()

@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from gluonlm.checkpoint import FILES, MANIFEST, Checkpoint, Run, load_model, read_checkpoint
+from gluonlm.checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint
 from gluonlm.config import Config
 from gluonlm.errors import InputError
+from gluonlm.run import Run, load_model
 from gluonlm.vocab import Vocab
 
 
@@ -98,16 +99,12 @@ def resealed(folder, name, content):
     "name, change, message",
     [
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
-        (
-            "vocab.json",
-            lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]},
-            "each must stand once",
-        ),
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "each only once"),
         ("vocab.json", lambda v: [], "not the JSON"),
         ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
         ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
         ("config.json", lambda c: {**c, "pickle": "x"}, "unknown setting 'pickle'"),
-        ("config.json", lambda c: {**c, "embed_size": "8"}, "--embed-size"),
+        ("config.json", lambda c: {**c, "embed_size": "8"}, "`embed_size`"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(copy, name, change, message):
@@ -151,14 +148,14 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
-    real = module._write
+    real = module.write_file
 
     def full(path, content):
         if path.name == "progress.json":
             raise OSError(28, "No space left on device")
         real(path, content)
 
-    monkeypatch.setattr(module, "_write", full)
+    monkeypatch.setattr(module, "write_file", full)
     with pytest.raises(InputError, match="No space left"):
         run.save(contents(2))
     assert run.load("last").progress["step"] == 1 and sorted(os.listdir(run.checkpoints)) == [
@@ -172,10 +169,10 @@ def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkey
 
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
-    real = module._write
+    real = module.write_file
     monkeypatch.setattr(
         module,
-        "_write",
+        "write_file",
         lambda path, content: real(
             path, content[:-1] if path.name == "model.safetensors" else content
         ),
@@ -188,7 +185,7 @@ def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkey
 def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="`overwrite`"):
         Run.create(tmp_path / "run")
     assert run.load("last").progress["step"] == 1
     (tmp_path / "precious").mkdir()
@@ -231,3 +228,38 @@ def test_a_pointer_written_by_hand_is_read(copy):
 def test_nothing_there_is_told(tmp_path):
     with pytest.raises(InputError, match="no run with a checkpoint"):
         load_model(tmp_path / "nowhere")
+
+
+def test_a_run_can_be_locked_again_once_it_was_released(tmp_path):
+    run, other = Run.create(tmp_path / "run"), Run(tmp_path / "run")
+    for _ in range(2):
+        run.lock()  # it holds it already: nothing happens
+        with pytest.raises(InputError, match="another process"):
+            other.lock()
+        run.unlock()
+        other.lock()
+        with pytest.raises(InputError, match="another process"):
+            run.lock()
+        other.unlock()
+        run.lock()
+
+
+def test_a_file_in_place_of_a_run_is_kept(tmp_path):
+    path = tmp_path / "notes"
+    path.write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(
+            InputError, match=r"`run` .*notes: (already exists|holds something else)"
+        ):
+            Run.create(path, overwrite)
+    assert path.read_text() == "mine"
+
+
+def test_settings_that_a_checkpoint_does_not_name_are_as_they_were_then(copy):
+    folder = copy.pointed("best")
+    config = json.loads((folder / "config.json").read_bytes())
+    assert config.pop("shuffle") == "mixed" and config.pop("window") == 3
+    resealed(folder, "config.json", json.dumps({**config, "context": 7}).encode())
+    kept = read_checkpoint(folder).config
+    assert kept.training.shuffle == "line" and kept.model.window == 7
+    assert Config.from_dict(config).training.shuffle == "mixed"

@@ -1,145 +1,119 @@
 """The same training timed at several places."""
 
+import json
+
 import pytest
 
 from gluonlm import compare, runtime
+from gluonlm.compare import Failure, Measured, Place, Timing
 from gluonlm.errors import InputError
 
+ONE, TWO = Place("cpu", 1), Place("cpu", 2)
 
+
+@pytest.mark.cpu_build
 def test_places_are_thread_settings_and_the_lack_of_a_gpu_is_explained():
     at, refused = compare.places()
-    assert (
-        at[0] == ("cpu", 1)
-        and at[-1] == ("cpu", runtime.physical_cores())
-        and len(set(at)) == len(at)
-    )
-    assert len(refused) == 1 and "CPU build" in refused[0]
+    assert at[0] == ONE and at[-1] == Place("cpu", runtime.physical_cores())
+    assert len(set(at)) == len(at) and len(refused) == 1 and "CPU build" in refused[0]
 
 
 def test_every_gpu_that_works_is_a_place_and_another_is_explained(monkeypatch):
     def get_ctx(name):
         if name == "gpu:1":
-            raise InputError("--ctx gpu:1: too old")
+            raise InputError("`ctx` gpu:1: too old")
 
     monkeypatch.setattr(runtime.load_mxnet().context, "num_gpus", lambda: 3)
-    monkeypatch.setattr(runtime, "get_ctx", get_ctx)
+    monkeypatch.setattr(compare, "get_ctx", get_ctx)
     at, refused = compare.places()
-    assert [device for device, _ in at if device != "cpu"] == ["gpu:0", "gpu:2"] and refused == [
-        "--ctx gpu:1: too old"
-    ]
+    assert [place.device for place in at if place.device != "cpu"] == ["gpu:0", "gpu:2"]
+    assert refused == ["`ctx` gpu:1: too old"]
 
 
-def test_each_place_is_timed_in_turns_and_the_picture_drawn(
-    text_file, tmp_path, command, monkeypatch
-):
-    monkeypatch.setattr(
-        compare,
-        "places",
-        lambda: ([("cpu", 1), ("cpu:1", 1), ("gpu:0", 1)], ["--ctx gpu:1: too old"]),
-    )
-    flags = [
-        "--data",
-        text_file,
-        "--hidden-size",
-        "8,8",
-        "--embed-size",
-        8,
-        "--steps",
-        3,
-        "--rounds",
-        2,
-        "--out",
-        tmp_path / "bars.png",
-    ]
-    code, out, err = command("compare", *flags)
+@pytest.mark.cpu_build
+def test_each_place_is_timed_and_the_picture_drawn(text_file, tmp_path, command, monkeypatch):
+    at = [ONE, Place("cpu:1", 1), Place("gpu:0", 1)]
+    monkeypatch.setattr(compare, "places", lambda: (at, ["`ctx` gpu:1: too old"]))
+    flags = ["--data", text_file, "--hidden-size", "8,8", "--embed-size", 8, "--steps", 3]
+    out_file = tmp_path / "bars.png"
+    code, out, err = command("compare", *flags, "--rounds", 2, "--out", out_file)
     lines = out.splitlines()
-    assert (code, err) == (0, "") and [line.split("  ")[0] for line in lines[1:3]] == [
-        "cpu, 1 thread",
-        "cpu:1",
-    ]
-    assert (
-        lines[3].startswith("gpu:0 failed: gpu: this MXNet is the CPU build")
-        and lines[4] == "gpu:1: too old"
-        and "no usable" not in out
-    )
-    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+    assert (code, err) == (0, "")
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["cpu, 1 thread", "cpu:1"]
+    assert lines[3].startswith("gpu:0 failed: gpu: this MXNet is the CPU build")
+    assert lines[4] == "gpu:1: too old" and "no usable" not in out
+    assert lines[5] == f"picture {out_file}"
+    assert out_file.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_record_is_the_median_of_its_steps_and_the_slowest_is_one(monkeypatch):
-    times = iter([[0.5, 9.0, 0.5], [0.25, 0.25, 0.25], [0.5, 0.5, 0.5], [9.0, 0.25, 0.25]])
+def played(monkeypatch, results):
+    """Play the worker processes, each by what it prints or its exit code; return the orders."""
+    orders, results = [], iter(results)
 
     class Process:
-        returncode, stderr = 0, ""
-
-        def __init__(self, *args, **kwargs):
-            self.stdout = compare.json.dumps(
-                {"seconds": next(times), "tokens": 100, "epoch_steps": 40}
-            )
+        def __init__(self, command, input, env, **kwargs):
+            orders.append(json.loads(input))
+            result = next(results)
+            self.returncode = result if isinstance(result, int) else 0
+            self.stderr = "first\ngluonlm: error: --lr 0: too low\n" if result == 2 else ""
+            self.stdout = "" if self.returncode else json.dumps(vars(result))
 
     monkeypatch.setattr(compare.subprocess, "run", Process)
-    (one, two), failed = compare.measure({}, steps=3, rounds=2, at=[("cpu", 1), ("cpu", 2)])
-    assert not failed
-    assert one == dict(
-        device="cpu", threads=1, seconds=0.5, tokens_per_second=200, epoch_seconds=20, ratio=1
-    )
-    assert (two["seconds"], two["tokens_per_second"], two["epoch_seconds"], two["ratio"]) == (
-        0.25,
-        400,
-        10,
-        2,
-    )
+    return orders
+
+
+def test_a_timing_is_the_median_of_all_its_steps_and_the_slowest_is_one(monkeypatch):
+    steps = ([0.5, 9.0, 0.5], [0.25, 0.25, 0.25], [0.5, 0.5, 0.5], [9.0, 0.25, 0.25])
+    orders = played(monkeypatch, [Measured(seconds, 100, 40) for seconds in steps])
+    timings, failures = compare.measure({"lr": 0.5}, steps=3, rounds=2, at=[ONE, TWO])
+    assert timings == [Timing(ONE, 0.5, 200, 20, 1), Timing(TWO, 0.25, 400, 10, 2)]
+    assert failures == [] and [order["threads"] for order in orders] == [1, 2, 1, 2]
+    assert orders[1] == {"settings": {"lr": 0.5}, "device": "cpu", "threads": 2, "steps": 3}
+
+
+def test_each_place_keeps_its_own_number_of_tokens(monkeypatch):
+    played(monkeypatch, [Measured([1.0], 100, 40), Measured([1.0], 50, 10)])
+    (one, two), _ = compare.measure({}, rounds=1, at=[ONE, TWO])
+    assert (one.tokens_per_second, one.epoch_seconds) == (100, 40)
+    assert (two.tokens_per_second, two.epoch_seconds) == (50, 10)
 
 
 def test_a_place_that_fails_is_dropped_and_the_others_are_still_measured(monkeypatch):
-    class Process:
-        stdout, stderr, ran = (
-            compare.json.dumps({"seconds": [0.5], "tokens": 100, "epoch_steps": 40}),
-            "",
-            [],
-        )
+    fine = Measured([0.5], 100, 40)
+    orders = played(monkeypatch, [fine, fine, fine, -9, fine])  # killed in the second round
+    timings, failures = compare.measure({}, rounds=3, at=[ONE, TWO])
+    assert [timing.place for timing in timings] == [ONE]
+    assert [order["threads"] for order in orders] == [1, 2, 1, 2, 1]
+    assert failures == [Failure(TWO, "ended with code -9")]
 
-        def __init__(self, *args, input, **kwargs):
-            self.ran.append(compare.json.loads(input)["threads"])
-            self.returncode = (
-                -9 if self.ran.count(2) == 2 and self.ran[-1] == 2 else 0
-            )  # killed in the second round
 
-    monkeypatch.setattr(compare.subprocess, "run", Process)
-    records, failed = compare.measure({}, rounds=3, at=[("cpu", 1), ("cpu", 2)])
-    assert [record["threads"] for record in records] == [1] and Process.ran == [1, 2, 1, 2, 1]
-    assert failed == [dict(device="cpu", threads=2, said="ended with code -9")]
+def test_if_every_place_fails_the_first_reason_is_the_error(monkeypatch):
+    played(monkeypatch, [2, -9])
+    with pytest.raises(InputError, match=r"^--lr 0: too low$"):
+        compare.measure({}, rounds=3, at=[ONE, TWO])
 
 
 def test_only_steps_after_the_first_are_timed_and_they_are_the_presets_own(text_file):
     settings = dict(
-        data=(str(text_file),),
-        hidden_size=(8,),
-        embed_size=8,
-        batch_size=4,
-        seq_len=10,
-        sample_temperatures=(1.0,),
-    )
+        data=(str(text_file),), hidden_size=(8,), embed_size=8, batch_size=4, seq_len=10,
+        sample_temperatures=(1.0,), epochs=1, validate_every=1,
+    )  # fmt: skip
     result = compare.time_steps(settings, "cpu", 3)
-    assert (
-        len(result["seconds"]) == 3
-        and result["tokens"] == 40
-        and result["epoch_steps"] == -(-(int(text_file.stat().st_size * 0.9) // 4 - 1) // 10)
-    )
+    assert len(result.seconds) == 3 and result.tokens == 40
+    rows = int(text_file.stat().st_size * 0.9) // 4
+    assert result.epoch_steps == -(-(rows - 1) // 10)
 
 
 def test_what_cannot_be_trained_is_one_line(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "places", lambda: ([("cpu", 1), ("cpu", 2)], []))
-    for flags, message in (
+    monkeypatch.setattr(compare, "places", lambda: ([ONE, TWO], []))
+    wrong = (
         (["--data", "nosuch"], "neither a file"),
         (["--lr", 0], "--lr 0"),
         (["--rounds", 0], "--rounds 0"),
-    ):
+    )
+    for flags, message in wrong:
         code, out, err = command("compare", *flags, "--out", tmp_path / "x.png")
-        assert (
-            (code, out) == (2, "")
-            and message in err
-            and err.count("\n") == 1
-            and err.count("error") == 1
-        )
+        assert (code, out) == (2, "") and message in err
+        assert err.count("\n") == 1 and err.count("error") == 1
     with pytest.raises(InputError, match="unknown setting"):
-        compare.measure({"speed": 1}, at=[("cpu", 1)])
+        compare.measure({"speed": 1}, at=[ONE])

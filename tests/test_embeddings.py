@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluonlm.embeddings import draw_map, embedding_matrix, nearest, project
+from gluonlm.embeddings import draw_map, nearest, project, visible
 from gluonlm.errors import InputError
 from gluonlm.models import Ensemble, RNNModel, WindowModel
 from gluonlm.vocab import Vocab
@@ -24,13 +24,13 @@ def test_neighbours_are_by_direction_not_by_length():
 def test_the_matrix_has_a_row_for_each_token_tied_or_not():
     for tied in (False, True):
         model = RNNModel("gru", 6, 7, (7,), tie_weights=tied).prepare([mx.cpu()])
-        matrix, ids = embedding_matrix(model), mx.nd.array([[3]], dtype="int32")
+        matrix, ids = model.embedding_matrix(), mx.nd.array([[3]], dtype="int32")
         assert matrix.shape == (6, 7) and (matrix[3] == model.embedding(ids)[0, 0].asnumpy()).all()
     ensemble = Ensemble([RNNModel("gru", 6, 7, (7,)) for _ in range(2)]).prepare([mx.cpu()])
-    first, second = map(embedding_matrix, ensemble.networks)
-    assert (embedding_matrix(ensemble) == np.hstack([first, second])).all()
+    first, second = (network.embedding_matrix() for network in ensemble.networks)
+    assert (ensemble.embedding_matrix() == np.hstack([first, second])).all()
     with pytest.raises(InputError, match="no embedding"):
-        embedding_matrix(WindowModel(6, 7, 3).prepare([mx.cpu()]))
+        WindowModel(6, 7, 3).prepare([mx.cpu()]).embedding_matrix()
 
 
 def test_the_map_keeps_neighbours_together_and_comes_from_its_seed():
@@ -59,3 +59,26 @@ def test_the_command_line(trained, tmp_path, command, monkeypatch):
     for flags, message in ((["--near", "Ω"], "'Ω' is not among"), (["--count", 2], "--count 2")):
         code, _, err = command("embeddings", trained, *flags)
         assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_what_cannot_be_seen_is_shown_as_python_writes_it():
+    shown = [visible(token) for token in ("a", "$ N", "é", " ", "\n", "\x1b", "a\tb", "")]
+    assert shown == ["a", "$ N", "é", "' '", "'\\n'", "'\\x1b'", "'a\\tb'", "''"]
+
+
+def test_the_map_shows_the_most_frequent_words_and_no_mark_of_ours(tmp_path, command, monkeypatch):
+    from gluonlm import embeddings
+
+    text, drawn = tmp_path / "text.txt", []
+    text.write_text("one\n" + "two two\n" * 9 + "three three three\n" * 9)
+    size = "--embed-size 4 --hidden-size 4 --batch-size 2 --seq-len 5 --max-steps 1 --quiet"
+    train = ["--data", text, "--level", "word", "--run", tmp_path / "run", *size.split()]
+    assert command("train", *train, "--split", "90/5/5")[0] == 0
+    monkeypatch.setattr(embeddings, "draw_map", lambda points, words: drawn.append(words) or b"")
+    out = tmp_path / "map.png"
+    assert command("embeddings", tmp_path / "run", "--count", 3, "--out", out)[0] == 0
+    assert drawn == [["three", "two", "one"]]
+    text.write_text("a a a a b b b b\n" * 9)
+    assert command("train", *train, "--overwrite")[0] == 0
+    code, _, err = command("embeddings", tmp_path / "run", "--out", tmp_path / "other.png")
+    assert code == 2 and "2 tokens make no map" in err and not (tmp_path / "other.png").exists()

@@ -1,14 +1,14 @@
-"""The published systems by name: each as published, each trainable, and their runs where they belong."""
+"""The published systems: each as published, each trainable, its run where it belongs."""
 
 import json
 import os
 
 import pytest
 
-from gluonlm.checkpoint import Run
 from gluonlm.config import Config
 from gluonlm.models import build_model
 from gluonlm.presets import PRESETS
+from gluonlm.run import Run
 
 SYMBOLS = {"nietzsche": 85, "tinyshakespeare": 65, "python-docs": 103, "ptb": 10_000}
 PARAMETERS = {

@@ -72,7 +72,9 @@ def test_a_place_is_filled_from_its_run_and_again_and_others_left_alone(page, tm
 
 def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
     results.update(page, tmp_path / "runs")
-    words = re.search(r"gluonlm\.train (.*)", page.read_text())[1].split()
+    shown = re.search(r"    python -m gluonlm\.train (.*?)\n\n", page.read_text(), re.DOTALL)[1]
+    assert all(len(line) <= 100 for line in shown.splitlines()) and "\\\n" in shown
+    words = shown.replace("\\\n", " ").split()
     words[words.index("--run") + 1] = tmp_path / "again"
     assert command("train", *words, TINY[-1])[0] == 0
     again, mine = (
@@ -88,7 +90,7 @@ def test_a_run_that_has_not_ended_is_not_shown(page, tmp_path):
     assert results.update(page, tmp_path / "runs") == [] and page.read_text() == PAGE
 
 
-def test_a_table_has_a_row_for_each_of_its_runs_once_all_have_ended(page, tmp_path):
+def test_a_table_has_a_column_for_each_of_its_runs_once_all_have_ended(page, tmp_path):
     page.write_text("<!-- table mine twin -->\nto come\n<!-- end -->\n")
     results.update(page, tmp_path / "runs")
     assert "to come" in page.read_text()
@@ -98,28 +100,24 @@ def test_a_table_has_a_row_for_each_of_its_runs_once_all_have_ended(page, tmp_pa
         [field.strip() for field in line.strip("|").split("|")]
         for line in page.read_text().splitlines()[1:-1]
     ]
-    assert [row[0] for row in rows] == ["run", "---", "mine", "twin"]
-    assert rows[2][1:] == rows[3][1:] and len({len(row) for row in rows}) == 1
+    assert rows[0] == ["", "`mine`", "`twin`"] and rows[1] == ["---"] * 3
+    assert {row[0] for row in rows} >= {"time", "seed", "best validation", "test, as one stream"}
+    assert all(len(row) == 3 and row[1] == row[2] for row in rows[1:])
+
+
+def test_readme_says_what_the_page_of_results_says():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = results.LIST.search(readme)[0]
+    assert shown == f"<!-- presets -->\n{results.summary(page)}<!-- end -->"
+    assert re.findall(r"^- `(.+?)`", shown, re.MULTILINE) == list(PRESETS)
+    (figure,) = re.findall(r"^\| test, as one stream \| \*\*(117\.02)\*\* \|$", page, re.MULTILINE)
+    assert f"- `ptb-lstm`: test **{figure}** perplexity" in shown
+    assert "- `tinyshakespeare-gru`: validation **2.217 (1.5369)** bits per character" in shown
 
 
 def test_long_runs_are_thinned_out():
     records = [dict(epoch=i, valid_loss=abs(i - 50.5)) for i in range(1, 101)]
-    assert [r["epoch"] for r in results.chosen(records)] == [
-        7,
-        14,
-        21,
-        28,
-        35,
-        42,
-        49,
-        50,
-        56,
-        63,
-        70,
-        77,
-        84,
-        91,
-        98,
-        100,
-    ]
+    even = [7, 14, 21, 28, 35, 42, 49, 50, 56, 63, 70, 77, 84, 91, 98, 100]
+    assert [r["epoch"] for r in results.chosen(records)] == even
     assert results.chosen(records[:9]) == records[:9]

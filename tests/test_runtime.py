@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import start
 
-from gluonlm import preflight, runtime
+from gluonlm import device, preflight, runtime
 from gluonlm.errors import InputError
 
 
@@ -40,7 +40,8 @@ def test_what_the_user_has_set_stays():
 def test_reading_a_large_array_starts_no_second_team_of_threads():
     code = (
         "import os, gluonlm, mxnet as mx; a = mx.nd.ones((1000, 1000)); a.wait_to_read(); "
-        "before = len(os.listdir('/proc/self/task')); a.asnumpy(); print(len(os.listdir('/proc/self/task')) - before)"
+        "count = lambda: len(os.listdir('/proc/self/task')); before = count(); a.asnumpy(); "
+        "print(count() - before)"
     )
     assert python(code, OMP_NUM_THREADS="2") == (0, "0", "")
     assert python(code, OMP_NUM_THREADS="2", MXNET_CPU_PARALLEL_SIZE="200000") == (
@@ -75,18 +76,18 @@ def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):
     for version in ("2.1.0", "1.21.6"):
         monkeypatch.setattr(np, "__version__", version)
         with pytest.raises(InputError, match=rf"NumPy {version}.*numpy==1.26.4"):
-            runtime.prepare()
+            runtime.configure()
 
 
 def test_devices_by_name():
-    assert runtime.get_ctx("cpu") == [mx.cpu()] and runtime.get_ctx("cpu:0,1") == [
+    assert device.get_ctx("cpu") == [mx.cpu()] and device.get_ctx("cpu:0,1") == [
         mx.cpu(0),
         mx.cpu(1),
     ]
-    assert runtime.get_ctx("auto") == [mx.cpu()]
+    assert device.get_ctx("auto") == [mx.cpu()]
     for name in ("tpu", "gpu:x", "gpu:-1", "gpu:0,0", "", "auto:1"):
-        with pytest.raises(InputError, match="--ctx"):
-            runtime.get_ctx(name)
+        with pytest.raises(InputError, match="`ctx`"):
+            device.get_ctx(name)
 
 
 def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
@@ -94,7 +95,7 @@ def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
         mx.runtime, "Features", lambda: types.SimpleNamespace(is_enabled=lambda name: cuda)
     )
     monkeypatch.setattr(mx.context, "num_gpus", lambda: gpus)
-    monkeypatch.setattr(runtime, "compute_capability", lambda device: capability)
+    monkeypatch.setattr(device, "compute_capability", lambda number: capability)
 
 
 @pytest.mark.parametrize(
@@ -110,17 +111,17 @@ def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
 def test_each_unusable_gpu_has_its_own_line(monkeypatch, gpus, cuda, capability, message):
     machine(monkeypatch, gpus, cuda, capability)
     with pytest.raises(InputError, match=message):
-        runtime.get_ctx("gpu")
-    assert runtime.get_ctx("auto") == [mx.cpu()]
+        device.get_ctx("gpu")
+    assert device.get_ctx("auto") == [mx.cpu()]
 
 
 def test_usable_gpus_become_contexts(monkeypatch):
     machine(monkeypatch, gpus=2)
-    assert runtime.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and runtime.get_ctx("auto") == [
+    assert device.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and device.get_ctx("auto") == [
         mx.gpu(0)
     ]
     with pytest.raises(InputError, match="gpu:2: MXNet finds 2"):
-        runtime.get_ctx("gpu:2")
+        device.get_ctx("gpu:2")
 
 
 @pytest.mark.parametrize(

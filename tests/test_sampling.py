@@ -90,7 +90,7 @@ def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
     entered = []
 
     class Watched:
-        context = None
+        window = None
 
         def stepper(self, streams):
             inner, outer = model.stepper(streams), self
@@ -133,5 +133,31 @@ def test_a_wide_beam_finds_the_likeliest_of_all_texts(model):
 def test_an_empty_prompt_and_a_beam_of_nothing_are_refused(model):
     with pytest.raises(InputError, match="prompt is empty"):
         next(sample(model, [], 1))
-    with pytest.raises(InputError, match="--beam 0"):
+    with pytest.raises(InputError, match="`width` 0"):
         beam_search(model, [1], 1, 0)
+
+
+def test_top_p_is_reached_exactly_where_the_sum_equals_it():
+    even = np.zeros((1, 4))  # four tokens of a quarter each: the sums have no rounding
+    assert probabilities(even, top_p=0.5).tolist() == [[0.5, 0.5, 0, 0]]
+    assert probabilities(even, top_p=0.5000001).tolist() == [[1 / 3, 1 / 3, 1 / 3, 0]]
+
+
+def test_a_prompt_fills_the_window_of_a_model_from_its_end():
+    entered = []
+
+    class Windowed:
+        window = 5
+
+        def stepper(self, streams):
+            self.vocab_size = 9
+            return self
+
+        def step(self, ids):
+            entered.append(int(ids[0]))
+            return np.zeros((1, 9))
+
+    for prompt, expected in (([1, 2, 3], [2, 3, 1, 2, 3]), ([4], [4] * 5), (range(7), range(7))):
+        entered.clear()
+        list(sample(Windowed(), np.array(prompt), 1))
+        assert entered == list(expected)

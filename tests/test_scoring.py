@@ -9,7 +9,7 @@ import pytest
 from gluonlm.batchify import make_batches
 from gluonlm.errors import InputError
 from gluonlm.models import RNNModel, UnrolledRNN, WindowModel
-from gluonlm.scoring import describe, mean_loss, score
+from gluonlm.scoring import describe, mean_loss, perplexity, score
 
 IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)
 MODELS = {
@@ -56,3 +56,20 @@ def test_too_short_a_text_is_refused():
         score(MODELS["gru"](), IDS[:1])
     with pytest.raises(InputError, match="reads 3"):
         score(MODELS["unrolled"](), IDS[:3])
+
+
+def test_perplexity_is_finite_as_far_as_floats_go():
+    assert perplexity(708.9) == math.exp(708.9) and perplexity(709) == math.inf
+
+
+def test_a_text_is_scored_on_the_context_that_is_named():
+    here = mx.cpu(1)
+    model = RNNModel("gru", 9, 5, (6,)).prepare([here], "uniform:1", 1)
+    contexts = []
+    forward = model.forward
+    model.forward = lambda x, state: (
+        contexts.append((x.context, state[0].context)),
+        forward(x, state),
+    )[1]
+    score(model, IDS, here, seq_len=60)
+    assert contexts == [(here, here)] * 2

@@ -1,4 +1,4 @@
-"""The training loop: its arithmetic against a plain loop, schedules, validation, stopping, and going on exactly."""
+"""The training loop: its arithmetic against a plain loop, validation, devices, stopping."""
 
 import dataclasses
 
@@ -7,45 +7,11 @@ import numpy as np
 import pytest
 from conftest import start
 from mxnet import autograd, gluon, nd
+from trainings import BASE, IDS, make_model, stop_after, train, weights
 
 from gluonlm.batchify import get_batch, rnn_batch
-from gluonlm.callbacks import draw_curve
-from gluonlm.config import TrainConfig
 from gluonlm.errors import InputError
-from gluonlm.models import Ensemble, RNNModel, UnrolledRNN, WindowModel
-from gluonlm.trainer import Diverged, Trainer, derive_seed, learning_rate
-
-IDS = (np.arange(400) * np.arange(1, 401) % 7).astype(np.int32)
-BASE = TrainConfig(
-    batch_size=4, seq_len=6, epochs=2, lr=0.05, schedule="constant", clip=0.1, seed=3
-)
-
-
-def make_model(kind="lstm", dropout=0.0, ctx=None):
-    if kind == "unrolled":
-        model = UnrolledRNN(7, 5, 6, dropout=dropout)
-    elif kind == "window":
-        model = WindowModel(7, 6, 9, "real", dropout=dropout)
-    elif "weight-drop" in kind:
-        model = RNNModel(kind.split()[0], 7, 5, (6, 4), weight_drop=dropout)
-    elif "ensemble" in kind:
-        model = Ensemble([RNNModel(kind.split()[0], 7, 5, (6, 4), dropout) for _ in range(2)])
-    else:
-        model = RNNModel(kind.split()[0], 7, 5, (6, 4), dropout, variational="variational" in kind)
-    return model.prepare(ctx or [mx.cpu()], "uniform:0.5", 1)
-
-
-def train(config=BASE, kind="lstm", dropout=0.0, valid=(), ctx=None, **kwargs):
-    trainer = Trainer(make_model(kind, dropout, ctx), config, IDS, valid, ctx, **kwargs)
-    trainer.reason = trainer.fit()
-    return trainer
-
-
-def weights(trainer_or_model):
-    model = getattr(trainer_or_model, "model", trainer_or_model)
-    return np.concatenate(
-        [p.data(p.list_ctx()[0]).asnumpy().ravel() for p in model.parameters().values()]
-    )
+from gluonlm.training import Trainer
 
 
 @pytest.mark.parametrize(
@@ -139,10 +105,10 @@ def test_the_host_waits_once_a_step(monkeypatch):
 def test_several_devices_share_a_batch_and_agree_with_one():
     one, two = train(), train(ctx=[mx.cpu(0), mx.cpu(1)])
     np.testing.assert_allclose(weights(one), weights(two), atol=1e-5)
-    assert [state[0].shape[1] for state in two.state] == [2, 2] and two.state[1][
+    assert [state[0].shape[1] for state in two.replicas.state] == [2, 2] and two.replicas.state[1][
         0
     ].context == mx.cpu(1)
-    with pytest.raises(InputError, match="--batch-size 1"):
+    with pytest.raises(InputError, match="`batch_size` 1"):
         Trainer(
             make_model(), dataclasses.replace(BASE, batch_size=1), IDS, ctx=[mx.cpu(0), mx.cpu(1)]
         )
@@ -156,94 +122,27 @@ def test_windows_come_at_the_step_that_was_asked_for_in_training_and_validation(
     )
 
 
-@pytest.mark.parametrize("level, top", [("char", 1.4 * 2 / np.log(2)), ("word", 1.4 * np.exp(2))])
-def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        "matplotlib.figure.Figure.savefig",
-        lambda figure, *args, **kwargs: drawn.append(figure.axes[0]),
-    )
-    losses = [("training", 9.0), ("validation", 2.0), ("training", 1.5), ("validation", 1.75)]
-    draw_curve(
-        [
-            dict(event=event, epoch=i / 2, train_loss=loss, valid_loss=loss)
-            for i, (event, loss) in enumerate(losses)
-        ],
-        level,
-    )
-    bottom, highest = drawn[0].get_ylim()
-    assert (
-        highest == pytest.approx(top)
-        and (bottom > 0 or level == "char")
-        and drawn[0].get_yscale() == ("linear" if level == "char" else "log")
-    )
-
-
 MEMORY = """
 import resource
 import gluonlm, mxnet as mx, numpy as np
 from gluonlm.config import TrainConfig
 from gluonlm.models import WindowModel
-from gluonlm.trainer import Trainer
+from gluonlm.training import Trainer
 mx.nd.ones(9).asnumpy()
 ids = np.random.default_rng(0).integers(0, 111, 2_605_450).astype(np.int32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 model = WindowModel(111, 64, 50).prepare([mx.cpu()])
-trainer = Trainer(model, TrainConfig(batch_size=32, window_step=10, max_steps=2, optimizer="sgd"), ids)
+config = TrainConfig(batch_size=32, window_step=10, max_steps=2, optimizer="sgd")
+trainer = Trainer(model, config, ids)
 assert len(trainer.batches.targets) == 260_540 and trainer.fit() == "steps"
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
 def test_one_hot_windows_of_a_whole_text_are_never_there_at_once():
-    """The published arrays, (260539, 50, 111) and their labels, would take 5.8 GB. The LSTM is small here: it is not what is measured."""
+    """The published arrays, (260539, 50, 111), would take 5.8 GB; the LSTM is small beside them."""
     out, err = start("-c", MEMORY).communicate()
     assert not err and float(out) < 100
-
-
-def test_schedules():
-    def course(steps, **settings):
-        config = TrainConfig(lr=1.0, **settings)
-        return [round(learning_rate(config, step, 10, 60), 6) for step in steps]
-
-    assert course([0, 59], schedule="constant") == [1, 1]
-    # epochs 1 to 5 at 1.0, the 6th at 0.5: the published Penn Treebank schedule
-    assert course([0, 49, 50, 59, 60, 70], schedule="step", decay=0.5, decay_after=5) == [
-        1,
-        1,
-        0.5,
-        0.5,
-        0.25,
-        0.125,
-    ]
-    assert course([0, 30, 60, 99], schedule="cosine", lr_floor=0.1) == [1, 0.55, 0.1, 0.1]
-    assert course([0, 4, 5, 60], schedule="cosine", warmup_steps=5, lr_floor=0) == [0.2, 1, 1, 0]
-    assert (
-        learning_rate(TrainConfig(lr=1.0, schedule="plateau", decay=0.5), 5, 10, 60, drops=2)
-        == 0.25
-    )
-
-
-def test_plateau_lowers_the_rate_and_patience_ends():
-    config = dataclasses.replace(
-        BASE,
-        schedule="plateau",
-        decay=0.1,
-        decay_patience=2,
-        patience=5,
-        epochs=50,
-        lr=1e-30,
-        validate_every=2,
-    )
-    records = []
-    trainer = train(
-        config,
-        valid=IDS[:60],
-        callbacks=[lambda event, record: records.append(record) if event == "validation" else None],
-    )
-    assert trainer.reason == "patience" and [r["best"] for r in records] == [True] + [False] * 5
-    assert trainer.progress.best_step == 2 and trainer.progress.drops == 2
-    assert records[-1]["lr"] == pytest.approx(1e-32)
 
 
 def test_validation_leaves_the_training_untouched():
@@ -295,146 +194,10 @@ def test_a_request_to_stop_is_met_after_the_step_at_hand():
     assert trainer.fit() == "interrupted" and saved == [4]
 
 
-@pytest.mark.parametrize("policy", ["stop", "skip"])
-def test_nan_never_reaches_the_weights(policy):
-    trainer = Trainer(make_model(), dataclasses.replace(BASE, on_nan=policy), IDS)
-    before = []
-
-    def poison(event, record):
-        if event == "step" and record["step"] == 3:
-            before.append(weights(trainer))
-            trainer.state[0][0][:] = np.nan
-        if event == "step" and record["step"] == 4:
-            before.append(weights(trainer))
-
-    trainer.callbacks = [poison]
-    if policy == "stop":
-        with pytest.raises(Diverged, match="step 4"):
-            trainer.fit()
-        before.append(weights(trainer))
-    else:
-        trainer.fit()
-        assert (
-            trainer.progress.skipped == 1
-            and np.isfinite(weights(trainer)).all()
-            and (weights(trainer) != before[1]).any()
-        )
-    assert (before[0] == before[1]).all()
-
-
-def test_a_rising_loss_stops_the_training():
-    with pytest.raises(Diverged, match="risen"):
-        train(dataclasses.replace(BASE, lr=1e3, clip=0.0, epochs=50, optimizer="sgd"))
-
-
-def stop_after(trainer, step):
-    return lambda event, record: (
-        trainer.stop("interrupted") if event == "step" and record["step"] == step else None
-    )
-
-
-class Interrupted:
-    """Trains with a break after each of some steps: all that is kept are the arrays and the record."""
-
-    def __init__(self, config, kind, dropout):
-        self.make = lambda: Trainer(make_model(kind, dropout), config, IDS, IDS[:60])
-
-    def run(self, breaks):
-        kept = None
-        while True:
-            trainer = self.make()
-            if kept:
-                for parameter, value in zip(trainer.model.parameters().values(), kept[0]):
-                    parameter.set_data(value)
-                trainer.restore(*kept[1:])
-            trainer.callbacks = [stop_after(trainer, breaks.pop(0) if breaks else None)]
-            if trainer.fit() != "interrupted":
-                return trainer
-            kept = (
-                [p.data().asnumpy() for p in trainer.model.parameters().values()],
-                trainer.arrays(),
-                trainer.progress_record(),
-            )
-
-
-@pytest.mark.parametrize(
-    "kind, optimizer, schedule",
-    [
-        ("lstm", "adam", "cosine"),
-        ("gru", "sgd", "plateau"),
-        ("rnn", "rmsprop", "step"),
-        ("unrolled", "adam", "constant"),
-        ("lstm", "nag", "cosine"),
-        ("gru", "nadam", "constant"),
-        ("window", "adam", "cosine"),
-        ("lstm variational", "adam", "cosine"),
-        ("gru weight-drop", "adam", "cosine"),
-        ("gru ensemble", "adam", "cosine"),
-    ],
-)
-def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
-    params = "momentum=0.9" if optimizer in ("sgd", "nag") else ""
-    config = dataclasses.replace(
-        BASE,
-        optimizer=optimizer,
-        optimizer_params=params,
-        schedule=schedule,
-        decay_after=1,
-        patience=30,
-        validate_every=5,
-        lr=0.02,
-        warmup_steps=3,
-        window_step=4,
-    )
-    whole, parts = (
-        Interrupted(config, kind, 0.3).run([]),
-        Interrupted(config, kind, 0.3).run([1, 2, 7, 16, 17, 18, 30]),
-    )
-    assert (weights(whole) == weights(parts)).all()
-    ours, theirs = dataclasses.asdict(whole.progress), dataclasses.asdict(parts.progress)
-    for volatile in ("seconds", "log_seconds", "optimizer"):
-        ours.pop(volatile), theirs.pop(volatile)
-    assert ours == theirs
-
-
-def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
-    trainer = train()
-    other = Trainer(make_model(), BASE, IDS)
-    arrays = trainer.arrays()
-    with pytest.raises(InputError, match=r"optimizer.0.1 is missing"):
-        other.restore(
-            {k: v for k, v in arrays.items() if k != "optimizer.0.1"}, trainer.progress_record()
-        )
-    with pytest.raises(InputError, match="progress"):
-        other.restore(arrays, {**trainer.progress_record(), "surprise": 1})
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        (dict(optimizer="magic"), "Gluon knows ada"),
-        (dict(optimizer_params="momentum=fast"), "name=number"),
-        (dict(optimizer="sgd", optimizer_params="speed=3"), "speed"),
-        (dict(optimizer_params="wd=inf"), "name=number"),
-        (dict(optimizer_params="param_dict=1"), "name=number"),
-        (dict(batch_size=500), "cannot cut 400 tokens"),
-        (dict(batch_size=400), "one row"),
-    ],
-)
-def test_impossible_settings_are_refused(settings, message):
-    with pytest.raises(InputError, match=message):
-        Trainer(make_model(), dataclasses.replace(BASE, **settings), IDS)
-
-
-def test_derived_seeds_are_apart_and_fit_mxnet():
-    seeds = {derive_seed(1, "step", step) for step in range(1000)}
-    assert len(seeds) == 1000 and all(0 <= seed < 2**31 for seed in seeds)
-
-
-def test_steps_that_are_never_finite_end_the_training_in_the_end():
-    model = make_model()
-    model.decoder.bias.set_data(nd.full(7, np.nan))
-    trainer = Trainer(model, dataclasses.replace(BASE, on_nan="skip", epochs=50), IDS)
-    with pytest.raises(Diverged, match="100 steps in a row"):
-        trainer.fit()
-    assert trainer.progress.skipped == 100
+def test_every_device_gets_at_least_one_stream_of_every_batch():
+    two, config = [mx.cpu(0), mx.cpu(1)], dataclasses.replace(BASE, batch_size=4, window_step=4)
+    ids = IDS[: 9 + 4 * 5 + 1]  # six windows: batches of four and two
+    trainer = Trainer(make_model("window", ctx=two), config, ids, ctx=two)
+    assert trainer.batches(0, 1)[0].shape == (9, 2) and trainer.fit() == "epochs"
+    with pytest.raises(InputError, match="a batch of 1 streams, too few for the 2 devices"):
+        Trainer(make_model("window", ctx=two), config, ids[:-4], ctx=two)

@@ -1,4 +1,4 @@
-"""Nobody let in: hostile, damaged and forged checkpoints, any bytes as text, any value as setting."""
+"""Nobody let in: hostile, damaged and forged checkpoints, any bytes as text, any setting."""
 
 import contextlib
 import json
@@ -6,27 +6,24 @@ import math
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, TINY, start
-from hypothesis import HealthCheck, example, given, settings
+from conftest import ROOT, start
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint import resealed
 
-from gluonlm import corpus as corpus_module
-from gluonlm.checkpoint import FILES, MANIFEST, Run, load_model
-from gluonlm.config import Config, DataConfig
-from gluonlm.corpus import load_corpus
+from gluonlm.checkpoint import FILES, MANIFEST
+from gluonlm.config import Config
+from gluonlm.device import to_device
 from gluonlm.errors import InputError
-from gluonlm.models import RNNModel, to_device
+from gluonlm.models import RNNModel
+from gluonlm.run import Run, load_model
 from gluonlm.sampling import sample
 from gluonlm.scoring import score
-from gluonlm.train import main as train_main
-from gluonlm.train import new_folder, operation_size
+from gluonlm.start import new_folder
 
 CONTRACT = ROOT / "tests" / "contract"
 
@@ -109,7 +106,8 @@ import json, os, resource, shutil, sys
 from pathlib import Path
 import numpy as np
 import gluonlm
-from gluonlm.checkpoint import FILES, MANIFEST, Run, load_model
+from gluonlm.checkpoint import FILES, MANIFEST
+from gluonlm.run import Run, load_model
 from gluonlm.errors import InputError
 source, work, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 random, silent, unnamed = np.random.default_rng(1), 0, 0
@@ -144,7 +142,8 @@ for number in range(count):
     except InputError as error:
         unnamed += name not in str(error) or "\\n" in str(error)
     shutil.rmtree(run.path)
-print(json.dumps({"silent": silent, "unnamed": unnamed, "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+print(json.dumps({"silent": silent, "unnamed": unnamed, "megabytes": peak}))
 """
 
 
@@ -217,7 +216,8 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
         ),
         (
             "model.safetensors",
-            b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[99999999999],"data_offsets":[0,4]}}   \0\0\0\0',
+            b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[99999999999],'
+            b'"data_offsets":[0,4]}}   \0\0\0\0',
         ),
         ("training.safetensors", b""),
     ],
@@ -250,82 +250,6 @@ def test_the_checkpoint_of_version_1_still_resumes(tmp_path, command):
     assert (code, err) == (0, "") and Run(run).load("last").progress["step"] == 6
 
 
-def train_or_refuse(content, folder, *flags):
-    """Train two steps on some bytes, or be refused by InputError; anything else is a fault."""
-    (folder / "text").write_bytes(content)
-    shutil.rmtree(folder / "run", ignore_errors=True)
-    try:
-        return (
-            train_main(
-                [
-                    "--data",
-                    str(folder / "text"),
-                    "--run",
-                    str(folder / "run"),
-                    *TINY,
-                    "--max-steps",
-                    "2",
-                    *flags,
-                ]
-            )
-            == 0
-        )
-    except InputError as error:
-        assert "\n" not in str(error)
-        return False
-
-
-fuzz = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-@fuzz
-@given(
-    st.binary(max_size=3000),
-    st.sampled_from(["utf-8", "latin-1", "utf-16", "cp1252", "utf-7"]),
-    st.sampled_from(["char", "word"]),
-)
-def test_any_bytes_are_trained_on_or_refused(tmp_path_factory, content, encoding, level):
-    folder = tmp_path_factory.mktemp("fuzz")
-    if train_or_refuse(content, folder, "--encoding", encoding, "--level", level):
-        assert Run(folder / "run").load("last").progress["step"] in (
-            1,
-            2,
-        )  # one, if the text is over by then
-    else:
-        assert not (folder / "run").exists()
-
-
-@fuzz
-@given(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=800),
-    st.sampled_from(["char", "word"]),
-)
-@example("e\u0301\u0327 \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469 \u202e" * 30, "char")
-@example("\ufeff\ufeff\u2028\u0085\r\n\x1c\x0b" * 40, "word")
-@example("\u0130\u03a3 " * 100, "word")
-def test_any_unicode_is_trained_on_or_refused_and_round_trips(tmp_path_factory, text, level):
-    folder = tmp_path_factory.mktemp("fuzz")
-    if train_or_refuse(text.encode(), folder, "--level", level) and level == "char":
-        corpus = load_corpus(DataConfig(data=(str(folder / "text"),)))
-        assert corpus.vocab.decode(
-            np.concatenate([corpus.train, corpus.valid, corpus.test])
-        ) == text.removeprefix("\ufeff")
-
-
-@pytest.mark.parametrize("level", ["char", "word"])
-def test_a_line_of_ten_megabytes_and_many_distinct_tokens(tmp_path, level):
-    line = (
-        " ".join(f"w{i % 20_000}" for i in range(1_500_000))
-        if level == "word"
-        else "".join(map(chr, range(0x4E00, 0x9FFF))) * 500
-    )
-    assert train_or_refuse(line.encode(), tmp_path, "--level", level, "--split", "99.98/0.01/0.01")
-
-
 values = (
     st.none()
     | st.booleans()
@@ -352,30 +276,13 @@ def test_any_settings_make_a_valid_configuration_or_are_refused(entries):
     for follow in (
         config.model.layer_sizes,
         config.data.fractions,
-        lambda: operation_size(config),
+        lambda: config.largest_operation(),
         lambda: new_folder(config),
     ):
         with contextlib.suppress(InputError):
             follow()
     numbers = [v for v in config.to_dict().values() if isinstance(v, (int, float))]
     assert all(math.isfinite(v) for v in numbers)
-
-
-@given(st.floats(0, 100), st.floats(0, 100), st.integers(1, 400))
-def test_any_split_loses_nothing(tmp_path_factory, train, valid, length):
-    path = tmp_path_factory.mktemp("split") / "text"
-    path.write_text("ab" * length)
-    config = DataConfig(data=(str(path),), split=f"{train}/{valid}/{100 - train - valid}")
-    try:
-        corpus = load_corpus(config)
-    except InputError as error:
-        assert "--split" in str(error)
-        return
-    assert (
-        corpus.vocab.decode(np.concatenate([corpus.train, corpus.valid, corpus.test]))
-        == "ab" * length
-    )
-    assert abs(len(corpus.train) - 2 * length * train / 100) <= 1
 
 
 def test_ids_outside_the_vocabulary_never_reach_the_network():
@@ -389,109 +296,6 @@ def test_ids_outside_the_vocabulary_never_reach_the_network():
             next(sample(model, ids, 1))
         with pytest.raises(InputError, match="vocabulary has 0 to 4"):
             to_device(np.array(ids), 5, mx.cpu())
-
-
-def is_mapped(array):
-    while array is not None and not isinstance(array, np.memmap):
-        array = array.base
-    return array is not None
-
-
-@pytest.fixture
-def long_text(tmp_path, monkeypatch):
-    """A text that counts as long, so that its ids lie in a file beside it."""
-    monkeypatch.setattr(corpus_module, "CACHE_FROM", 1000)
-    path = tmp_path / "long.txt"
-    path.write_text("a long way to go\n" * 200)
-    return path
-
-
-def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, monkeypatch):
-    config = DataConfig(data=(str(long_text),))
-    corpus = load_corpus(config)
-    assert is_mapped(corpus.train) and corpus.train.dtype == np.int32
-    kept = {
-        path.name: path.read_bytes()
-        for path in (long_text.parent / corpus_module.CACHE_FOLDER).iterdir()
-    }
-    assert len(kept) == 2
-
-    written = []
-    real = corpus_module._write_mapped
-    monkeypatch.setattr(
-        corpus_module, "_write_mapped", lambda *args: (written.append(1), real(*args))[1]
-    )
-    again = load_corpus(config)
-    assert not written and (again.train == corpus.train).all()
-
-    (path,) = [p for p in (long_text.parent / corpus_module.CACHE_FOLDER).iterdir() if not p.suffix]
-    for damaged in (kept[path.name][:-4], kept[path.name][:-1] + b"\x07", b""):
-        path.write_bytes(damaged)
-        assert corpus.vocab.decode(load_corpus(config).test) == long_text.read_text()[-170:]
-    assert len(written) == 3
-
-    long_text.write_text("a long way to go!" * 200)
-    changed = load_corpus(config)
-    assert (
-        len(written) == 4
-        and changed.fingerprint != corpus.fingerprint
-        and "!" in changed.vocab.tokens
-    )
-
-
-def test_ids_of_a_long_text_go_to_the_temporary_folder_if_there_is_no_other(
-    long_text, tmp_path, monkeypatch
-):
-    elsewhere = tmp_path / "tmp"
-    elsewhere.mkdir()
-    monkeypatch.setattr(corpus_module.tempfile, "gettempdir", lambda: str(elsewhere))
-    (long_text.parent / corpus_module.CACHE_FOLDER).write_text("in the way")
-    assert len(load_corpus(DataConfig(data=(str(long_text),))).train) == 3060
-    (own,) = elsewhere.iterdir()
-    assert list(own.iterdir()) and own.stat().st_mode & 0o077 == 0
-
-
-def test_a_long_text_trains_to_the_same_weights_as_a_short_one(long_text, tmp_path, monkeypatch):
-    flags = ["--data", str(long_text), *TINY, "--model", "unrolled"]
-    assert train_main([*flags, "--run", str(tmp_path / "mapped")]) == 0
-    monkeypatch.undo()
-    assert train_main([*flags, "--run", str(tmp_path / "plain")]) == 0
-    mapped, plain = (Run(tmp_path / name).load("last").parameters for name in ("mapped", "plain"))
-    assert all((mapped[name] == array).all() for name, array in plain.items())
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("model", ["gru", "unrolled"])
-def test_a_text_of_one_gigabyte_trains_within_three(tmp_path, model):
-    line = "".join(chr(32 + i * 7 % 90) for i in range(1000)) + "\n"
-    with open(tmp_path / "big.txt", "w") as stream:
-        for _ in range(1_000_000):
-            stream.write(line)
-    code = (
-        "import resource, sys; from gluonlm.train import main; main(sys.argv[1:]); "
-        "print('kilobytes', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    flags = [
-        "--data",
-        str(tmp_path / "big.txt"),
-        "--run",
-        str(tmp_path / "run"),
-        *TINY,
-        "--max-steps",
-        "2",
-        "--model",
-        model,
-    ]
-    flags += ["--split", "99.9998/0.0001/0.0001"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *flags],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    peak = int(done.stdout.rsplit("kilobytes ", 1)[1])
-    print(f"{model}: peak {peak / 2**20:.2f} GiB")
-    assert done.stderr == "" and peak < 3 * 2**20
 
 
 def test_manifest_names_are_the_only_files_ever_opened(trained, tmp_path):

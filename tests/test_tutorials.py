@@ -1,9 +1,11 @@
 """The course: every lesson and every solution runs, and all of them have one form."""
 
+import io
 import os
 import re
 import statistics
 import sys
+import tokenize
 from pathlib import Path
 
 import nbformat
@@ -30,7 +32,8 @@ HERE = "|".join(
     for path in (ROOT.parent, Path.home(), Path(sys.prefix))
     if path != Path(path.anchor)
 )
-HOUSE_ONLY = rf"{HERE}|/home/|/tmp/|/Users/|[A-Z]\w*Warning\b|\x1b\["  # a path of one machine, a warning, colours of a terminal
+# a path of one machine, a warning, colours of a terminal
+HOUSE_ONLY = rf"{HERE}|/home/|/tmp/|/Users/|[A-Z]\w*Warning\b|\x1b\["
 
 
 def name(path):
@@ -51,13 +54,15 @@ def prose(path):
     return "\n\n".join(cell.source for cell in cells(path, "markdown"))
 
 
-def lines(cell):
-    return [line for line in cell.source.splitlines() if line.strip()]
+def statements(cell):
+    """The number of logical lines: a statement that is wrapped counts once."""
+    tokens = tokenize.generate_tokens(io.StringIO(cell.source + "\n").readline)
+    return sum(token.type == tokenize.NEWLINE for token in tokens)
 
 
 @pytest.fixture
 def short():
-    """The environment of a quick run: one thread, the text inside Python, and nothing to be had from the network."""
+    """The environment of a quick run: one thread, the text inside Python, no network."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GLUONLM_")}
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     return {**kept, **nowhere, "OMP_NUM_THREADS": "1", "GLUONLM_TUTORIAL": "short"}
@@ -110,7 +115,8 @@ def test_it_hides_nothing(path):
 def test_a_lesson_has_the_form_of_the_course(path):
     code, text = cells(path, "code"), prose(path)
     assert 15 <= len(cells(path)) <= 35
-    assert statistics.median(len(lines(cell)) for cell in code) <= 6
+    assert statistics.median(statements(cell) for cell in code) <= 6
+    assert max(len(line) for cell in cells(path) for line in cell.source.splitlines()) <= 100
     assert max(len(cell.source.splitlines()) for cell in code) <= 25
     assert len(text.split()) >= sum(len(cell.source.split()) for cell in code)
     assert text.startswith(f"# {int(path.name[:2])}. ")

@@ -1,5 +1,7 @@
 """Text to ids and back."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import start
@@ -22,8 +24,12 @@ def test_characters_round_trip(text):
 
 
 def test_long_text_is_encoded_across_chunks():
-    text = "abc" * 50_000
-    assert Vocab.build([text]).encode(text).tolist() == [0, 1, 2] * 50_000
+    text = "abc" * 50_000 + "d"
+    vocab = Vocab.build([text])
+    assert vocab.tokens == list("abcd")
+    assert vocab.encode(text).tolist() == [0, 1, 2] * 50_000 + [3]
+    with pytest.raises(InputError, match="'x' at position 150001"):
+        vocab.encode(text + "x")
 
 
 def test_words_stand_by_frequency_after_the_two_special_ones():
@@ -37,42 +43,44 @@ def test_rare_words_become_unknown_and_the_size_is_what_was_asked_for():
     vocab = Vocab.build(["d d d c c b a\n"], "word", 4)
     assert vocab.tokens == ["<unk>", "<eos>", "d", "c"]
     assert vocab.encode("a b c d").tolist() == [0, 0, 3, 2]
+    assert Vocab.build(["d c b d"], "word", 3).tokens == ["<unk>", "d", "b"]
+    assert Vocab.build(["a <unk> <unk> b <unk> a"], "word", 3).tokens == ["<unk>", "a", "b"]
+    assert len(Vocab.build(["d d c b\n", "a"], "word", 0)) == 6
 
 
 def test_the_published_reader_of_words():
-    assert split_words(" no it was n't \n <unk> N\r\nx") == [
-        "no",
-        "it",
-        "was",
-        "n't",
-        "<eos>",
-        "<unk>",
-        "N",
-        "<eos>",
-        "x",
-    ]
+    words = split_words(" no it was n't \n <unk> N\r\nx\ry")
+    assert " | ".join(words) == "no | it | was | n't | <eos> | <unk> | N | <eos> | x | <eos> | y"
 
 
-PENN = "no , it was n't mr. smith 's $ N million ( <unk> 's ) ; N % of `` that '' he said : why ?\nthe companies ' -- we 'll see ...\n"
+PENN = (
+    "no , it was n't mr. smith 's $ N million ( <unk> 's ) ; N % of `` that '' he said : why ?\n"
+    "the companies ' -- we 'll see ...\n"
+)
 
 
 def test_words_are_typeset_as_a_reader_would_write_them_and_decoded_exactly():
     vocab = Vocab.build([PENN], "word")
     ids = vocab.encode(PENN)
     assert vocab.typeset(ids) == (
-        "no, it wasn't mr. smith's $N million (<unk>'s); N% of ``that'' he said: why?\nthe companies' -- we'll see...\n"
+        "no, it wasn't mr. smith's $N million (<unk>'s); N% of ``that'' he said: why?\n"
+        "the companies' -- we'll see...\n"
     )
     assert vocab.decode(ids) == PENN
-    assert Vocab.build([PENN]).typeset(Vocab.build([PENN]).encode(PENN)) == PENN
+    assert vocab.typeset(vocab.encode("it"), vocab.index["$"]) == "it"
+    assert vocab.typeset(vocab.encode("it"), vocab.index["no"]) == " it"
+    shouted = Vocab.build(["WAS N'T IT 'S"], "word")
+    assert shouted.typeset(shouted.encode("IT 'S WAS N'T")) == "IT'S WASN'T"
+    characters = Vocab.build([PENN])
+    assert characters.typeset(characters.encode(PENN)) == PENN
 
 
 @given(st.lists(st.integers(0, 20), min_size=1), st.integers(0, 40))
 def test_pieces_that_are_typeset_one_after_another_make_up_the_whole(ids, cut):
     vocab = Vocab.build([PENN], "word")
     head, tail = ids[:cut], ids[cut:]
-    assert vocab.typeset(head) + vocab.typeset(tail, head[-1] if head else None) == vocab.typeset(
-        ids
-    )
+    last = head[-1] if head else None
+    assert vocab.typeset(head) + vocab.typeset(tail, last) == vocab.typeset(ids)
 
 
 def test_gluonnlp_agrees_on_every_id():
@@ -85,29 +93,74 @@ def test_gluonnlp_agrees_on_every_id():
 def test_an_unknown_character_is_named_with_its_place_or_skipped():
     vocab = Vocab("char", "ab")
     for text, place in (("abxa", 2), ("ab\U0001f600", 2), ("b\u00e9", 1)):
-        with pytest.raises(InputError, match=f"{text[place]!r} at position {place}"):
+        with pytest.raises(InputError, match=f"{text[place]!r} at position {place} is not among"):
             vocab.encode(text)
-    assert vocab.encode("axbx", unknown="skip").tolist() == [0, 1]
+        with pytest.raises(InputError, match=f"at position {place + 100}"):
+            vocab.encode(text, start=100)
+    ids = vocab.encode("axbx", unknown="skip")
+    assert ids.tolist() == [0, 1] and ids.dtype == np.int32
+    with pytest.raises(InputError) as caught:
+        vocab.encode("x\0")
+    assert str(caught.value) == (
+        "character 'x' at position 0 is not among the 2 characters this vocabulary knows: "
+        "remove all such, or leave them out (generate, evaluate: `unknown` skip)"
+    )
+
+
+def test_a_word_is_unknown_only_to_a_vocabulary_without_unk():
+    vocab = Vocab("word", ["a", "b"])
+    with pytest.raises(InputError, match="word 'zebra' at position 7 is not among the 2 words"):
+        vocab.encode("a b zebra", start=5)
+    assert vocab.encode("a zebra b", unknown="skip").tolist() == [0, 1]
+    assert Vocab("word", ["a", "<unk>"]).encode("a zebra", unknown="skip").tolist() == [0, 1]
+
+
+def test_a_prompt_begins_a_line_if_there_are_lines():
+    assert Vocab("char", "a\nb").default_prompt() == [1]
+    assert Vocab("char", "ab").default_prompt() == [0]
+    assert Vocab("word", ["<unk>", "a", "<eos>", "\n"]).default_prompt() == [2]
+    assert Vocab("word", ["<unk>", "a"]).default_prompt() == [0]
+
+
+def test_vocabularies_are_equal_in_level_and_order_and_survive_json():
+    vocab = Vocab("char", "ab\ud800\n")
+    assert Vocab(**json.loads(json.dumps(vocab.to_dict()))) == vocab
+    assert vocab != Vocab("char", "ba\ud800\n") and vocab != Vocab("word", "ab\ud800\n")
+    assert vocab != vocab.to_dict()
 
 
 @pytest.mark.parametrize(
-    "level, tokens",
+    "level, tokens, message",
     [
-        ("char", ["ab"]),
-        ("char", ["a", "a"]),
-        ("char", []),
-        ("word", [""]),
-        ("word", [3]),
-        ("line", ["a"]),
+        ("char", ["ab"], "a token is not a single character"),
+        ("char", ["a", ""], "a token is not a single character"),
+        ("char", ["a", "a"], "2 tokens, 1 distinct: there must be some, and each only once"),
+        ("char", [], "0 tokens, 0 distinct"),
+        ("word", ["a", ""], "a token is not a word"),
+        ("word", ["a", 3], "a token is not text"),
+        ("line", ["a"], "level 'line' is not one of char, word"),
     ],
 )
-def test_a_forged_vocabulary_is_refused(level, tokens):
-    with pytest.raises(InputError, match="vocabulary"):
+def test_a_forged_vocabulary_is_rejected(level, tokens, message):
+    with pytest.raises(InputError, match=f"^vocabulary: {message}"):
         Vocab(level, tokens)
 
 
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_a_text_without_tokens_makes_no_vocabulary(level):
+    if level == "char":
+        with pytest.raises(InputError, match="vocabulary: 0 tokens"):
+            Vocab.build([""], level)
+    else:
+        assert Vocab.build([" "], level).tokens == ["<unk>"]
+
+
 def test_ids_are_the_same_in_every_process():
-    code = "from gluonlm import Vocab; print(Vocab.build(['the cat sat on the mat'], 'word').tokens, Vocab.build(['zebra']).tokens)"
+    code = (
+        "from gluonlm import Vocab; "
+        "print(Vocab.build(['the cat sat on the mat'], 'word').tokens, "
+        "Vocab.build(['zebra']).tokens)"
+    )
     printed = {
         start("-c", code, env={"PYTHONHASHSEED": str(seed)}).communicate()[0] for seed in (1, 2)
     }

@@ -1,9 +1,10 @@
-"""Executes the notebooks of the course: each in a fresh kernel of this Python, with this checkout's gluonlm, in an empty folder.
+"""Executes the notebooks of the course, each in a fresh kernel of this Python and an empty folder.
 
-    python tutorials/execute.py                                # every lesson in order, at reading quality; keeps nothing
-    python tutorials/execute.py --write tutorials/03-*.ipynb   # these, and keeps the outputs in them, the picture in images/
+    python tutorials/execute.py                               # every lesson; keeps nothing
+    python tutorials/execute.py --write tutorials/03-*.ipynb  # these; keeps outputs and picture
 
-GLUONLM_TUTORIAL=short runs a few steps only, as the tests do; GLUONLM_CORPUS=nietzsche reads another text.
+GLUONLM_TUTORIAL=short runs a few steps only, as the tests do; GLUONLM_CORPUS=nietzsche reads
+another text.
 """
 
 import argparse
@@ -37,19 +38,19 @@ NOT_FOR_READERS = (
 
 
 class TutorialError(Exception):
-    """A notebook does not run as a reader should see it; the message names the notebook and the cell."""
+    """A notebook does not run as a reader should see it; the message names notebook and cell."""
 
 
 def lessons(folder=HERE):
-    """List the notebooks of a folder in the order of their numbers."""
+    """Return the notebooks of a folder in the order of their numbers."""
     return sorted(folder.glob("[0-9][0-9]-*.ipynb"))
 
 
 class Client(NotebookClient):
-    """Runs a notebook in a kernel of this very Python, whatever kernels the user's Jupyter folders name; leaves nothing there."""
+    """Runs a notebook in a kernel of this very Python, whatever kernels the user has installed."""
 
     def create_kernel_manager(self):
-        """Give a kernel manager whose connection file lies in the folder of the run."""
+        """Return a kernel manager whose connection file lies in the folder of the run."""
         self.km = AsyncKernelManager(
             kernel_name="python3",
             kernel_spec_manager=KernelSpecManager(
@@ -63,9 +64,20 @@ class Client(NotebookClient):
 def execute(path, environment=None):
     """Execute a notebook in an empty folder that is deleted afterwards.
 
-    Parameters: `environment`, of the kernel, which gets PYTHONPATH for this checkout besides; None is this process's.
-    Returns: the notebook with its outputs, normalised. The file is not touched.
-    Raises: TutorialError if a cell fails, writes to stderr (a warning does), or leaves a file in the working folder.
+    Parameters
+    ----------
+    environment
+        Of the kernel, which gets PYTHONPATH for this checkout besides; None is this process's.
+
+    Returns
+    -------
+    nbformat.NotebookNode
+        The notebook with its outputs, normalised. The file is not touched.
+
+    Raises
+    ------
+    TutorialError
+        If a cell fails, writes to stderr (a warning does), or leaves a file in its folder.
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory(prefix="gluonlm-tutorial-") as folder:
@@ -104,7 +116,7 @@ def execute(path, environment=None):
 
 
 def _failed_cell(notebook):
-    """Give the number, from 1, of the first code cell that has not come to its end: that which failed."""
+    """Return the number, from 1, of the first code cell that has not come to its end."""
     cells = [
         (number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"
     ]
@@ -118,7 +130,7 @@ def _failed_cell(notebook):
 
 
 def normalise(notebook):
-    """Take out of a notebook whatever differs between two runs or machines, in place; gives it back."""
+    """Remove from a notebook, in place, what differs between runs or machines; return it."""
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -143,7 +155,10 @@ def normalise(notebook):
 
 
 def cover(notebook):
-    """Give the picture that stands for a lesson: the first PNG of a cell tagged `cover`, else the first at all; None without any."""
+    """Return the picture of a lesson: the first PNG of a cell tagged `cover`, else the first.
+
+    None if there is none.
+    """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in sorted(code, key=lambda cell: "cover" not in cell.metadata.get("tags", [])):
         for output in cell.outputs:
@@ -153,7 +168,7 @@ def cover(notebook):
 
 
 def shrink(png):
-    """Make a PNG as wide, and of as few colours, as the table of contents needs; gives its bytes."""
+    """Return a PNG as wide, and of as few colours, as the table of contents needs."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)

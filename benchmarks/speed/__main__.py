@@ -1,6 +1,7 @@
-"""Measure speed and memory against PyTorch and write docs/performance.md: make bench, or python benchmarks/speed --help
+"""Measure speed and memory against PyTorch, and write docs/performance.md.
 
-Each side of each workload runs in a fresh process, the sides in turn, several rounds; what is shown are medians over the rounds.
+`make bench`, or `python benchmarks/speed --help`. Each side of each workload runs in a fresh
+process, the sides alternating, several rounds; what is shown are medians over the rounds.
 """
 
 import argparse
@@ -37,7 +38,7 @@ TUTORIAL_BARS = {
 
 
 def environment():
-    """Give the environment as a user has it: nothing set about threads or memory, this checkout first."""
+    """Return a user's environment: nothing set about threads or memory, this checkout first."""
     ours = ("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "MXNET_", "GLUONLM_", "GLIBC_")
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith(ours)},
@@ -46,7 +47,7 @@ def environment():
 
 
 def run(script, *arguments):
-    """Run one script of this folder in a fresh process and give what it measured."""
+    """Run one script of this folder in a fresh process, and return what it measured."""
     command = [sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -55,27 +56,14 @@ def run(script, *arguments):
 
 
 def first_step():
-    """Give the seconds from starting `python -m gluonlm.train` to the first line of its metrics, written after one step."""
+    """Return the seconds from starting a training to the first line of its metrics, one step."""
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / "run" / "metrics.jsonl"
-        command = [
-            sys.executable,
-            "-m",
-            "gluonlm.train",
-            "--run",
-            str(metrics.parent),
-            "--log-every",
-            "1",
-            "--quiet",
-        ]
+        flags = ["--run", str(metrics.parent), "--log-every", "1", "--quiet"]
+        command = [sys.executable, "-m", "gluonlm.train", *flags]
+        silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         began = time.perf_counter()
-        with subprocess.Popen(
-            command,
-            env=environment(),
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
+        with subprocess.Popen(command, env=environment(), cwd=ROOT, **silent) as process:
             while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
                 time.sleep(0.01)
             taken = time.perf_counter() - began
@@ -84,14 +72,23 @@ def first_step():
 
 
 def applies(side, name):
-    """Tell whether a side takes part: the tutorials' way where it has a bar, other malloc settings in training."""
-    return {"tutorial": name in TUTORIAL_BARS, "peer, malloc": WORKLOADS[name].task == "train"}.get(
-        side, True
-    )
+    """Return whether a side takes part.
+
+    The tutorials' way does where it has a bar, PyTorch with our malloc settings in training.
+    """
+    if side == "tutorial":
+        return name in TUTORIAL_BARS
+    return side != "peer, malloc" or WORKLOADS[name].task == "train"
 
 
 def measure(names, rounds, say):
-    """Run every side of every workload in turn, `rounds` times: gives {(workload, side): [measurement]} and the extras."""
+    """Run every side of every workload `rounds` times, alternating.
+
+    Returns
+    -------
+    dict, list
+        The measurements of each (workload, side), and those of our side alone.
+    """
     found, extras = {}, []
     for turn in range(rounds):
         extras.append({**run("extras.py"), "first step": first_step()})
@@ -99,44 +96,46 @@ def measure(names, rounds, say):
             for side, script in SIDES.items():
                 if applies(side, name):
                     found.setdefault((name, side), []).append(run(script[0], name, *script[1:]))
-            say(
-                f"round {turn + 1} of {rounds}: {name}: "
-                + ", ".join(
-                    f"{s} {1000 * found[name, s][-1]['seconds']:.2f} ms"
-                    for s in SIDES
-                    if (name, s) in found
-                )
-            )
+            there = [side for side in SIDES if (name, side) in found]
+            last = [f"{s} {1000 * found[name, s][-1]['seconds']:.2f} ms" for s in there]
+            say(f"round {turn + 1} of {rounds}: {name}: {', '.join(last)}")
     return found, extras
 
 
 def median(records, key):
-    """Give the median of one figure."""
+    """Return the median of one figure."""
     return statistics.median(record[key] for record in records)
 
 
-def rows(found, names, peak):
-    """Give the lines of the main table; `peak` is the sgemm measured in the same run, operations a second."""
+def medians(found, name, key):
+    """Return the median of one figure of a workload, by side."""
+    return {side: median(found[name, side], key) for side in SIDES if (name, side) in found}
+
+
+def speed_rows(found, names):
+    """Yield the lines of the table of speed: tokens/s, and how many times as fast ours is."""
     for name in names:
-        work, sides = (
-            WORKLOADS[name],
-            {side: found[name, side] for side in SIDES if (name, side) in found},
-        )
-        seconds = {side: median(records, "seconds") for side, records in sides.items()}
-        memory = {side: median(records, "peak") / 2**20 for side, records in sides.items()}
-        ratio, speed = seconds["peer"] / seconds["ours"], work.operations() / seconds["ours"]
-        malloc = (
-            f"{seconds['peer, malloc'] / seconds['ours']:.2f}" if "peer, malloc" in seconds else ""
-        )
-        tutorial = (
-            f"{seconds['tutorial'] / seconds['ours']:.2f} (≥ {TUTORIAL_BARS[name]})"
-            if "tutorial" in seconds
-            else ""
-        )
+        tokens, seconds = WORKLOADS[name].tokens, medians(found, name, "seconds")
+        ratio = {side: f"{taken / seconds['ours']:.2f}" for side, taken in seconds.items()}
+        tutorial = ""
+        if "tutorial" in ratio:
+            tutorial = f"{ratio['tutorial']} (≥ {TUTORIAL_BARS[name]})"
         yield (
-            f"| {name} | {work.tokens / seconds['ours']:,.0f} | {work.tokens / seconds['peer']:,.0f} | **{ratio:.2f}** (≥ {work.bar}) | "
-            f"{malloc} | {tutorial} | {memory['ours']:.0f} / {memory['peer']:.0f} = "
-            f"{memory['ours'] / memory['peer']:.2f} | {speed / 1e9:.1f} ({100 * speed / peak:.0f} %) |"
+            f"| {name} | {tokens / seconds['ours']:,.0f} | {tokens / seconds['peer']:,.0f} "
+            f"| **{ratio['peer']}** (≥ {WORKLOADS[name].bar}) "
+            f"| {ratio.get('peer, malloc', '')} | {tutorial} |"
+        )
+
+
+def limit_rows(found, names, peak):
+    """Yield the lines of the table of limits; `peak` is the sgemm of the same run."""
+    for name in names:
+        memory = medians(found, name, "peak")
+        ours, peer = memory["ours"] / 2**20, memory["peer"] / 2**20
+        speed = WORKLOADS[name].operations() / medians(found, name, "seconds")["ours"]
+        yield (
+            f"| {name} | {ours:.0f} / {peer:.0f} = {ours / peer:.2f} "
+            f"| {speed / 1e9:.1f} ({100 * speed / peak:.0f} %) |"
         )
 
 
@@ -147,29 +146,37 @@ def processor():
     )
     name = re.search(r"model name\s*: (.+)", text)
     wide = next((flag for flag in ("avx512f", "avx2", "avx") if flag in text), "no AVX")
-    return f"{len(os.sched_getaffinity(0))} processors, {name.group(1) if name else platform.processor()}, {wide}"
+    model = name.group(1) if name else platform.processor()
+    return f"{len(os.sched_getaffinity(0))} processors, {model}, {wide}"
 
 
 def table(found, extras, names, rounds):
-    """Give the measured part of the document."""
+    """Return the measured part of the document."""
     peak = median(extras, "sgemm")
     steps = ", ".join(
         f"{size} MB {1000 * median(extras, f'step {size}'):.0f} ms" for size in (1, 10, 100)
     )
+    versions = (
+        f"Python {platform.python_version()}, MXNet {version('mxnet')}, PyTorch {version('torch')}"
+    )
     lines = [
-        f"{processor()}; Python {platform.python_version()}, MXNet {version('mxnet')}, PyTorch {version('torch')}; "
-        f"medians of {rounds} fresh processes a side, the sides in turn; sgemm 2048 x 2048 in the same run: {peak / 1e9:.0f} GFLOP/s.",
+        f"{processor()}; {versions};",
+        f"medians of {rounds} fresh processes a side, the sides alternating; "
+        f"sgemm 2048 x 2048 in the same run: {peak / 1e9:.0f} GFLOP/s.",
         "",
-        "| workload | ours, tokens/s | PyTorch, tokens/s | ratio (bar) | PyTorch with our malloc | the tutorials' way (bar) "
-        "| peak memory, MB: ours / PyTorch | ours, GFLOP/s (of sgemm) |",
-        "|---|---|---|---|---|---|---|---|",
-        *rows(found, names, peak),
+        "| workload | ours, tokens/s | PyTorch | ratio (bar) | our malloc | tutorials (bar) |",
+        "|---|---|---|---|---|---|",
+        *speed_rows(found, names),
+        "",
+        "| workload | peak memory, MB: ours / PyTorch | ours, GFLOP/s (of sgemm) |",
+        "|---|---|---|",
+        *limit_rows(found, names, peak),
         "",
         "| | measured | bar |",
         "|---|---|---|",
         f"| encoding 100 MB of characters | {median(extras, 'encode'):.0f} MB/s | ≥ 100 MB/s |",
-        f"| `rnn_batch` of 100 million ids | {1000 * median(extras, 'rnn_batch'):.3f} ms | < 5 ms |",
-        f"| `python -m gluonlm.train` to its first step | {median(extras, 'first step'):.1f} s | < 4 s |",
+        f"| `rnn_batch` of 100 million ids | {1e3 * median(extras, 'rnn_batch'):.3f} ms | < 5 ms |",
+        f"| a training to its first step | {median(extras, 'first step'):.1f} s | < 4 s |",
         f"| a step of 32 x 64 on a corpus of | {steps} | the same |",
     ]
     return "\n".join(lines)
@@ -190,7 +197,8 @@ def main():
     names = [name for name in WORKLOADS if arguments.only in name]
     if arguments.runs < 1 or not names:
         parser.error(
-            f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, and one of {', '.join(WORKLOADS)}"
+            f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, "
+            f"and one of {', '.join(WORKLOADS)}"
         )
     found, extras = measure(
         names, arguments.runs, lambda text: print(text, file=sys.stderr, flush=True)

@@ -1,13 +1,16 @@
-"""What is measured of our side alone: sgemm, encoding, cutting into columns, a step against the size of the corpus."""
+"""What is measured of our side alone.
+
+sgemm, encoding, cutting into streams, and a step against the size of the corpus.
+"""
 
 import json
 import time
 
 import numpy as np
 
-from gluonlm import Vocab, rnn_batch, runtime
+from gluonlm import Vocab, device, rnn_batch, runtime
 
-runtime.prepare()
+runtime.configure()
 from mxnet import nd  # noqa: E402
 
 from gluonlm import Trainer, build_model  # noqa: E402
@@ -17,7 +20,7 @@ SIZE, MEGABYTE, VOCAB = 2048, 1_000_000, 85
 
 
 def timed(function, repeats):
-    """Give the median seconds of a call, after one to warm up."""
+    """Return the median seconds of a call, after one to warm up."""
     function()
     times = []
     for _ in range(repeats):
@@ -28,9 +31,9 @@ def timed(function, repeats):
 
 
 def step_seconds(megabytes):
-    """Give the seconds of a training step, GRU 256 on 32 x 64 characters, on a corpus of this size."""
+    """Return the seconds of a step, GRU 256 on 32 x 64 characters, on a corpus of this size."""
     ids = np.random.default_rng(1).integers(0, VOCAB, megabytes * MEGABYTE, dtype=np.int32)
-    model = build_model(ModelConfig(), VOCAB).prepare(runtime.get_ctx())
+    model = build_model(ModelConfig(), VOCAB).prepare(device.get_ctx())
     return timed(Trainer(model, TrainConfig(), ids)._step, 15)
 
 

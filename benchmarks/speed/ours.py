@@ -1,4 +1,7 @@
-"""Our side: one workload in this process, by the package's own public path; nothing is set that a user would have to set."""
+"""Our side: one workload in this process, by the package's own public path.
+
+Nothing is set that a user would have to set.
+"""
 
 import itertools
 import json
@@ -6,13 +9,12 @@ import sys
 
 from workloads import WORKLOADS, clock
 
-from gluonlm import runtime
+from gluonlm import device, runtime
 from gluonlm.config import Config
-from gluonlm.train import operation_size
 
 
 def settings(workload):
-    """Give the workload as the Config that a user's flags would make."""
+    """Return the workload as the Config that a user's flags would make."""
     training = dict(
         batch_size=workload.batch,
         seq_len=workload.length,
@@ -35,7 +37,7 @@ def settings(workload):
 
 
 def train(workload, model, config):
-    """Give a function that takes the trainer's next step."""
+    """Return a function that takes the trainer's next step."""
     from gluonlm import Trainer
 
     tokens = (
@@ -45,7 +47,7 @@ def train(workload, model, config):
 
 
 def score(workload, model, config):
-    """Give a function that scores the next batch, the state carried."""
+    """Return a function that scores the next batch, the state carried."""
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import batch_losses
 
@@ -54,14 +56,14 @@ def score(workload, model, config):
     ) * workload.batch * workload.length + workload.batch
     losses = batch_losses(
         model,
-        make_batches(model.context, workload.ids(tokens), workload.batch, workload.length),
-        runtime.get_ctx()[0],
+        make_batches(model.window, workload.ids(tokens), workload.batch, workload.length),
+        device.get_ctx()[0],
     )
     return lambda: next(losses)
 
 
 def generate(workload, model, config):
-    """Give a function that draws the next token of each stream."""
+    """Return a function that draws the next token of each stream."""
     from gluonlm import sample
 
     tokens = itertools.count()
@@ -72,8 +74,8 @@ def generate(workload, model, config):
 def main(name):
     workload = WORKLOADS[name]
     config = settings(workload)
-    runtime.prepare(otherwise=runtime.threads_for(operation_size(config)))
-    ctx = runtime.get_ctx()
+    runtime.configure(otherwise=runtime.threads_for(config.largest_operation()))
+    ctx = device.get_ctx()
     from gluonlm import build_model
 
     model = build_model(config.model, workload.vocab)

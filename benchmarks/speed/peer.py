@@ -1,4 +1,4 @@
-"""The peer: the same workload in PyTorch, eager, default settings, written as its own examples write it."""
+"""The peer: the same workload in PyTorch, eager, default settings, as its examples write it."""
 
 import ctypes
 import json
@@ -62,7 +62,7 @@ def detached(state):
 
 
 def batches(w):
-    """Give a function for the inputs `(T, N)` and targets of batch i."""
+    """Return a function for the inputs `(T, N)` and targets of batch i."""
     count = w.warm_up + w.steps
     if w.model == "unrolled":
         ids = torch.from_numpy(w.ids(count * w.batch * UNROLLED + UNROLLED).astype("int64")).unfold(
@@ -85,7 +85,10 @@ def batches(w):
 
 
 def train(w, model):
-    """Give a function that takes one training step: gradient of the mean loss (of the sum over time for words), clipped."""
+    """Return a function that takes one training step, clipped.
+
+    The gradient is of the mean loss; for words, of the loss summed over time.
+    """
     optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer](
         model.parameters(), lr=w.lr
     )
@@ -108,7 +111,7 @@ def train(w, model):
 
 
 def score(w, model):
-    """Give a function that scores one batch."""
+    """Return a function that scores one batch."""
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
     model.eval()
 
@@ -124,7 +127,7 @@ def score(w, model):
 
 
 def generate(w, model):
-    """Give a function that draws the next token of each stream."""
+    """Return a function that draws the next token of each stream."""
     state, inputs = [None] * len(w.hidden), torch.zeros(1, w.batch, dtype=torch.int64)
     model.eval()
 

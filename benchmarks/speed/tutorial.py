@@ -1,4 +1,7 @@
-"""MXNet as the tutorials use it: their training loops, and the fused layer stepped; imported as it is, the environment unset."""
+"""MXNet as the tutorials use it: their training loops, and the fused layer stepped.
+
+It is imported as it is, with no variable set.
+"""
 
 import json
 import sys
@@ -56,7 +59,7 @@ class Unrolled(gluon.Block):
 
 
 def train(w, model):
-    """Give a function that takes one step of the tutorials' loop."""
+    """Return a function that takes one step of the tutorials' loop."""
     trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
     loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
     state, i, total = begin(w, model), 0, 0.0
@@ -91,7 +94,7 @@ def train(w, model):
 
 
 def generate(w, model):
-    """Give a function that draws the next token with the fused layer, one step a call."""
+    """Return a function that draws the next token with the fused layer, one step a call."""
     state, ids = begin(w, model), np.zeros((1, w.batch), np.int32)
     random = np.random.default_rng(1)
 
@@ -105,7 +108,7 @@ def generate(w, model):
 
 
 def begin(w, model):
-    """Give zero states."""
+    """Return zero states."""
     return [] if w.model == "unrolled" else [layer.begin_state(w.batch) for layer in model.layers]
 
 

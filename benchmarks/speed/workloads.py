@@ -1,4 +1,7 @@
-"""What is timed: sizes, bars and arithmetic of each workload, the same for every side. Imports no framework."""
+"""What is timed: sizes, bars and arithmetic of each workload, the same for every side.
+
+Imports no framework.
+"""
 
 import resource
 import time
@@ -13,7 +16,7 @@ UNROLLED = 3  # characters that the unrolled network reads
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its batches, how many steps are timed, and the least ratio of throughputs, ours to the peer's."""
+    """A model, its batches, how many steps are timed, and the bar: the least ratio of speeds."""
 
     task: str  # train, score, generate
     model: str
@@ -42,7 +45,10 @@ class Workload:
         )
 
     def operations(self):
-        """Count the floating-point operations of a step's matrix products; backward takes twice the forward's."""
+        """Return the floating-point operations of a step's matrix products.
+
+        The backward pass takes twice those of the forward pass.
+        """
         if self.model == "unrolled":
             forward = (
                 2
@@ -60,7 +66,7 @@ class Workload:
         return forward * (3 if self.task == "train" else 1)
 
     def ids(self, count):
-        """Give the same made-up ids to every side, `(count,)`."""
+        """Return the same made-up ids to every side, `(count,)`."""
         return np.random.default_rng(1).integers(0, self.vocab, count, dtype=np.int32)
 
 
@@ -108,7 +114,13 @@ WORKLOADS = {
 
 
 def clock(step, workload):
-    """Call `step` until warm, then time each call: gives the median in seconds and this process's peak memory in bytes."""
+    """Call `step` until warm, then time each call.
+
+    Returns
+    -------
+    dict
+        The median in seconds, and this process's peak memory in bytes.
+    """
     for _ in range(workload.warm_up):
         step()
     times = []

@@ -1,0 +1,17 @@
+"""Every setting, and all of them together: `groups`, the file to read first, lists them."""
+
+from .config import BEFORE, GROUPS, Config, changed_settings, read_settings
+from .groups import DataConfig, ModelConfig, TrainConfig
+from .settings import flag
+
+__all__ = [
+    "BEFORE",
+    "GROUPS",
+    "Config",
+    "DataConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "changed_settings",
+    "flag",
+    "read_settings",
+]

@@ -1,0 +1,122 @@
+"""All settings of a run together, read from flags, files and checkpoints."""
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+from ..errors import InputError
+from .groups import DataConfig, ModelConfig, TrainConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RENAMED = {"context": "window"}  # settings that files of earlier versions know by another name
+# what earlier versions did, for runs that they began: resuming must not change the experiment
+BEFORE = {"shuffle": "line"}
+
+
+GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run: one frozen group for each concern."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+
+    @classmethod
+    def from_dict(cls, values: Dict[str, Any], source="configuration") -> "Config":
+        """Return a Config with settings by field name, defaults for the rest.
+
+        Raises
+        ------
+        InputError
+            For an unknown name, or a value out of its bounds.
+        """
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
+        names = {name: [item.name for item in _fields(group)] for name, group in GROUPS.items()}
+        unknown = sorted(set(values) - {name for group in names.values() for name in group})
+        if unknown:
+            raise InputError(
+                f"{source}: unknown setting {unknown[0]!r}; "
+                "python -m gluonlm.train --help lists them all"
+            )
+        return cls(
+            **{
+                group: GROUPS[group](**{name: values[name] for name in own if name in values})
+                for group, own in names.items()
+            }
+        )
+
+    @classmethod
+    def from_kept(cls, values: Dict[str, Any], source="configuration") -> "Config":
+        """Return the Config that a checkpoint kept: what it does not name is as it was then."""
+        return cls.from_dict({**BEFORE, **values}, source)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Return every setting by field name, ready for JSON."""
+        groups = [dataclasses.asdict(getattr(self, name)) for name in GROUPS]
+        return {name: value for group in groups for name, value in group.items()}
+
+    def largest_operation(self) -> float:
+        """Return the floating-point operations of the model's largest one, to choose threads by.
+
+        Words count as without bound: the size of their vocabulary, and with it that of the output
+        layer, is not known yet.
+        """
+        model, training = self.model, self.training
+        if self.data.level == "word":
+            return math.inf
+        gates = {"lstm": 4, "window": 4, "gru": 3}.get(model.model, 1)
+        steps = {"unrolled": 1, "window": model.window}.get(model.model, training.seq_len)
+        outputs, inputs = (
+            gates * max(model.layer_sizes()),
+            max(model.embed_size, *model.layer_sizes()),
+        )
+        return 2 * training.batch_size * steps * outputs * inputs
+
+
+def _fields(group):
+    return dataclasses.fields(group)
+
+
+def changed_settings(old: Config, new: Config) -> List[Tuple[str, Any, Any, bool]]:
+    """Return the settings that differ: (name, old, new, whether a resumed run may change it)."""
+    items = [item for group in GROUPS.values() for item in _fields(group)]
+    free = {item.name for item in items if item.metadata["on_resume"]}
+    before, after = old.to_dict(), new.to_dict()
+    return [
+        (name, before[name], after[name], name in free)
+        for name in before
+        if before[name] != after[name]
+    ]
+
+
+def read_settings(path) -> Dict[str, Any]:
+    """Read settings by field name from a `.toml` or `.json` file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or holds something else.
+    """
+    path = Path(path)
+    kind = "JSON" if path.suffix == ".json" else "TOML"
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"`config` {path}: cannot read it: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"`config` {path}: not valid {kind}: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"`config` {path}: must hold settings by name, such as batch_size = 32")
+    return values

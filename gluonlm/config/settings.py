@@ -1,0 +1,92 @@
+"""What a group of settings is: named fields with explanations and bounds, checked when made."""
+
+import dataclasses
+import math
+from typing import Any, Optional, Tuple, get_type_hints
+
+from ..errors import InputError
+
+TUPLES = (Tuple[int, ...], Tuple[float, ...], Tuple[str, ...])
+# "not (a <= b)" instead of "a > b": NaN must fail every bound
+BOUNDS = (
+    ("low", "at least", lambda value, bound: value >= bound),
+    ("above", "above", lambda value, bound: value > bound),
+    ("high", "at most", lambda value, bound: value <= bound),
+    ("below", "below", lambda value, bound: value < bound),
+)
+
+
+def option(
+    default,
+    help: str,
+    choices: Optional[Tuple[str, ...]] = None,
+    low=None,
+    above=None,
+    high=None,
+    below=None,
+    on_resume: bool = False,
+) -> Any:
+    """Return a field with its explanation and bounds.
+
+    Parameters
+    ----------
+    low, above, high, below
+        Bounds: at least, above, at most, below.
+    on_resume
+        Whether it may change when a run is resumed.
+    """
+    bounds = dict(low=low, above=above, high=high, below=below)
+    metadata = dict(help=help, choices=choices, on_resume=on_resume, **bounds)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag(name: str) -> str:
+    """Return a field's flag: `batch_size` is `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+class Settings:
+    """Base of the groups of settings.
+
+    Raises
+    ------
+    InputError
+        If a value has another type than its field, is out of its bounds, or is not a choice.
+    """
+
+    def __post_init__(self):
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = _typed(item.name, getattr(self, item.name), hints[item.name])
+            object.__setattr__(self, item.name, value)
+            if value == () and item.default:
+                raise InputError(f"`{item.name}`: must not be empty")
+            for single in value if isinstance(value, tuple) else (value,):
+                _check(item.name, single, item.metadata)
+
+
+def _typed(name, value, kind):
+    """Return the value in the field's own type, or reject it: files may hold anything."""
+    if kind in TUPLES:
+        items = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_typed(name, item, kind.__args__[0]) for item in items)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value) if abs(value) < 2**31 else math.inf
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"`{name}` {value!r}: must be of type {kind.__name__}")
+    if kind is str and "\0" in value:
+        raise InputError(f"`{name}` {value!r}: must not hold NUL")
+    return value
+
+
+def _check(name, value, metadata):
+    if isinstance(value, int) and not -(2**31) < value < 2**31:
+        raise InputError(f"`{name}`: must be under 2,147,483,648")
+    for key, words, holds in BOUNDS:
+        bound = metadata[key]
+        if bound is not None and not holds(value, bound):
+            raise InputError(f"`{name}` {value}: must be {words} {bound}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"`{name}` {value}: must be a finite number")
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise InputError(f"`{name}` {value!r}: not one of {', '.join(metadata['choices'])}")

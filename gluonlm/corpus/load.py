@@ -1,0 +1,127 @@
+"""From the name of a text to ids: sources, texts, vocabulary, ids, parts."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..config import DataConfig
+from ..errors import InputError
+from ..text import Source, Text
+from ..vocab import Vocab, split_words
+from .catalogue import CATALOGUE, named_sources
+from .ids import ids_of
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as ids: `train`, `valid` and `test` are int32 `(tokens,)`, `vocab` their meaning.
+
+    `fingerprint` is a SHA-256 of the text, so that a run notices when it reads another one.
+    """
+
+    name: str
+    vocab: Vocab
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    fingerprint: str = field(repr=False)
+
+
+def load_corpus(config: DataConfig | None = None, vocab: Vocab | None = None) -> Corpus:
+    """Find, read, split and encode a text.
+
+    A corpus with its own parts keeps them; else `config.valid` and `config.test` name files, or
+    the text is split contiguously by `config.split`. The ids of a long text lie in a file that is
+    mapped into memory (`ids.ids_of`).
+
+    Parameters
+    ----------
+    config
+        Which text, and how it becomes ids; without one, the embedded corpus.
+    vocab
+        The vocabulary to encode with. Without one it is built: characters from all parts, words
+        from the training part.
+
+    Raises
+    ------
+    InputError
+        If the text is unavailable, or holds what `vocab` does not know.
+    """
+    config = config or DataConfig()
+    fractions = config.fractions()
+    named = len(config.data) == 1 and config.data[0] in CATALOGUE
+    reading = config.encoding, config.lower, config.level == "word"
+    texts = [Text(sources, *reading) for sources in _sources(config, named)]
+    if vocab is None:
+        vocab = _build_vocab(texts, config, fractions[0])
+    ids = [ids_of(text, vocab) for text in texts]
+    train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions)
+    name = config.data[0] if named else Path(config.data[0]).stem or "text"
+    fingerprint = hashlib.sha256("".join(text.fingerprint() for text in texts).encode()).hexdigest()
+    return Corpus(name, vocab, train, valid, test, fingerprint)
+
+
+def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
+    """Return the sources of one text to be split, or of three parts."""
+    if named:
+        sources = named_sources(config.data[0], config.data_dir, config.verify)
+    else:
+        sources = [_file_sources(config.data)]
+    if config.valid or config.test:
+        if len(sources) > 1:
+            raise InputError(
+                f"`valid`, `test`: {config.data[0]} has its own validation and test parts"
+            )
+        sources += [[Path(path)] if path else [] for path in (config.valid, config.test)]
+    return sources
+
+
+def _file_sources(patterns: tuple[str, ...]) -> list[Source]:
+    """Return the files of the user's own text, in order; "-" is standard input."""
+    sources: list[Source] = []
+    for pattern in patterns:
+        if pattern == "-":
+            sources.append(pattern)
+            continue
+        exists = os.path.exists(pattern)  # a file may have a name like a[1].txt
+        found = [pattern] if exists else sorted(glob.glob(pattern, recursive=True))
+        if not found:
+            raise InputError(
+                f"`data` {pattern}: neither a file nor a corpus; "
+                f"the corpora are {', '.join(CATALOGUE)}"
+            )
+        sources += map(Path, found)
+    return sources
+
+
+def _build_vocab(texts: list[Text], config: DataConfig, train_fraction: float) -> Vocab:
+    if config.level == "word":
+        pieces = _training_words(texts[0], train_fraction if len(texts) == 1 else 1)
+    else:
+        pieces = (piece for text in texts for piece in text.pieces())
+    return Vocab.build(pieces, config.level, config.vocab_size)
+
+
+def _training_words(text: Text, fraction: float) -> Iterator[str]:
+    """Yield the first part of a text's words; words that only other parts have become `<unk>`."""
+    left: float = math.inf
+    if fraction < 1:
+        left = round(fraction * sum(len(split_words(piece)) for piece in text.pieces()))
+    for piece in text.pieces():
+        words = split_words(piece)
+        yield " ".join(words[: int(min(len(words), left))])
+        left = max(0, left - len(words))
+
+
+def _split(ids: np.ndarray, fractions: list[float]) -> list[np.ndarray]:
+    """Cut a text's ids into contiguous parts."""
+    train, valid, _ = fractions
+    return np.split(ids, [round(len(ids) * train), round(len(ids) * (train + valid))])

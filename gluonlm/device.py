@@ -1,0 +1,102 @@
+"""Contexts, and arrays on them."""
+
+import ctypes
+from typing import Optional, Tuple
+
+import numpy as np
+
+from .errors import InputError
+from .runtime import load_mxnet
+
+GPU_ARCHITECTURES = range(5, 9)  # major compute capabilities the 1.9.1 wheels hold machine code for
+
+
+def get_ctx(name: str = "cpu") -> list:
+    """Return the MXNet contexts that a device name stands for.
+
+    Parameters
+    ----------
+    name
+        "cpu"; "gpu"; "gpu:1"; "gpu:0,1" for data-parallel training; "auto", the first usable GPU,
+        else the CPU.
+
+    Raises
+    ------
+    InputError
+        Saying what to do if the device is unavailable.
+    """
+    mx = load_mxnet()
+    kind, _, numbers = name.partition(":")
+    try:
+        ids = [int(number) for number in numbers.split(",")] if numbers else [0]
+    except ValueError:
+        ids = []
+    if kind == "auto" and not numbers:
+        try:
+            return get_ctx("gpu")
+        except InputError:
+            return [mx.cpu()]
+    if kind not in ("cpu", "gpu") or not ids or min(ids) < 0 or len(set(ids)) != len(ids):
+        raise InputError(f"`ctx` {name!r}: give cpu, gpu, gpu:1, gpu:0,1 or auto")
+    if kind == "cpu":
+        return [mx.cpu(i) for i in ids]
+    for i in ids:
+        _check_gpu(mx, i)
+    return [mx.gpu(i) for i in ids]
+
+
+def _check_gpu(mx, device_id):
+    """Reject a GPU that cannot work, before its first operator fails elsewhere with a riddle."""
+    if not mx.runtime.Features().is_enabled("CUDA"):
+        raise InputError(
+            "`ctx` gpu: this MXNet is the CPU build: pip uninstall mxnet, "
+            "then pip install -r requirements-gpu.txt; or use `ctx` cpu"
+        )
+    found = mx.context.num_gpus()
+    if device_id >= found:
+        raise InputError(
+            f"`ctx` gpu:{device_id}: MXNet finds {found} GPUs here; "
+            "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use `ctx` cpu"
+        )
+    capability = compute_capability(device_id)
+    if capability and capability[0] not in GPU_ARCHITECTURES:
+        raise InputError(
+            f"`ctx` gpu:{device_id}: its compute capability is {capability[0]}.{capability[1]}, "
+            "MXNet 1.9.1 holds code for 5.0 to 8.9 (Maxwell to Ada): "
+            "use such a GPU, or `ctx` cpu"
+        )
+
+
+def compute_capability(device_id: int) -> Optional[Tuple[int, int]]:
+    """Return a GPU's compute capability as the CUDA driver says; None without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), device_id)
+        or driver.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+        or driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
+    )
+    return None if failed else (major.value, minor.value)
+
+
+def to_device(ids: np.ndarray, vocab_size: int, ctx):
+    """Return NumPy ids as an int32 array on a context.
+
+    Raises
+    ------
+    InputError
+        If an id is not one of the vocabulary: MXNet itself would take the nearest valid one, in the
+        embedding and in the loss, without a word.
+    """
+    if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
+        raise InputError(
+            f"ids from {ids.min()} to {ids.max()}: "
+            f"this model's vocabulary has 0 to {vocab_size - 1}"
+        )
+    # from_numpy lends the memory: `mx.nd.array` would wait for a worker thread
+    lent = load_mxnet().nd.from_numpy(np.array(ids, np.int32, order="C"))
+    return lent.as_in_context(ctx)

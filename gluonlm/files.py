@@ -1,0 +1,99 @@
+"""Files that are there whole or not at all, and are read without surprises."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Optional, Tuple
+
+from .errors import InputError
+
+BLOCK = 1 << 20  # bytes hashed at a time
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a new file, never through a link, and wait until the disk has it.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it.
+    """
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(path, flags, 0o666), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has a folder's list of names: without this, a rename can be lost."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file in place at once: readers see the old content or the new, never a part.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it; the old content is still there then.
+    """
+    new = path.with_name(f".{path.name}.new")
+    write_file(new, content)
+    os.replace(new, path)
+    sync_folder(path.parent)
+
+
+def read_file(path: Path, size: Optional[int] = None) -> bytes:
+    """Read a regular file, never through a link.
+
+    Parameters
+    ----------
+    size
+        How many bytes it must have, if that is known.
+
+    Raises
+    ------
+    InputError
+        Naming the file, if it cannot be read, is no regular file, or has another size.
+    """
+    try:
+        # without O_NONBLOCK, opening a pipe would wait for a writer
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb") as stream:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{path}: not a regular file")
+            if size is not None and status.st_size != size:
+                raise InputError(
+                    f"{path}: {status.st_size} bytes instead of {size}: "
+                    "the checkpoint is damaged, use another"
+                )
+            return stream.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it: {error.strerror}") from None
+
+
+def hash_file(path: Path) -> Tuple[int, str]:
+    """Return a file's number of bytes and their SHA-256.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    return size, digest.hexdigest()

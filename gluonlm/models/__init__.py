@@ -1,0 +1,20 @@
+"""The networks, behind one interface: `base.LanguageModel`, the file to read first."""
+
+from .base import LanguageModel
+from .build import build_model
+from .ensemble import Ensemble
+from .recurrent import GRU, LSTM, RNN, RNNModel
+from .unrolled import UnrolledRNN
+from .window import WindowModel
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Ensemble",
+    "LanguageModel",
+    "RNNModel",
+    "UnrolledRNN",
+    "WindowModel",
+    "build_model",
+]

@@ -1,0 +1,191 @@
+"""The interface of every network, so that nothing outside this folder asks which one it is."""
+
+import math
+from typing import Dict, Optional, Tuple
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd
+from mxnet.gluon import HybridBlock, Parameter, nn
+
+from ..device import to_device
+from ..errors import InputError
+from ..loss import cross_entropy
+from .stepper import WindowStepper
+
+
+class LanguageModel(HybridBlock):
+    """A network that predicts the next token: `model(inputs, state)` returns `(logits, state)`.
+
+    Inputs are ids `(T, N)`, logits `(M, V)`, and the state is a flat list of arrays. M is `T * N`
+    for a model that carries its state along the text, and N for one that reads windows.
+
+    Attributes
+    ----------
+    vocab_size
+        V, the number of tokens it knows.
+    window
+        How many tokens one prediction reads; None if the state is carried instead.
+    """
+
+    vocab_size: int
+    window: Optional[int] = None
+    static_shape = True  # plan buffers once for each shape, instead of at each call
+
+    def begin_state(self, batch_size: int, ctx=None) -> list:
+        """Return the state before any text: zeros on a context, or nothing if none is carried."""
+        return []
+
+    def backward(self, inputs, targets, state: list) -> Tuple[mx.nd.NDArray, list]:
+        """Run a training pass, and leave the gradient of the summed loss in the parameters.
+
+        Returns
+        -------
+        losses
+            `(M,)`, of each target in nats.
+        state
+            After the last token, detached: back-propagation through time ends here.
+        """
+        with autograd.record():
+            logits, state = self(inputs, state)  # (M, V)
+        losses, gradient = cross_entropy(logits, targets)  # (M,), (M, V)
+        logits.backward(gradient)
+        return losses, [array.detach() for array in state]
+
+    def gradient_norm(self, squares: np.ndarray) -> float:
+        """Return the norm by which gradients are clipped, from each parameter's squared norm."""
+        return math.sqrt(squares.sum())
+
+    def stepper(self, batch_size: int = 1):
+        """Return a copy that reads one token of each of `batch_size` streams at a time.
+
+        A model without a carried state reads its whole window again for each token.
+        """
+
+        def logits_of(window):  # (T, N) to (N, V)
+            return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
+
+        ctx = next(iter(self.parameters().values())).list_ctx()[0]
+        return WindowStepper(logits_of, self.window or 0, self.vocab_size, batch_size)
+
+    def embedding_matrix(self) -> np.ndarray:
+        """Return what the embedding has learnt, `(V, C)`.
+
+        Raises
+        ------
+        InputError
+            If the model has none.
+        """
+        if not hasattr(self, "embedding"):
+            raise InputError("this model has no embedding: it reads its tokens as they are")
+        return to_numpy(self.embedding.weight)
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """Return the parameters by name, in a fixed order.
+
+        One that is shared appears once, under its first name.
+        """
+        first: dict = {}
+        for name, parameter in sorted(self._collect_params_with_prefix().items()):
+            first.setdefault(id(parameter), (name.replace("._unfused.0", ""), parameter))
+        return dict(first.values())
+
+    def count_parameters(self) -> int:
+        """Return how many numbers are trained."""
+        return sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
+
+    def prepare(self, ctx: Optional[list] = None, init: str = "xavier", seed: Optional[int] = 1):
+        """Set initial weights on these contexts (the CPU if None), and compile.
+
+        Parameters
+        ----------
+        init
+            "xavier", or "uniform:0.1".
+        seed
+            Of the weights; None leaves MXNet's generator as it is.
+
+        Returns
+        -------
+        LanguageModel
+            Itself.
+
+        Raises
+        ------
+        InputError
+            For an unknown `init`.
+        """
+        if seed is not None:
+            mx.random.seed(seed)
+        self.initialize(initializer(init), ctx=ctx or [mx.cpu()])
+        self.hybridize(static_alloc=True, static_shape=self.static_shape)
+        return self
+
+    def arrays(self) -> Dict[str, np.ndarray]:
+        """Return a copy of the weights by name."""
+        return {name: to_numpy(parameter) for name, parameter in self.parameters().items()}
+
+    def load_arrays(self, arrays: Dict[str, np.ndarray]) -> None:
+        """Set the weights, on every context.
+
+        Raises
+        ------
+        InputError
+            As `check_arrays` does.
+        """
+        self.check_arrays(arrays)
+        for name, parameter in self.parameters().items():
+            parameter.set_data(arrays[name])
+
+    def check_arrays(self, arrays: Dict[str, np.ndarray]) -> None:
+        """Compare arrays with the parameters, which need not be initialized yet.
+
+        Raises
+        ------
+        InputError
+            Unless names, shapes and types are the model's own.
+        """
+        parameters = self.parameters()
+        for name in sorted(set(parameters) ^ set(arrays)):
+            fault = "missing" if name in parameters else "not one of this model"
+            raise InputError(f"checkpoint: parameter {name} is {fault}")
+        for name, parameter in parameters.items():
+            array = arrays[name]
+            if array.shape != parameter.shape or array.dtype != np.float32:
+                raise InputError(
+                    f"checkpoint: parameter {name} is {array.dtype} {array.shape}, "
+                    f"the model's is float32 {parameter.shape}"
+                )
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose masks come from MXNet's own generator, on a GPU too.
+
+    cuDNN's generator cannot be seeded, so no run could be resumed exactly.
+    """
+
+    def hybrid_forward(self, F, x):
+        return F.Dropout(x, p=self._rate, axes=self._axes, cudnn_off=True)
+
+
+def initializer(text: str) -> mx.init.Initializer:
+    """Return the initializer that `xavier` or `uniform:0.1` stands for.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    name, _, scale = text.partition(":")
+    if name == "xavier" and not scale:
+        return mx.init.Xavier()
+    try:
+        if name == "uniform" and 0 < float(scale) < np.inf:
+            return mx.init.Uniform(float(scale))
+    except ValueError:
+        pass
+    raise InputError(f"`init` {text!r}: give xavier, or uniform:0.1")
+
+
+def to_numpy(parameter: Parameter) -> np.ndarray:
+    """Return a parameter's values, from its first context."""
+    return parameter.data(parameter.list_ctx()[0]).asnumpy()

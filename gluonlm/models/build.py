@@ -1,0 +1,62 @@
+"""From settings to a network."""
+
+from ..config import ModelConfig
+from ..errors import InputError
+from .base import LanguageModel
+from .ensemble import Ensemble
+from .recurrent import FUSED, RNNModel
+from .unrolled import UnrolledRNN
+from .window import WindowModel
+
+
+def build_model(config: ModelConfig, vocab_size: int) -> LanguageModel:
+    """Return the network that the settings describe, its weights not set yet.
+
+    Raises
+    ------
+    InputError
+        If settings contradict each other.
+    """
+    if config.model in FUSED:
+        networks = [_recurrent(config, vocab_size) for _ in range(config.members)]
+        return networks[0] if config.members == 1 else Ensemble(networks)
+    _reject_what_only_fused_layers_have(config)
+    (size,), embed_size, window = config.layer_sizes(), config.embed_size, config.window
+    if config.model == "window":
+        how = config.representation
+        return WindowModel(vocab_size, size, window, how, embed_size, config.dropout)
+    activation = "relu" if config.activation == "auto" else config.activation
+    return UnrolledRNN(vocab_size, embed_size, size, window, config.dropout, activation)
+
+
+def _recurrent(config, vocab_size):
+    return RNNModel(
+        config.model,
+        vocab_size,
+        config.embed_size,
+        config.layer_sizes(),
+        config.dropout,
+        tie_weights=config.tie_weights,
+        activation="tanh" if config.activation == "auto" else config.activation,
+        embed_dropout=None if config.embed_dropout < 0 else config.embed_dropout,
+        variational=config.variational,
+        weight_drop=config.weight_drop,
+    )
+
+
+def _reject_what_only_fused_layers_have(config):
+    if config.members > 1:
+        raise InputError(
+            f"`members` {config.members}: ensembles are of rnn, lstm or gru, "
+            f"not of `model` {config.model}"
+        )
+    if len(config.layer_sizes()) > 1 or config.tie_weights:
+        raise InputError(
+            f"`model` {config.model} has one hidden layer and separate weights: "
+            "leave out `num_layers` and `tie_weights`"
+        )
+    if config.variational or config.weight_drop or config.embed_dropout >= 0:
+        raise InputError(
+            f"`model` {config.model} has ordinary dropout in one place: "
+            "leave out `variational`, `embed_dropout` and `weight_drop`"
+        )

@@ -1,0 +1,64 @@
+"""Several networks side by side, each trained for itself, their probabilities averaged."""
+
+import math
+from typing import Sequence
+
+import mxnet as mx
+import numpy as np
+from mxnet.gluon import nn
+
+from ..loss import log_mean_probability
+from .base import LanguageModel
+from .stepper import EnsembleStepper
+
+
+class Ensemble(LanguageModel):
+    """Networks of one kind that differ by their initial weights and dropout alone.
+
+    From ids `(T, N)` to logits `(M, V)`, the logarithm of the mean probability. These cannot be
+    differentiated: `backward` trains each member on its own loss. The state is that of the first
+    member, then of the second, and so on.
+
+    Source: Hansen and Salamon 1990; for language models Zaremba et al. 2014, section 4.1.
+    """
+
+    def __init__(self, networks: Sequence[LanguageModel], **kwargs):
+        super().__init__(**kwargs)
+        self.vocab_size, self.window = networks[0].vocab_size, networks[0].window
+        self.networks = nn.HybridSequential()
+        self.networks.add(*networks)
+
+    def begin_state(self, batch_size: int, ctx=None) -> list:
+        return [
+            array for network in self.networks for array in network.begin_state(batch_size, ctx)
+        ]
+
+    def _members(self, state):
+        """Yield each network with its part of the state."""
+        each = len(state) // len(self.networks)
+        for i, network in enumerate(self.networks):
+            yield network, state[i * each : (i + 1) * each]
+
+    def forward(self, inputs, state):
+        """Run every member network on the batch."""
+        results = [network(inputs, own) for network, own in self._members(state)]
+        logits = log_mean_probability(np.stack([logits.asnumpy() for logits, _ in results]))
+        states = [array for _, new in results for array in new]
+        return mx.nd.array(logits, ctx=inputs.context), states  # (M, V)
+
+    def backward(self, inputs, targets, state: list) -> tuple:
+        """Run a training pass of every member; `losses` are the means of their own."""
+        results = [network.backward(inputs, targets, own) for network, own in self._members(state)]
+        losses = mx.nd.add_n(*(losses for losses, _ in results)) / len(results)  # (M,)
+        return losses, [array for _, new in results for array in new]
+
+    def gradient_norm(self, squares: np.ndarray) -> float:
+        """Return the root mean square of the members' norms: one factor clips all of them."""
+        return math.sqrt(squares.sum() / len(self.networks))
+
+    def embedding_matrix(self) -> np.ndarray:
+        """Return the members' embeddings side by side, `(V, K*C)`."""
+        return np.hstack([network.embedding_matrix() for network in self.networks])
+
+    def stepper(self, batch_size: int = 1) -> EnsembleStepper:
+        return EnsembleStepper([network.stepper(batch_size) for network in self.networks])

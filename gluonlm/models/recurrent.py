@@ -1,0 +1,157 @@
+"""Fused RNN, LSTM and GRU layers, and the model that carries their state along a text."""
+
+from typing import Optional, Sequence
+
+from mxnet.gluon import nn, rnn
+
+from ..errors import InputError
+from .base import Dropout, LanguageModel, to_numpy
+from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell
+
+PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused operator wants them
+
+
+class PackedByRows:
+    """Mixed into a fused layer: joins its weights for the operator row by row.
+
+    Gluon flattens them first, and MXNet then copies a vector at 7 ns a number, up to a tenth of a
+    step. Every part is a multiple of the bias in length, so as rows of that length they join to
+    the same memory. `weight_drop` of the recurrent weights are dropped in training, the same ones
+    at every time step of a call.
+    """
+
+    _hidden_size: int
+    _gates: int
+    _mode: str
+
+    def __init__(self, *args, weight_drop: float = 0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weight_drop = Dropout(weight_drop)
+
+    def _forward_kernel(self, F, inputs, states, sequence_length, **params):
+        params["l0_h2h_weight"] = self.weight_drop(params["l0_h2h_weight"])
+        size = self._hidden_size
+        rows = [params[f"l0_{part}"].reshape((-1, self._gates * size)) for part in PARTS]
+        joined = F.concat(*rows, dim=0).reshape(-1)
+        settings = dict(state_size=size, num_layers=1, state_outputs=True, mode=self._mode)
+        output, *states = F.RNN(inputs, joined, *states, **settings)
+        return output, states
+
+    def _arrays(self):
+        return [to_numpy(getattr(self, f"l0_{part}")) for part in PARTS]
+
+
+class RNN(PackedByRows, rnn.RNN):
+    """`gluon.rnn.RNN`, joined by rows."""
+
+    def cell(self) -> RNNCell:
+        """Return a copy for one token at a time."""
+        activation = ACTIVATIONS[self._mode.partition("_")[2]]
+        i2h_weight, h2h_weight, i2h_bias, h2h_bias = self._arrays()
+        return RNNCell(i2h_weight, h2h_weight, i2h_bias, h2h_bias, activation)
+
+
+class LSTM(PackedByRows, rnn.LSTM):
+    """`gluon.rnn.LSTM`, joined by rows."""
+
+    def cell(self) -> LSTMCell:
+        """Return a copy for one token at a time."""
+        return LSTMCell(*self._arrays())
+
+
+class GRU(PackedByRows, rnn.GRU):
+    """`gluon.rnn.GRU`, joined by rows."""
+
+    def cell(self) -> GRUCell:
+        """Return a copy for one token at a time."""
+        return GRUCell(*self._arrays())
+
+
+FUSED = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+class RNNModel(LanguageModel):
+    """An embedding, a stack of fused recurrent layers, and a dense output.
+
+    From ids `(T, N)` to logits `(T*N, V)`. The state is, for each layer, h `(1, N, C)`, and for an
+    LSTM c as well.
+
+    Parameters
+    ----------
+    kind
+        "rnn", "lstm" or "gru".
+    hidden_sizes
+        The size of each layer.
+    dropout
+        On the embedding, between layers and before the output.
+    embed_dropout
+        Another rate for the embedding.
+    variational
+        One mask for all time steps of a call (Gal and Ghahramani 2016).
+    weight_drop
+        Which part of the recurrent weights a call leaves out (Merity et al. 2018).
+    tie_weights
+        One matrix as embedding and output (Press and Wolf 2017).
+    activation
+        "tanh" or "relu", of an rnn.
+
+    Raises
+    ------
+    InputError
+        If weights are tied and the last hidden size is not the embedding's.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        vocab_size: int,
+        embed_size: int,
+        hidden_sizes: Sequence[int],
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        activation: str = "tanh",
+        embed_dropout: Optional[float] = None,
+        variational: bool = False,
+        weight_drop: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if tie_weights and hidden_sizes[-1] != embed_size:
+            raise InputError(
+                f"`tie_weights`: the last `hidden_size`, {hidden_sizes[-1]}, "
+                f"must equal `embed_size`, {embed_size}"
+            )
+        self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
+        extra = {"activation": activation} if kind == "rnn" else {}
+        with self.name_scope():
+            self.embedding = nn.Embedding(vocab_size, embed_size)
+            axes = (0,) if variational else ()
+            self.dropout = Dropout(dropout, axes)
+            own = embed_dropout is not None
+            self.embed_dropout = Dropout(embed_dropout, axes) if own else self.dropout
+            # one layer each, dropout between them: the fused layers' own does nothing on a CPU
+            self.layers = nn.HybridSequential()
+            for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
+                layer = FUSED[kind](size, input_size=input_size, weight_drop=weight_drop, **extra)
+                self.layers.add(layer)
+            shared = {"params": self.embedding.params} if tie_weights else {}
+            self.decoder = nn.Dense(vocab_size, in_units=hidden_sizes[-1], flatten=False, **shared)
+
+    def begin_state(self, batch_size: int, ctx=None) -> list:
+        return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
+
+    def hybrid_forward(self, F, inputs, state):
+        hidden = self.embed_dropout(self.embedding(inputs))  # (T, N, C)
+        each, states = len(state) // len(self.layers), []
+        for i, layer in enumerate(self.layers):
+            hidden, new = layer(hidden, state[i * each : (i + 1) * each])  # (T, N, C)
+            hidden = self.dropout(hidden)
+            states += new
+        # the hidden states are reshaped, not the logits: those are V / C times as many numbers
+        return self.decoder(hidden.reshape((-3, 0))), states  # (T*N, V)
+
+    def stepper(self, batch_size: int = 1) -> RecurrentStepper:
+        embedding, weight = to_numpy(self.embedding.weight), to_numpy(self.decoder.weight)
+        cells = [layer.cell() for layer in self.layers]
+        bias = to_numpy(self.decoder.bias)
+        return RecurrentStepper(embedding, cells, weight, bias, batch_size)

@@ -1,0 +1,62 @@
+"""A recurrent network written out by hand, as dense layers that share their weights."""
+
+from mxnet.gluon import nn
+
+from .base import Dropout, LanguageModel
+
+
+class UnrolledRNN(LanguageModel):
+    """A recurrent network for a fixed number of tokens: ids `(T, N)` to logits `(N, V)`.
+
+    As published (Gluon RNN tutorial, 2018): h1 = f(W_i e1), then h = f(W_h h) + f(W_i e) for each
+    further token, logits = W_o h. It carries no state.
+
+    Parameters
+    ----------
+    window
+        The number of tokens T.
+    activation
+        f, "relu" as published, or "tanh".
+    fold
+        Whether the sum goes inside: h = f(W_h h + W_i e) from h = 0, which is `gluon.rnn.RNN`
+        with the same weights.
+    """
+
+    window: int
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_size: int,
+        hidden_size: int,
+        window: int = 3,
+        dropout: float = 0.0,
+        activation: str = "relu",
+        fold: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.window, self.vocab_size, self.fold = window, vocab_size, fold
+        with self.name_scope():
+            self.embedding = nn.Embedding(vocab_size, embed_size)
+            self.i2h = nn.Dense(hidden_size, in_units=embed_size, flatten=False)
+            self.h2h = nn.Dense(hidden_size, in_units=hidden_size, flatten=False)
+            self.activation = nn.Activation(activation)
+            self.dropout = Dropout(dropout)
+            self.decoder = nn.Dense(vocab_size, in_units=hidden_size, flatten=False)
+
+    def hybrid_forward(self, F, inputs, state):
+        read = self.i2h(self.dropout(self.embedding(inputs)))  # (T, N, C)
+        steps = [
+            F.slice_axis(read, axis=0, begin=t, end=t + 1).reshape((-3, 0))  # (N, C)
+            for t in range(self.window)
+        ]
+        if self.fold:
+            hidden = F.zeros_like(steps[0])  # (N, C)
+            for step in steps:
+                hidden = self.activation(self.h2h(hidden) + step)  # (N, C)
+        else:
+            hidden = self.activation(steps[0])  # (N, C)
+            for step in steps[1:]:
+                hidden = self.activation(self.h2h(hidden)) + self.activation(step)  # (N, C)
+        return self.decoder(self.dropout(hidden)), state  # (N, V)

@@ -1,0 +1,257 @@
+"""A run's folder: its settings, metrics, curve, and checkpoints that are whole or not there.
+
+    RUN/config.json  metrics.jsonl  samples.txt  curve.png
+    RUN/checkpoints/last  best   each names the folder of one checkpoint
+    RUN/checkpoints/00001200/    the checkpoint of that step: see `checkpoint`
+
+A checkpoint is written beside the others, read back, and only then named: whatever kills the
+process, `last` names a whole one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple
+
+from .checkpoint import MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
+from .config import Config
+from .errors import InputError
+from .files import read_file, replace_file, sync_folder
+
+if TYPE_CHECKING:
+    from .models import LanguageModel
+
+ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
+NAME = r"\d{8,}a*"  # of a checkpoint's folder: its step
+
+
+class Run:
+    """A run's folder. `Run.create` makes a new one, `Run(path)` opens one that is there."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics, self.samples = self.path / "metrics.jsonl", self.path / "samples.txt"
+        self.curve, self.config = self.path / "curve.png", self.path / "config.json"
+        self._lock = None
+
+    @classmethod
+    def create(cls, path, overwrite: bool = False) -> Run:
+        """Make a run's folder and lock it.
+
+        An existing folder is rejected, or with `overwrite` emptied if it holds a run. A run that
+        was killed before its first checkpoint holds nothing to lose, and is begun again.
+
+        Raises
+        ------
+        InputError
+            If there is something else at `path`, or it cannot be written.
+        """
+        run = cls(path)
+        try:
+            if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+                run._empty(overwrite)
+            run.checkpoints.mkdir(parents=True)
+            run.lock()
+        except OSError as error:
+            raise InputError(f"`run` {path}: cannot write there: {error.strerror}") from None
+        return run
+
+    def _empty(self, overwrite):
+        """Remove the run that stands here, if it may go."""
+        if not overwrite and not self._begun():
+            raise InputError(
+                f"`run` {self.path}: already exists: continue it with `resume` {self.path}, "
+                "replace it with `overwrite`, or give another `run`"
+            )
+        if not self._is_run():
+            raise InputError(
+                f"`run` {self.path}: holds something else than a run, "
+                "which `overwrite` does not remove"
+            )
+        self.lock()
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _is_run(self):
+        """Return whether this folder holds a run and nothing else."""
+        if not self.checkpoints.is_dir() or self.checkpoints.is_symlink():
+            return False
+        own = [entry.name.lstrip(".").removesuffix(".new") for entry in self.path.iterdir()]
+        kept = [entry.name for entry in self.checkpoints.iterdir()]
+        return set(own) <= set(ENTRIES) and all(
+            re.fullmatch(rf"best|last|{NAME}|\..*", name) for name in kept
+        )
+
+    def _begun(self):
+        """Return whether this run was killed before its first checkpoint was named."""
+        return (
+            self._is_run()
+            and os.listdir(self.path) == ["checkpoints"]
+            and not {"best", "last"} & set(os.listdir(self.checkpoints))
+        )
+
+    def lock(self) -> None:
+        """Hold this run for this process until `unlock`.
+
+        Raises
+        ------
+        InputError
+            If another process has it.
+        """
+        if self._lock is not None:
+            return
+        try:
+            self._lock = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise InputError(
+                f"{self.path}: another process is training this run: "
+                "wait for it, or give another `run`"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot open this run: {error.strerror}") from None
+
+    def unlock(self) -> None:
+        """Release this run for other processes."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings where people look for them, ready for `--config`."""
+        replace_file(self.config, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+
+    def save(self, contents: Checkpoint, pointers: Sequence[str] = ("last",)) -> Path:
+        """Write a checkpoint, verify it, and only then let `pointers` name it.
+
+        Parameters
+        ----------
+        pointers
+            Of "best" and "last". Checkpoints that neither names are removed.
+
+        Returns
+        -------
+        Path
+            The checkpoint's folder.
+
+        Raises
+        ------
+        InputError
+            If the disk does not take it; what was there before is still there then.
+        """
+        step = contents.progress["step"]
+        name = f"{step:08d}"
+        # resumed and stopped at the same step: the older one may be in use
+        while (self.checkpoints / name).exists():
+            name += "a"
+        try:
+            with tempfile.TemporaryDirectory(dir=self.checkpoints, prefix=".writing-") as folder:
+                part = Path(folder) / name
+                part.mkdir()
+                write_checkpoint(part, contents)
+                os.rename(part, self.checkpoints / name)
+            sync_folder(self.checkpoints)
+            for pointer in pointers:
+                replace_file(self.checkpoints / pointer, name.encode())
+        except (OSError, InputError) as error:
+            raise InputError(
+                f"{self.path}: the checkpoint of step {step} could not be written ({error}); "
+                "the one before it is whole"
+            ) from None
+        self._prune()
+        return self.checkpoints / name
+
+    def _prune(self):
+        named = {self.pointed(pointer) for pointer in ("best", "last")}
+        for entry in self.checkpoints.iterdir():
+            if entry.is_dir() and entry not in named:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def pointed(self, pointer: str) -> Optional[Path]:
+        """Return the folder that `best` or `last` names, or None if there is no such pointer.
+
+        Raises
+        ------
+        InputError
+            If it names nonsense.
+        """
+        path = self.checkpoints / pointer
+        if not os.path.lexists(path):
+            return None
+        name = read_file(path).decode("ascii", "replace").strip()
+        if not re.fullmatch(NAME, name):
+            raise InputError(
+                f"{path}: names no checkpoint: write the name of a folder beside it into it"
+            )
+        return self.checkpoints / name
+
+    def load(self, which: str = "best") -> Checkpoint:
+        """Read the checkpoint that is `best` or `last`.
+
+        A run that was never validated has no best, so its last is read.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is damaged.
+        """
+        if self.is_checkpoint():
+            return read_checkpoint(self.path)
+        folder = self._named(which)
+        try:
+            return read_checkpoint(folder)
+        except InputError:
+            if self._named(which) == folder:
+                raise
+            # a training has named another one meanwhile, and removed this
+            return read_checkpoint(self._named(which))
+
+    def is_checkpoint(self) -> bool:
+        """Return whether this is the folder of one checkpoint instead of a whole run."""
+        return (self.path / MANIFEST).exists()
+
+    def _named(self, which):
+        folder = self.pointed(which) or self.pointed("last")
+        if folder is None or self.checkpoints.is_symlink():
+            raise InputError(
+                f"{self.path}: no run with a checkpoint is there; "
+                "give the folder that training printed"
+            )
+        return folder
+
+
+def load_model(run, which: str = "best", ctx=None) -> Tuple[LanguageModel, Checkpoint]:
+    """Read a model from a run's folder, or from one checkpoint's.
+
+    Parameters
+    ----------
+    which
+        "best" or "last".
+    ctx
+        A list of contexts to load it on; the CPU if None.
+
+    Returns
+    -------
+    (LanguageModel, Checkpoint)
+        The model, ready to score and generate, and all that was saved with it.
+
+    Raises
+    ------
+    InputError
+        If anything is missing or damaged.
+    """
+    from .models import build_model  # the rest of this room works before MXNet is loaded
+
+    checkpoint = Run(run).load(which)
+    model = build_model(checkpoint.config.model, len(checkpoint.vocab))
+    model.check_arrays(checkpoint.parameters)  # before anything of a forged size is allocated
+    model.prepare(ctx, seed=None).load_arrays(checkpoint.parameters)
+    return model, checkpoint

@@ -1,0 +1,230 @@
+"""How a training begins: fresh, warm from another run's weights, or resumed where one stopped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from .checkpoint import Checkpoint
+from .config import BEFORE, Config, changed_settings
+from .corpus import Corpus, load_corpus
+from .errors import InputError
+from .run import Run
+from .seeds import derive_seed
+from .vocab import Vocab
+
+if TYPE_CHECKING:
+    from .models import LanguageModel
+    from .training import Trainer
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that takes part in a training."""
+
+    run: Run
+    config: Config
+    corpus: Corpus
+    trainer: Trainer
+
+    def save(self, trainer: Trainer, pointers: Sequence[str]) -> None:
+        """Write a checkpoint into the run, and let `pointers` name it.
+
+        Raises
+        ------
+        Diverged
+            If the weights are not finite: the checkpoint before is the last one worth keeping.
+        """
+        from .training import Diverged
+
+        parameters = trainer.model.arrays()
+        for name, array in parameters.items():
+            if not np.isfinite(array).all():
+                raise Diverged(
+                    f"{name} is not finite after step {trainer.progress.step}: "
+                    "try a lower `lr` or a `clip`"
+                )
+        progress = {**trainer.progress_record(), "corpus": self.corpus.fingerprint}
+        arrays = trainer.arrays()
+        contents = Checkpoint(self.config, self.corpus.vocab, parameters, arrays, progress)
+        self.run.save(contents, pointers)
+
+
+class FreshStart:
+    """A new run that begins with initial weights.
+
+    Attributes
+    ----------
+    config
+        The run's settings.
+    vocab
+        A vocabulary to keep; None to build one from the text.
+    notes
+        Lines that say what was taken over, for the user.
+    """
+
+    vocab: Optional[Vocab] = None
+
+    def __init__(
+        self, settings: Dict[str, Any], folder=None, overwrite: bool = False, source="configuration"
+    ):
+        self.config = Config.from_dict(settings, source)
+        self.folder, self.overwrite = folder, overwrite
+        self.notes: List[str] = []
+        self.run: Optional[Run] = None
+
+    def set_weights(self, model: LanguageModel, ctx: list) -> None:
+        """Set a model's weights on these contexts."""
+        seed = derive_seed(self.config.training.seed, "init")
+        model.prepare(ctx, self.config.model.init, seed)
+
+    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+        """Make the run's folder and write the first checkpoint into it.
+
+        Raises
+        ------
+        InputError
+            If something else stands there.
+        """
+        self.run = Run.create(self.folder or new_folder(self.config), self.overwrite)
+        Training(self.run, self.config, corpus, trainer).save(trainer, ("last",))
+        return self.run
+
+    def close(self) -> None:
+        """Release the run for other processes."""
+        if self.run:
+            self.run.unlock()
+
+
+class WarmStart(FreshStart):
+    """A new run that begins with another run's weights and vocabulary, and nothing else of it."""
+
+    def __init__(self, path, settings: Dict[str, Any], folder=None, overwrite: bool = False):
+        self.checkpoint = Run(path).load("best")
+        config = self.checkpoint.config
+        kept = dict(vars(config.model), level=config.data.level, lower=config.data.lower)
+        super().__init__({**kept, **settings}, folder, overwrite, "`init_from`")
+        self.vocab = self.checkpoint.vocab
+        self.notes = [
+            f"weights and vocabulary of {path}, step {self.checkpoint.progress['step']}; "
+            "optimizer and progress start again"
+        ]
+
+    def set_weights(self, model: LanguageModel, ctx: list) -> None:
+        """Set the other run's weights on these contexts.
+
+        Raises
+        ------
+        InputError
+            If they do not fit the model; nothing is allocated then.
+        """
+        model.check_arrays(self.checkpoint.parameters)
+        super().set_weights(model, ctx)
+        model.load_arrays(self.checkpoint.parameters)
+
+
+class ResumedRun(WarmStart):
+    """A run that continues exactly where it stopped.
+
+    Parameters
+    ----------
+    preset
+        The name of the preset that asks for it, for the error.
+
+    Raises
+    ------
+    InputError
+        If a setting differs that may not: those on which parameters, text or course so far depend.
+    """
+
+    def __init__(self, path, settings: Dict[str, Any], preset: Optional[str] = None):
+        run = Run(path)
+        if run.is_checkpoint():
+            raise InputError(f"`resume` {path}: is one checkpoint; give the folder of its run")
+        run.lock()
+        try:
+            self._read(run, settings, preset)
+        except BaseException:
+            run.unlock()
+            raise
+
+    def _read(self, run, settings, preset):
+        self.run, self.checkpoint, path = run, run.load("last"), run.path
+        kept = self.checkpoint.config
+        self.config = Config.from_dict({**kept.to_dict(), **settings}, "`resume`")
+        self.vocab, self.notes = self.checkpoint.vocab, []
+        for name, old, new, allowed in changed_settings(kept, self.config):
+            if not allowed and preset:
+                raise InputError(
+                    f"`preset` {preset}: {path} has {name} {old}, not {new}: "
+                    "give another `run`, or `overwrite`"
+                )
+            if not allowed:
+                raise InputError(
+                    f"`resume` {path}: {name} was {old} and is now {new}: a resumed run keeps it; "
+                    f"for another, start a new run (with `init_from` {path}, "
+                    "if its weights are wanted)"
+                )
+            self.notes.append(f"resuming with {name} {new} instead of {old}")
+
+    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+        """Restore the training of this run.
+
+        Raises
+        ------
+        InputError
+            If the text is another one.
+        """
+        record = dict(self.checkpoint.progress)
+        assert self.run
+        if record.pop("corpus", None) != corpus.fingerprint:
+            raise InputError(
+                f"`resume` {self.run.path}: the text is not the one it was trained on: "
+                "give the old one with `data_dir` or `data`"
+            )
+        trainer.restore(self.checkpoint.training, record)
+        return self.run
+
+
+def preset_settings_on_resume(settings: Dict[str, Any]) -> Dict[str, Any]:
+    """Return all settings that a preset's command stands for, so that one left out is reset.
+
+    Those that earlier versions did not have stay as the run has them.
+    """
+    everything = Config.from_dict(settings).to_dict()
+    return {name: everything[name] for name in everything if name in settings or name not in BEFORE}
+
+
+def begin(start: FreshStart, ctx: list) -> Training:
+    """Make everything that a training needs, the run's folder last: bad input leaves no trace.
+
+    Raises
+    ------
+    InputError
+        If text, model and settings do not fit each other.
+    """
+    from .models import build_model
+    from .training import Trainer
+
+    config = start.config
+    corpus = load_corpus(config.data, start.vocab)
+    model = build_model(config.model, len(corpus.vocab))
+    start.set_weights(model, ctx)
+    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx)
+    training = Training(start.open_run(corpus, trainer), config, corpus, trainer)
+    trainer.save = training.save
+    training.run.write_config(config)
+    return training
+
+
+def new_folder(config: Config) -> Path:
+    """Return a folder under runs/ that is not there yet, named after model and corpus."""
+    text = re.sub(r"[^\w.-]+", "", Path(config.data.data[0]).stem).strip(".-") or "text"
+    stem, number = f"{config.model.model}-{text}", 1
+    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path

@@ -1,0 +1,71 @@
+"""The curve of a training, drawn from its metrics."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Dict, List
+
+from ..pictures import new_axes, to_png
+from ..scoring import perplexity
+
+STYLES = {
+    "training": dict(color="#9aa5b1", linewidth=1),
+    "validation": dict(color="#c2410c", marker="o", markersize=3),
+}
+HEADROOM = 1.4  # how far above the worst validation the axis ends
+
+
+def read_metrics(path: Path) -> List[Dict[str, Any]]:
+    """Return the records of a metrics.jsonl."""
+    with open(path, encoding="utf-8") as stream:
+        return [json.loads(line) for line in stream]
+
+
+def draw_curve(records: List[Dict[str, Any]], level: str) -> bytes:
+    """Draw training and validation loss over epochs.
+
+    Parameters
+    ----------
+    level
+        "char" for bits per character, else perplexity on a logarithmic axis.
+
+    Returns
+    -------
+    bytes
+        The PNG.
+    """
+    figure, axes = new_axes(7, 4)
+    unit = (lambda nats: nats / math.log(2)) if level == "char" else perplexity
+    for event, key in (("training", "train_loss"), ("validation", "valid_loss")):
+        points = _points(records, event, key, unit)
+        if points:
+            axes.plot(*zip(*points), label=event, **STYLES[event])
+    if level != "char":
+        axes.set_yscale("log")
+    validated = _points(records, "validation", "valid_loss", unit)
+    if validated:
+        _mark_best(axes, validated)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("bits per character" if level == "char" else "perplexity")
+    if axes.lines:
+        axes.legend(frameon=False)
+    return to_png(figure)
+
+
+def _points(records, event, key, unit):
+    return [
+        (record["epoch"], unit(record[key]))
+        for record in records
+        if record["event"] == event and record.get(key) is not None
+    ]
+
+
+def _mark_best(axes, validated):
+    epoch, best = min(validated, key=lambda point: point[1])
+    highest = HEADROOM * max(loss for _, loss in validated)
+    # the first steps can cost many times the rest, which would lie flat under them
+    axes.set_ylim(top=min(axes.get_ylim()[1], highest))
+    style = dict(color="#c2410c")
+    axes.axhline(best, linewidth=0.6, linestyle=":", **style)
+    where = dict(xytext=(0, 8), textcoords="offset points", ha="right")
+    axes.annotate(f"best {best:.3g}", (epoch, best), **where, **style)

@@ -1,0 +1,147 @@
+"""A Gluon optimizer whose whole state can be read and restored, without pickle.
+
+This is the one room that touches MXNet's private optimizer state.
+"""
+
+import math
+from typing import Any, Dict, List
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
+
+from ..config import TrainConfig
+from ..errors import InputError
+from .replicas import copy_array
+
+# arguments of an optimizer that are the trainer's own
+RESERVED = ("learning_rate", "lr_scheduler", "param_dict", "param_idx2name", "rescale_grad", "sym")
+
+
+class Optimizer:
+    """Updates parameters that may live on several devices, and keeps its state as named arrays.
+
+    Parameters
+    ----------
+    parameters
+        A list, in the order in which the state is named.
+    ctx
+        The contexts they live on; gradients are summed over them.
+
+    Raises
+    ------
+    InputError
+        If Gluon has no such optimizer, or it takes no such argument.
+    """
+
+    def __init__(self, parameters: List[gluon.Parameter], config: TrainConfig, ctx: list):
+        self.parameters, self.ctx = parameters, ctx
+        self.rule = make_rule(config)
+        store = "device" if len(ctx) > 1 else None
+        self.trainer = gluon.Trainer(parameters, self.rule, kvstore=store, update_on_kvstore=False)
+
+    def gradient_squares(self) -> nd.NDArray:
+        """Sum the gradients over the devices; return the squared norm of each, `(parameters,)`."""
+        if len(self.ctx) > 1:
+            self.trainer.allreduce_grads()
+        gradients = [parameter.grad(self.ctx[0]) for parameter in self.parameters]
+        return nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
+
+    def update(self, lr: float, divisor: float) -> None:
+        """Take a step with the gradients divided by `divisor`, in one pass over them."""
+        self.trainer.set_learning_rate(lr)
+        self.trainer.update(divisor)
+
+    def arrays(self) -> Dict[str, np.ndarray]:
+        """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""
+        return {
+            f"optimizer.{index}.{i}": array.asnumpy()
+            for index, state in self.trainer._updaters[0].states.items()
+            for i, array in enumerate(_flat(state))
+        }
+
+    def record(self) -> Dict[str, Any]:
+        """Return the state's numbers and update counts, for JSON."""
+        own = vars(self.rule).items()
+        numbers = {name: value for name, value in own if type(value) in (int, float)}
+        counts = {str(i): count for i, count in self.rule._index_update_count.items()}
+        return {"numbers": numbers, "counts": counts}
+
+    def restore(self, record: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> None:
+        """Continue where `record()` and `arrays()` were taken.
+
+        Raises
+        ------
+        InputError
+            If they are not this optimizer's.
+        """
+        try:
+            numbers, counts = record["numbers"], record["counts"]
+            if not all(type(n) in (int, float) for n in (*numbers.values(), *counts.values())):
+                raise TypeError("a number of the optimizer is none")
+            counts = {int(index): count for index, count in counts.items()}
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"checkpoint: progress is not one of this version: {error}") from None
+        own = vars(self.rule)
+        own.update({name: value for name, value in numbers.items() if name in own})
+        for device, updater in enumerate(self.trainer._updaters):
+            self.rule._all_index_update_counts[device] = dict(counts)
+            for index, parameter in enumerate(self.parameters):
+                if index in counts:
+                    weight = parameter.data(self.ctx[device])
+                    state = self.rule.create_state_multi_precision(index, weight)
+                    for i, array in enumerate(_flat(state)):
+                        copy_array(arrays, f"optimizer.{index}.{i}", array)
+                    updater.states[index], updater.states_synced[index] = state, True
+        self.rule._set_current_context(0)
+
+
+def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
+    """Return the update rule that the settings name.
+
+    Raises
+    ------
+    InputError
+        If Gluon has none of this name, or it takes no such argument.
+    """
+    known, name = mx.optimizer.Optimizer.opt_registry, config.optimizer
+    if name.lower() not in known:
+        raise InputError(f"`optimizer` {name!r}: Gluon knows {', '.join(sorted(known))}")
+    params = parse_params(config.optimizer_params)
+    try:
+        return mx.optimizer.create(name, learning_rate=config.lr, **params)
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise InputError(
+            f"`optimizer_params` {config.optimizer_params!r}: {name} says: {error}"
+        ) from None
+
+
+def parse_params(text: str) -> Dict[str, Any]:
+    """Return the arguments of an optimizer that `momentum=0.9,wd=1e-6` stands for.
+
+    Raises
+    ------
+    InputError
+        If it is something else, or one of them is the trainer's own.
+    """
+    params = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            words = {"true": True, "false": False}
+            number = words[value.lower()] if value.isalpha() else float(value)
+        except (KeyError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or name.strip() in RESERVED:
+            raise InputError(f"`optimizer_params` {part!r}: give name=number, such as momentum=0.9")
+        params[name.strip()] = number
+    return params
+
+
+def _flat(state):
+    """Return the arrays of an optimizer's state, which is None, one array, or tuples of them."""
+    if state is None:
+        return []
+    if isinstance(state, nd.NDArray):
+        return [state]
+    return [array for part in state for array in _flat(part)]

@@ -1,0 +1,266 @@
+"""Truncated back-propagation through time: step, validate, save, stop. Knows nothing of any model.
+
+A training's whole state is the parameters, the optimizer's arrays, the carried state and a
+Progress, so that it can be put down after any step and resumed as if nothing had happened.
+"""
+
+import dataclasses
+import math
+import time
+from typing import Any, Callable, Dict, Iterable, Optional
+
+import mxnet as mx
+import numpy as np
+from mxnet import nd
+
+from ..batchify import make_batches
+from ..config import TrainConfig
+from ..errors import InputError
+from ..models import LanguageModel
+from ..scoring import mean_loss
+from ..seeds import derive_seed
+from .optimizer import Optimizer
+from .progress import Diverged, Progress
+from .replicas import Replicas
+from .schedule import learning_rate
+
+
+class Trainer:
+    """Trains a model on batches of a text.
+
+    Parameters
+    ----------
+    model
+        With its weights set on `ctx`.
+    train, valid
+        Ids `(tokens,)`; `valid` may be empty.
+    ctx
+        Contexts over which the streams of each batch are divided; the CPU if None.
+    callbacks
+        Called with (event, record) for "step", "training", "validation" and "checkpoint".
+    save
+        Called with the trainer and the names that the checkpoint gets: ("last",),
+        ("best", "last") or ("best",).
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one batch, or a batch for the devices.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        config: TrainConfig,
+        train: np.ndarray,
+        valid=(),
+        ctx: Optional[list] = None,
+        callbacks: Iterable[Callable] = (),
+        save: Optional[Callable] = None,
+    ):
+        self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
+        self.callbacks, self.save, self.progress = callbacks, save, Progress()
+        shuffling = derive_seed(config.seed, "shuffle")
+        self.batches = _batches(model, config, train, config.batch_size, shuffling)
+        self.streams = self.batches(0, 0)[0].shape[1]
+        self._check_devices()
+        self.valid_batches = _validation_batches(model, config, valid) if len(valid) else None
+        self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
+        self.validate_every = config.validate_every or len(self.batches)
+        self.replicas = Replicas(model, self.ctx)
+        self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx)
+        self.draws = config.optimizer.lower() == "sgld" or any(
+            getattr(block, "_rate", 0) for block in _blocks(model)
+        )
+        self.saved_step: Optional[int] = None
+        self.stop_request: Optional[str] = None
+
+    def _check_devices(self):
+        devices, last = len(self.ctx), self.batches(0, len(self.batches) - 1)[0]  # (T, N)
+        if min(self.config.batch_size, last.shape[1]) < devices:
+            raise InputError(
+                f"`batch_size` {self.config.batch_size}: leaves a batch of {last.shape[1]} "
+                f"streams, too few for the {devices} devices of `ctx`"
+            )
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        step, drops = self.progress.step, self.progress.drops
+        return learning_rate(self.config, step, len(self.batches), self.total_steps, drops)
+
+    def fit(self) -> str:
+        """Train until something ends it.
+
+        Returns
+        -------
+        str
+            What did: "epochs", "steps", "minutes", "patience", or what was given to `stop`.
+
+        Raises
+        ------
+        Diverged
+            With the weights of the last good step.
+        """
+        while not (reason := self._why_stop()):
+            began = time.monotonic()
+            self._step()
+            validated = self.progress.step % self.validate_every == 0
+            best = validated and self._validate()
+            self.progress.seconds += time.monotonic() - began
+            if self.progress.step % self.config.log_every == 0:
+                self._log()
+            if best or self._checkpoint_due(validated):
+                self._save(("best", "last") if best else ("last",))
+        if self.saved_step != self.progress.step:
+            self._save(("last",))
+        ended = reason not in ("interrupted", "terminated")
+        if ended and self.progress.validated != self.progress.step:
+            self._validate_at_the_end()
+        return reason
+
+    def stop(self, reason: str) -> None:
+        """Request a stop after the current step; safe to call from a signal handler."""
+        self.stop_request = reason
+
+    def _why_stop(self):
+        config, progress = self.config, self.progress
+        if self.stop_request:
+            return self.stop_request
+        if progress.step >= self.total_steps:
+            return "epochs" if progress.step >= config.epochs * len(self.batches) else "steps"
+        if config.max_minutes and progress.seconds >= 60 * config.max_minutes:
+            return "minutes"
+        if config.patience and progress.stale >= config.patience:
+            return "patience"
+        return None
+
+    def _checkpoint_due(self, validated):
+        every = self.config.checkpoint_every
+        return self.progress.step % every == 0 if every else validated
+
+    def _step(self):
+        """Take one step: forward, backward, clip, update. The host waits for the device once."""
+        config, progress = self.config, self.progress
+        epoch, index = divmod(progress.step, len(self.batches))
+        if index == 0 or not self.replicas.state:
+            self.replicas.begin(self.streams)
+        if self.draws:
+            mx.random.seed(derive_seed(config.seed, "step", progress.step))
+        inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
+        losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
+        found = nd.concat(losses, self.optimizer.gradient_squares(), dim=0)
+        sums, squares = np.split(found.asnumpy().astype(np.float64), [len(self.ctx)])
+        # Gradients are of the summed loss. What they must be divided by, and the clip, go into
+        # the update: a pass over all of them would take as long again.
+        divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
+        loss = float(sums.sum()) / targets.size
+        norm = self.model.gradient_norm(squares) / divisor
+        if self._usable(loss, norm):
+            excess = max(1.0, norm / config.clip) if config.clip else 1.0
+            self.optimizer.update(self.lr, divisor * excess)
+            progress.count(loss, targets.size)
+        progress.step += 1
+        self._tell("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
+
+    def _usable(self, loss, norm):
+        """Return whether a step may reach the weights; raise Diverged if training must end."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.progress.follow(loss, self.model.vocab_size)
+            return True
+        if self.config.on_nan == "stop":
+            raise Diverged(
+                f"loss {loss} and gradient norm {norm} at step {self.progress.step + 1}: "
+                "try a lower `lr` or a `clip`"
+            )
+        self.progress.skip()
+        self.replicas.begin(self.streams)  # the carried state may hold what was not finite
+        return False
+
+    def _validate(self):
+        """Measure the validation loss, training untouched; return whether it is the best so far."""
+        progress, batches = self.progress, self.valid_batches
+        train = progress.take_training_loss()
+        valid = mean_loss(self.model, batches, self.ctx[0]) if batches else None
+        best = progress.judge(valid, self.config.decay_patience)
+        record = dict(train_loss=train, valid_loss=valid, lr=self.lr, best=best)
+        self._tell("validation", **self._place(), **record, seconds=self._seconds())
+        return best
+
+    def _validate_at_the_end(self):
+        """Validate once more; resuming from `last` does not count it, though it may be the best."""
+        kept = dataclasses.replace(self.progress)
+        if self._validate():
+            self._save(("best",))
+        self.progress = kept
+
+    def _save(self, pointers):
+        self._tell("checkpoint", step=self.progress.step)
+        if self.save:
+            self.save(self, pointers)
+        self.saved_step = self.progress.step
+
+    def _log(self):
+        progress = self.progress
+        if progress.log_tokens:
+            loss = progress.log_loss_sum / progress.log_tokens
+            taken = max(1e-9, progress.seconds - progress.log_seconds)
+            record = dict(train_loss=loss, lr=self.lr, seconds=self._seconds())
+            record["tokens_per_second"] = round(progress.log_tokens / taken)
+            self._tell("training", **self._place(), **record)
+        progress.log_loss_sum, progress.log_tokens = 0.0, 0
+        progress.log_seconds = progress.seconds
+
+    def _place(self):
+        return dict(step=self.progress.step, epoch=self.progress.step / len(self.batches))
+
+    def _seconds(self):
+        return round(self.progress.seconds, 3)
+
+    def _tell(self, event, **record):
+        for callback in self.callbacks:
+            callback(event, record)
+
+    def arrays(self) -> Dict[str, np.ndarray]:
+        """Return the optimizer's arrays and the carried state by name, to resume exactly."""
+        return {**self.replicas.arrays(), **self.optimizer.arrays()}
+
+    def progress_record(self) -> Dict[str, Any]:
+        """Return the progress as plain data, the optimizer's own counters included."""
+        self.progress.optimizer = self.optimizer.record()
+        return dataclasses.asdict(self.progress)
+
+    def restore(self, arrays: Dict[str, np.ndarray], record: Dict[str, Any]) -> None:
+        """Continue where `arrays()` and `progress_record()` were taken.
+
+        Raises
+        ------
+        InputError
+            If they are not this training's.
+        """
+        self.progress = Progress.from_record(record)
+        self.optimizer.restore(self.progress.optimizer, arrays)
+        self.replicas.restore(arrays, self.streams)
+        self.saved_step = self.progress.step
+
+
+def _batches(model, config, ids, streams, seed=None):
+    step, order = config.window_step, config.shuffle
+    return make_batches(model.window, ids, streams, config.seq_len, step, seed, order)
+
+
+def _validation_batches(model, config, valid):
+    streams = max(1, min(config.batch_size, len(valid) // (config.seq_len + 1)))
+    try:
+        return _batches(model, config, valid, streams)
+    except InputError as error:
+        raise InputError(
+            f"the validation part is too short ({error}); "
+            "give more text, another `split`, or `valid`"
+        ) from None
+
+
+def _blocks(block):
+    yield block
+    for child in block._children.values():
+        yield from _blocks(child)

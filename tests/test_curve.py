@@ -1,0 +1,29 @@
+"""The picture of a training."""
+
+import numpy as np
+import pytest
+
+from gluonlm.training.curve import draw_curve
+
+
+@pytest.mark.parametrize("level, top", [("char", 1.4 * 2 / np.log(2)), ("word", 1.4 * np.exp(2))])
+def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda figure, *args, **kwargs: drawn.append(figure.axes[0]),
+    )
+    losses = [("training", 9.0), ("validation", 2.0), ("training", 1.5), ("validation", 1.75)]
+    draw_curve(
+        [
+            dict(event=event, epoch=i / 2, train_loss=loss, valid_loss=loss)
+            for i, (event, loss) in enumerate(losses)
+        ],
+        level,
+    )
+    bottom, highest = drawn[0].get_ylim()
+    assert (
+        highest == pytest.approx(top)
+        and (bottom > 0 or level == "char")
+        and drawn[0].get_yscale() == ("linear" if level == "char" else "log")
+    )

@@ -1,0 +1,51 @@
+"""What is not finite never reaches the weights."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from mxnet import nd
+from trainings import BASE, IDS, make_model, train, weights
+
+from gluonlm.training import Diverged, Trainer
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+def test_nan_never_reaches_the_weights(policy):
+    trainer = Trainer(make_model(), dataclasses.replace(BASE, on_nan=policy), IDS)
+    before = []
+
+    def poison(event, record):
+        if event == "step" and record["step"] == 3:
+            before.append(weights(trainer))
+            trainer.replicas.state[0][0][:] = np.nan
+        if event == "step" and record["step"] == 4:
+            before.append(weights(trainer))
+
+    trainer.callbacks = [poison]
+    if policy == "stop":
+        with pytest.raises(Diverged, match="step 4"):
+            trainer.fit()
+        before.append(weights(trainer))
+    else:
+        trainer.fit()
+        assert (
+            trainer.progress.skipped == 1
+            and np.isfinite(weights(trainer)).all()
+            and (weights(trainer) != before[1]).any()
+        )
+    assert (before[0] == before[1]).all()
+
+
+def test_a_rising_loss_stops_the_training():
+    with pytest.raises(Diverged, match="risen"):
+        train(dataclasses.replace(BASE, lr=1e3, clip=0.0, epochs=50, optimizer="sgd"))
+
+
+def test_steps_that_are_never_finite_end_the_training_in_the_end():
+    model = make_model()
+    model.decoder.bias.set_data(nd.full(7, np.nan))
+    trainer = Trainer(model, dataclasses.replace(BASE, on_nan="skip", epochs=50), IDS)
+    with pytest.raises(Diverged, match="100 steps in a row"):
+        trainer.fit()
+    assert trainer.progress.skipped == 100

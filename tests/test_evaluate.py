@@ -1,0 +1,103 @@
+"""The command that scores: which text, and what is printed of it."""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import subprocess
+import types
+
+import numpy as np
+import pytest
+from conftest import start
+
+from gluonlm.corpus import load_corpus
+from gluonlm.evaluate import read_ids
+from gluonlm.run import Run, load_model
+from gluonlm.scoring import score
+
+
+def test_a_score_is_the_mean_of_the_surprises_and_does_not_depend_on_the_segments(
+    trained, text_file, tmp_path, command
+):
+    table = tmp_path / "surprise.tsv"
+    whole = json.loads(
+        command("evaluate", trained, "--data", text_file, "--per-token", table, "--json")[1]
+    )
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    text = text_file.read_text()
+    assert (
+        lines[0] == ["position", "token", "nats"]
+        and "".join(json.loads(line[1]) for line in lines[1:]) == text
+    )
+    assert lines[1][2] == "" and np.mean([float(line[2]) for line in lines[2:]]) == pytest.approx(
+        whole["nats"], abs=1e-5
+    )
+    assert whole["tokens"] == len(text) - 1
+    for length in (1, 17):
+        assert json.loads(
+            command("evaluate", trained, "--data", text_file, "--seq-len", length, "--json")[1]
+        )["nats"] == pytest.approx(whole["nats"], abs=1e-6)
+    code, _, err = command("evaluate", trained, "--data", text_file, "--per-token", table)
+    assert code == 2 and "already exists" in err and "position" in table.read_text()
+
+
+def test_standard_input_is_scored_and_continued(trained):
+    for args, text, check in (
+        (
+            ("evaluate", trained, "--data", "-", "--json"),
+            "the ducks",
+            lambda out: json.loads(out)["tokens"] == 8,
+        ),
+        (
+            ("generate", trained, "--prompt", "-", "--length", "5"),
+            "the ducks",
+            lambda out: len(out) == 15,
+        ),
+    ):
+        process = start("-m", f"gluonlm.{args[0]}", *args[1:], stdin=subprocess.PIPE)
+        out, err = process.communicate(text)
+        assert check(out) and err == ""
+
+
+def test_a_run_on_another_text_is_not_scored_or_resumed(trained, tmp_path, command, text_file):
+    run = shutil.copytree(trained, tmp_path / "run")
+    config = Run(run).load().config.data.data
+    original = text_file.read_text()
+    assert config == (str(text_file),)
+    try:
+        text_file.write_text(original[:-60] + original[-60:].swapcase().lower() + "the ")
+        for module, *args in (("evaluate", run), ("train", "--resume", run, "--epochs", 50)):
+            code, _, err = command(module, *args)
+            assert code == 2 and "not the one" in err and err.count("\n") == 1
+    finally:
+        text_file.write_text(original)
+
+
+@pytest.mark.parametrize("part", ["train", "valid", "test", None])
+def test_the_part_that_was_asked_for_is_scored(part, trained, command):
+    model, checkpoint = load_model(trained)
+    ids = getattr(load_corpus(checkpoint.config.data, checkpoint.vocab), part or "test")
+    result = json.loads(command("evaluate", trained, "--json", *(["--part", part] * bool(part)))[1])
+    assert result["tokens"] == len(ids) - 1
+    assert result["nats"] == pytest.approx(score(model, ids).mean(), rel=1e-6)
+
+
+def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp_path, command):
+    text = "the ducks, the hills"
+    (tmp_path / "wide.txt").write_bytes(text.encode("utf-16"))
+    (tmp_path / "plain.txt").write_text(text)
+    scores = [
+        json.loads(command("evaluate", trained, "--json", "--data", *arguments)[1])["nats"]
+        for arguments in ([tmp_path / "plain.txt"], [tmp_path / "wide.txt", "--encoding", "utf-16"])
+    ]
+    assert scores[0] == scores[1]
+    arguments = argparse.Namespace(encoding=None, data_dir="there", data=None, part="test")
+    asked = []
+    corpus = types.SimpleNamespace(name="x", fingerprint=1, test=[7])
+    with pytest.MonkeyPatch.context() as patch:
+        load = lambda config, vocab: asked.append(config.data_dir) or corpus  # noqa: E731
+        patch.setattr("gluonlm.corpus.load_corpus", load)
+        checkpoint = load_model(trained)[1]
+        kept = dataclasses.replace(checkpoint, progress={"corpus": 1})
+        assert read_ids(arguments, kept) == [7] and asked == ["there"]

@@ -1,0 +1,97 @@
+"""A training put down after any step goes on as if nothing had happened."""
+
+import dataclasses
+
+import pytest
+from trainings import BASE, IDS, make_model, stop_after, train, weights
+
+from gluonlm.errors import InputError
+from gluonlm.training import Trainer
+
+
+class Interrupted:
+    """Trains with a break after each of some steps, of which only arrays and record are kept."""
+
+    def __init__(self, config, kind, dropout):
+        self.make = lambda: Trainer(make_model(kind, dropout), config, IDS, IDS[:60])
+
+    def run(self, breaks):
+        kept = None
+        while True:
+            trainer = self.make()
+            if kept:
+                for parameter, value in zip(trainer.model.parameters().values(), kept[0]):
+                    parameter.set_data(value)
+                trainer.restore(*kept[1:])
+            trainer.callbacks = [stop_after(trainer, breaks.pop(0) if breaks else None)]
+            if trainer.fit() != "interrupted":
+                return trainer
+            kept = (
+                [p.data().asnumpy() for p in trainer.model.parameters().values()],
+                trainer.arrays(),
+                trainer.progress_record(),
+            )
+
+
+@pytest.mark.parametrize(
+    "kind, optimizer, schedule",
+    [
+        ("lstm", "adam", "cosine"),
+        ("gru", "sgd", "plateau"),
+        ("rnn", "rmsprop", "step"),
+        ("unrolled", "adam", "constant"),
+        ("lstm", "nag", "cosine"),
+        ("gru", "nadam", "constant"),
+        ("window", "adam", "cosine"),
+        ("lstm variational", "adam", "cosine"),
+        ("gru weight-drop", "adam", "cosine"),
+        ("gru ensemble", "adam", "cosine"),
+    ],
+)
+def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
+    params = "momentum=0.9" if optimizer in ("sgd", "nag") else ""
+    config = dataclasses.replace(
+        BASE,
+        optimizer=optimizer,
+        optimizer_params=params,
+        schedule=schedule,
+        decay_after=1,
+        patience=30,
+        validate_every=5,
+        lr=0.02,
+        warmup_steps=3,
+        window_step=4,
+    )
+    whole, parts = (
+        Interrupted(config, kind, 0.3).run([]),
+        Interrupted(config, kind, 0.3).run([1, 2, 7, 16, 17, 18, 30]),
+    )
+    assert (weights(whole) == weights(parts)).all()
+    ours, theirs = dataclasses.asdict(whole.progress), dataclasses.asdict(parts.progress)
+    for volatile in ("seconds", "log_seconds", "optimizer"):
+        ours.pop(volatile), theirs.pop(volatile)
+    assert ours == theirs
+
+
+def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
+    trainer = train()
+    other = Trainer(make_model(), BASE, IDS)
+    arrays = trainer.arrays()
+    with pytest.raises(InputError, match=r"optimizer.0.1 is missing"):
+        other.restore(
+            {k: v for k, v in arrays.items() if k != "optimizer.0.1"}, trainer.progress_record()
+        )
+    with pytest.raises(InputError, match="progress"):
+        other.restore(arrays, {**trainer.progress_record(), "surprise": 1})
+
+
+def test_a_state_that_is_no_number_is_refused():
+    trainer = train()
+    arrays, record = trainer.arrays(), trainer.progress_record()
+    for change in ({"numbers": {"lr": "0.1"}}, {"counts": {"0": None}}, {"counts": {"x": 1}}):
+        optimizer = {**record["optimizer"], **change}
+        with pytest.raises(InputError, match="progress is not one of this version"):
+            Trainer(make_model(), BASE, IDS).restore(arrays, {**record, "optimizer": optimizer})
+    for change in (dict(step="1"), dict(best="low"), dict(optimizer=None), dict(seconds=None)):
+        with pytest.raises(InputError, match="progress is not one of this version"):
+            Trainer(make_model(), BASE, IDS).restore(arrays, {**record, **change})

@@ -1,0 +1,234 @@
+"""Flags as a user types them, and the help that explains them."""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+
+import pytest
+from conftest import TINY, start
+
+from gluonlm import cli
+from gluonlm.config import GROUPS, Config, flag
+
+COMMANDS = ["train", "generate", "evaluate", "compare", "embeddings", "corpus"]
+
+
+SETTINGS = {flag(i.name): i.default for group in GROUPS.values() for i in dataclasses.fields(group)}
+
+
+def test_habitual_names_underscores_and_equals_signs(text_file, tmp_path, command):
+    typed = "--nhid=9 --emsize 9 --nlayers 2 --bptt 7 --batch_size=3 --tied --max_steps 1 --quiet"
+    flags = [f"--data={text_file}", "--run", tmp_path / "run", *typed.split(), "--context", 5]
+    code, _, err = command("train", *flags)
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (code, err) == (0, "")
+    names = "hidden_size embed_size num_layers seq_len batch_size tie_weights window".split()
+    assert [settings[name] for name in names] == [[9], 9, 2, 7, 3, True, 5]
+
+
+@pytest.mark.cpu_build
+@pytest.mark.parametrize("habit", ["--cuda", "--gpu"])
+def test_habits_ask_for_a_gpu(habit, command):
+    code, _, err = command("train", habit, "--max-steps", 1)
+    assert code == 2 and "CPU build" in err
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("c.toml", 'hidden_size = 9\ndata = ["{}"]\nlr = 1\n'),
+        ("c.json", '{{"hidden_size": [9], "data": "{}", "lr": 1}}'),
+    ],
+)
+def test_settings_from_a_file_and_flags_over_them(name, content, text_file, tmp_path, command):
+    (tmp_path / name).write_text(content.format(text_file))
+    code, _, err = command(
+        "train",
+        "--config",
+        tmp_path / name,
+        "--run",
+        tmp_path / "run",
+        "--max-steps",
+        1,
+        "--lr",
+        0.5,
+        "--quiet",
+    )
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (code, err) == (0, "") and (settings["hidden_size"], settings["lr"]) == ([9], 0.5)
+    code, _, err = command(
+        "train",
+        "--config",
+        tmp_path / "run" / "config.json",
+        "--run",
+        tmp_path / "again",
+        "--quiet",
+    )
+    assert (code, err) == (0, "") and (tmp_path / "again" / "config.json").read_text() == (
+        tmp_path / "run" / "config.json"
+    ).read_text()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--model", "transformer"], "--model"),
+        (["--data", "nosuch"], "neither a file nor a corpus"),
+        (["--hidden-size", "0"], "--hidden-size 0"),
+        (["--hidden-size", "x"], "--hidden-size"),
+        (["--hidden-size", "12,0"], "--hidden-size 0"),
+        (["--batch-size", "-1"], "--batch-size -1"),
+        (["--seq-len", "0"], "--seq-len 0"),
+        (["--lr", "nan"], "--lr nan"),
+        (["--lr", "0"], "--lr 0"),
+        (["--lr", "-1"], "--lr -1"),
+        (["--lr", "inf"], "--lr inf"),
+        (["--dropout", "1"], "--dropout 1"),
+        (["--dropout", "nan"], "--dropout nan"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--clip", "-1"], "--clip"),
+        pytest.param(["--ctx", "gpu"], "CPU build", marks=pytest.mark.cpu_build),
+        pytest.param(["--ctx", "gpu:7"], "CPU build", marks=pytest.mark.cpu_build),
+        (["--ctx", "tpu"], "--ctx 'tpu'"),
+        (["--nosuchflag"], "--nosuchflag"),
+        (["--split", "90/5"], "--split"),
+        (["--optimizer", "magic"], "--optimizer"),
+        (["--init", "ones"], "--init"),
+        (["--seed", "-1"], "--seed"),
+        (["--batch-size", "6000"], "cannot cut"),
+        (["--config", "nosuch.toml"], "cannot read"),
+        (["--resume", "nosuch"], "nosuch"),
+        (["--threads", "-2"], "--threads"),
+        (["--max-minutes", "-1"], "--max-minutes"),
+        (["--encoding", "klingon"], "--encoding"),
+        (["--tie-weights"], "--tie-weights"),
+        (["--valid", "nosuch"], "cannot read nosuch"),
+    ],
+)
+def test_bad_flags_are_one_line_and_leave_no_trace(
+    flags, message, text_file, tmp_path, command, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command("train", "--data", text_file, "--run", tmp_path / "run", *TINY, *flags)
+    if flags[0] == "--resume":
+        code, out, err = command("train", *flags)
+    assert (
+        code == 2
+        and message in err
+        and err.startswith("gluonlm: error: ")
+        and err.count("\n") == 1
+        and out == ""
+    )
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "neither a file nor a corpus"),
+        (b"", "is empty"),
+        (b"x", "cannot cut 1 tokens"),
+        (b"too short", "tokens"),
+        (bytes(range(256)) * 20, "offset 128"),
+        (b"\x7fELF\0\0\0" * 200, "binary"),
+        (b"caf\xe9 " * 200, "offset 3 is not utf-8"),
+    ],
+)
+def test_bad_texts_are_one_line_and_leave_no_trace(content, message, tmp_path, command):
+    path = tmp_path / "text"
+    if content is not None:
+        path.write_bytes(content)
+    code, out, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
+    assert (
+        code == 2
+        and message in err
+        and err.count("\n") == 1
+        and out == ""
+        and not (tmp_path / "run").exists()
+    )
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("c.toml", "lr = ", "not valid TOML"),
+        ("c.json", "{", "not valid JSON"),
+        ("c.json", "[1]", "settings by name"),
+        ("c.toml", "learning_rate = 1", "unknown setting 'learning_rate'"),
+        ("c.toml", "lr = 'fast'", "--lr 'fast'"),
+        ("c.toml", "batch_size = 1.5", "--batch-size 1.5"),
+        ("c.json", '{"lr": NaN}', "--lr nan"),
+        ("c.toml", "tie_weights = 1", "--tie-weights 1"),
+        ("c.json", '{"data": [[1]]}', "--data"),
+    ],
+)
+def test_bad_configurations_are_one_line(name, content, message, tmp_path, command):
+    (tmp_path / name).write_text(content)
+    code, _, err = command("train", "--config", tmp_path / name, "--run", tmp_path / "run")
+    assert code == 2 and message in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        code, _, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
+        assert code == 2 and "not a regular file" in err and err.count("\n") == 1
+
+
+def test_a_flag_for_threads_wins_over_the_environment(text_file, tmp_path):
+    flags = ["--data", text_file, "--run", tmp_path / "run", *(f for f in TINY if f != "--quiet")]
+    out, err = start(
+        "-m", "gluonlm.train", *flags, "--threads", 2, env={"OMP_NUM_THREADS": "1"}
+    ).communicate()
+    assert "2 threads" in out and err == ""
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_help_explains_every_flag_and_tells_its_default(module, command, monkeypatch):
+    parsers, real = [], cli.Parser.parse_args
+    watched = lambda self, *args: (parsers.append(self), real(self, *args))[1]  # noqa: E731
+    monkeypatch.setattr(cli.Parser, "parse_args", watched)
+    code, out, err = command(module, "--help")
+    assert (code, err) == (0, "")
+    entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]]
+    flags = [a for a in parsers[0]._actions if a.option_strings and a.help != argparse.SUPPRESS]
+    assert len(entries) == len(flags) and all(action.help for action in flags)
+    names = [action.option_strings[0] for action in flags]
+    assert set(SETTINGS) <= set(names) or module not in ("train", "compare")
+    for name, action, entry in zip(names, flags, entries):
+        assert entry.startswith(name) and " ".join((action.help % vars(action)).split()) in entry
+        setting = name in SETTINGS and action.default == argparse.SUPPRESS
+        default = SETTINGS[name] if setting else action.default
+        default = ",".join(map(str, default)) if isinstance(default, tuple) else default
+        if setting or default not in (None, False, argparse.SUPPRESS):
+            assert (f"(default: {default})" in entry) == (default != ""), name
+    assert module != "train" or all(f"{habit} (" in " ".join(out.split()) for habit in cli.ALIASES)
+
+
+def test_a_flag_is_typed_whole(trained, command):
+    for module, *flags in (("train", "--hidden", 8), ("generate", trained, "--len", 3)):
+        code, out, err = command(module, *flags)
+        assert (code, out) == (2, "") and f"unrecognized arguments: {flags[-2]}" in err
+
+
+def test_errors_name_fields_and_the_command_line_flags():
+    message = "`tie_weights`: the last `hidden_size`, 7, must equal `embed_size`; `Not this`, `x1`"
+    spoken = "--tie-weights: the last --hidden-size, 7, must equal --embed-size; `Not this`, `x1`"
+    assert cli.speak_flags(message) == spoken
+
+
+@pytest.mark.parametrize(
+    "settings, operation",
+    [
+        (dict(), 2 * 32 * 64 * (3 * 256) * 256),
+        (dict(model="lstm", hidden_size=(100, 300)), 2 * 32 * 64 * (4 * 300) * 300),
+        (dict(model="rnn", embed_size=500, hidden_size=(10,)), 2 * 32 * 64 * 10 * 500),
+        (dict(model="unrolled", hidden_size=(10,), embed_size=20), 2 * 32 * 10 * 20),
+        (dict(model="window", window=9, hidden_size=(70,), batch_size=5), 2 * 5 * 9 * 280 * 70),
+        (dict(level="word"), float("inf")),
+    ],
+)
+def test_threads_are_chosen_by_the_largest_matrix_product(settings, operation):
+    assert Config.from_dict(settings).largest_operation() == operation

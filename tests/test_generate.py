@@ -1,0 +1,105 @@
+"""The command that writes: what is asked for reaches the draws."""
+
+import pytest
+from conftest import TINY
+
+from gluonlm.run import load_model
+from gluonlm.sampling import beam_search, sample
+
+LENGTH = 30
+
+
+@pytest.fixture
+def generate(trained, command):
+    """Runs the command on a prompt, with more flags: gives what it prints."""
+
+    def run(*flags):
+        flags = ["--prompt", "the ", "--length", LENGTH, *flags]
+        code, out, err = command("generate", trained, *flags)
+        assert (code, err) == (0, "")
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--prompt", "Ωmega"], "'Ω' at position 0"),
+        (["--prompt", ""], "--prompt"),
+        (["--temperature", "0"], "temperature 0"),
+        (["--temperature", "nan"], "temperature nan"),
+        (["--top-p", "0"], "top-p 0"),
+        (["--top-k", "-1"], "top-k -1"),
+        (["--length", "0"], "--length 0"),
+        (["--beam", "0"], "--beam 0"),
+        (["--checkpoint", "worst"], "--checkpoint"),
+        (["--prompt", "Ω", "--unknown", "skip"], "holds nothing"),
+    ],
+)
+def test_bad_requests_to_write_are_one_line(args, message, trained, command):
+    code, out, err = command("generate", trained, *args)
+    assert code == 2 and message in err and err.count("\n") == 1 and out == ""
+
+
+def test_unknown_characters_can_be_skipped(trained, command):
+    code, out, err = command(
+        "generate", trained, "--prompt", "theΩ ", "--unknown", "skip", "--length", 3
+    )
+    assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 8
+
+
+def test_prompts_are_lowered_as_the_text_was(text_file, tmp_path, command):
+    assert (
+        command("train", "--data", text_file, "--lower", "--run", tmp_path / "run", *TINY)[0] == 0
+    )
+    code, out, err = command("generate", tmp_path / "run", "--prompt", "THE", "--length", 2)
+    assert (code, err) == (0, "") and out.startswith("the")
+
+
+@pytest.mark.parametrize(
+    "flags, how",
+    [
+        (["--temperature", 0.01], dict(temperature=0.01)),
+        (["--top-k", 2], dict(top_k=2)),
+        (["--top-p", 0.1], dict(top_p=0.1)),
+        (["--greedy"], dict(greedy=True)),
+        (["--seed", 7], dict(seed=7)),
+    ],
+)
+def test_text_is_drawn_as_the_flags_say(flags, how, trained, generate):
+    model, checkpoint = load_model(trained)
+    prompt = checkpoint.encode("the ")
+
+    def text(**how):
+        drawn = [int(ids[0]) for ids in sample(model, prompt, LENGTH, **how)]
+        return "the " + checkpoint.vocab.typeset(drawn, prompt[-1]) + "\n"
+
+    assert text(**how) != text()
+    assert generate() == text() and generate(*flags) == text(**how)
+
+
+def test_several_texts_have_the_seeds_that_follow_and_a_line_between_them(generate):
+    alone = [generate("--seed", seed) for seed in (5, 6, 7)]
+    assert len(set(alone)) == 3
+    assert generate("--seed", 5, "--samples", 3) == ("-" * 20 + "\n").join(alone)
+
+
+def test_a_beam_is_as_wide_as_was_asked(trained, generate):
+    model, checkpoint = load_model(trained)
+    prompt, found = checkpoint.encode("the "), {}
+    for width in (1, 4, 30):
+        best, _ = beam_search(model, prompt, LENGTH, width)
+        found[width] = "the " + checkpoint.vocab.typeset(list(map(int, best)), prompt[-1]) + "\n"
+        assert generate("--beam", width) == found[width]
+    assert len(set(found.values())) > 1
+
+
+@pytest.mark.parametrize("flags", [["--samples", 2], ["--greedy"]])
+def test_a_beam_finds_one_text(flags, trained, command):
+    code, out, err = command("generate", trained, "--beam", 2, *flags)
+    assert (code, out) == (2, "") and "leave out --samples and --greedy" in err
+
+
+def test_seed_zero_is_a_seed(generate):
+    assert generate("--seed", 0) != generate("--seed", 1)

@@ -1,0 +1,118 @@
+"""Learning rates, optimizers and seeds."""
+
+import dataclasses
+
+import mxnet as mx
+import numpy as np
+import pytest
+from trainings import BASE, IDS, make_model, train
+
+from gluonlm.config import TrainConfig
+from gluonlm.errors import InputError
+from gluonlm.models import RNNModel
+from gluonlm.seeds import derive_seed
+from gluonlm.training import Trainer
+from gluonlm.training.schedule import learning_rate
+
+
+def test_schedules():
+    def course(steps, **settings):
+        config = TrainConfig(lr=1.0, **settings)
+        return [round(learning_rate(config, step, 10, 60), 6) for step in steps]
+
+    assert course([0, 59], schedule="constant") == [1, 1]
+    # epochs 1 to 5 at 1.0, the 6th at 0.5: the published Penn Treebank schedule
+    assert course([0, 49, 50, 59, 60, 70], schedule="step", decay=0.5, decay_after=5) == [
+        1,
+        1,
+        0.5,
+        0.5,
+        0.25,
+        0.125,
+    ]
+    assert course([0, 30, 60, 99], schedule="cosine", lr_floor=0.1) == [1, 0.55, 0.1, 0.1]
+    assert course([0, 4, 5, 60], schedule="cosine", warmup_steps=5, lr_floor=0) == [0.2, 1, 1, 0]
+    assert (
+        learning_rate(TrainConfig(lr=1.0, schedule="plateau", decay=0.5), 5, 10, 60, drops=2)
+        == 0.25
+    )
+
+
+def test_plateau_lowers_the_rate_and_patience_ends():
+    config = dataclasses.replace(
+        BASE,
+        schedule="plateau",
+        decay=0.1,
+        decay_patience=2,
+        patience=5,
+        epochs=50,
+        lr=1e-30,
+        validate_every=2,
+    )
+    records = []
+    trainer = train(
+        config,
+        valid=IDS[:60],
+        callbacks=[lambda event, record: records.append(record) if event == "validation" else None],
+    )
+    assert trainer.reason == "patience" and [r["best"] for r in records] == [True] + [False] * 5
+    assert trainer.progress.best_step == 2 and trainer.progress.drops == 2
+    assert records[-1]["lr"] == pytest.approx(1e-32)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        (dict(optimizer="magic"), "Gluon knows ada"),
+        (dict(optimizer_params="momentum=fast"), "name=number"),
+        (dict(optimizer="sgd", optimizer_params="speed=3"), "speed"),
+        (dict(optimizer_params="wd=inf"), "name=number"),
+        (dict(optimizer_params="param_dict=1"), "name=number"),
+        (dict(batch_size=500), "cannot cut 400 tokens"),
+        (dict(batch_size=400), "one row"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Trainer(make_model(), dataclasses.replace(BASE, **settings), IDS)
+
+
+def test_derived_seeds_are_apart_and_fit_mxnet():
+    seeds = {derive_seed(1, "step", step) for step in range(1000)}
+    assert len(seeds) == 1000 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(schedule="constant", warmup_steps=4),
+        dict(schedule="step", decay=0.5, decay_after=1),
+        dict(schedule="cosine", lr_floor=0.1),
+        dict(schedule="plateau", decay=0.25, validate_every=3),
+    ],
+)
+def test_each_update_is_the_gradient_times_the_rate_of_the_schedule(settings):
+    ids = (np.arange(200) * np.arange(1, 201) % 7).astype(np.int32)
+    valid = np.ones(60, np.int32)  # a token that training never meets: worse each time
+    sizes = dict(batch_size=4, seq_len=6, epochs=2)
+    config = TrainConfig(**sizes, lr=0.5, clip=0.0, optimizer="sgd", **settings)
+    model = RNNModel("gru", 7, 5, (6,)).prepare([mx.cpu()], "uniform:0.5", 1)
+    trainer = Trainer(model, config, ids, valid)
+    parameters, rates, taken = list(model.parameters().values()), [], []
+
+    def numbers(what):
+        return np.concatenate([array.asnumpy().ravel() for array in map(what, parameters)])
+
+    def watch(event, record):
+        if event == "step":
+            after, gradient = numbers(lambda p: p.data()), numbers(lambda p: p.grad())
+            ratio = (before[-1] - after) @ gradient / (gradient @ gradient)
+            taken.append(ratio * record["tokens"])
+            before.append(after)
+            horizon = len(trainer.batches), trainer.total_steps, trainer.progress.drops
+            rates.append(learning_rate(config, record["step"] - 1, *horizon))
+
+    before, trainer.callbacks = [numbers(lambda p: p.data())], [watch]
+    trainer.fit()
+    assert len(taken) == 2 * len(trainer.batches) and len(set(rates)) > 1
+    np.testing.assert_allclose(taken, rates, rtol=1e-3)

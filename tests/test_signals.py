@@ -1,0 +1,117 @@
+"""Ctrl-C, SIGTERM and the clock: what they may do to a training, and what not."""
+
+import itertools
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import TINY, start
+
+from gluonlm.run import Run
+
+
+def records(run, *events):
+    """The metrics of a run without the times in them, of these events or of all."""
+    every = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [
+        {k: v for k, v in r.items() if "second" not in k}
+        for r in every
+        if r["event"] in events or not events
+    ]
+
+
+def assert_same_end(run, whole):
+    ours, theirs = Run(run).load("last"), Run(whole).load("last")
+    for kind in ("parameters", "training"):
+        assert getattr(ours, kind).keys() == getattr(theirs, kind).keys()
+        for name, array in getattr(theirs, kind).items():
+            assert (array == getattr(ours, kind)[name]).all(), name
+    assert records(run) == records(whole)
+
+
+@pytest.fixture(scope="module")
+def whole(text_file, tmp_path_factory):
+    """An undisturbed run."""
+    from gluonlm.train import main
+
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["--data", str(text_file), "--run", str(folder), *TINY]) == 0
+    return folder
+
+
+BLOCKED = """
+import signal
+import sys
+from gluonlm.training import trainer
+from gluonlm.cli import run_command
+from gluonlm.train import main
+def blocked(self, real=trainer.Trainer._step):
+    real(self)
+    if self.progress.step == 5:
+        print("in a step", flush=True)
+        while self.stop_request is None:
+            pass
+        print("asked to stop", flush=True)
+        sys.stdin.read()
+trainer.Trainer._step = blocked
+signal.alarm(60)  # nothing is left behind if a signal is lost
+run_command(lambda: main(sys.argv[1:]))
+"""
+
+
+def signalled_in_a_step(number, text_file, run):
+    """Start a training, send it a signal in its fifth step; it ends that when its input ends."""
+    process = start("-c", BLOCKED, "--data", text_file, "--run", run, *TINY, stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "in a step\n"
+    process.send_signal(number)
+    assert process.stdout.readline() == "asked to stop\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    "number, code, word", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_a_training_after_its_step_and_resume_finishes_it(
+    number, code, word, whole, text_file, tmp_path, command
+):
+    run = tmp_path / "run"
+    process = signalled_in_a_step(number, text_file, run)
+    out, err = process.communicate()
+    told = f"gluonlm: {word}: continue with --resume {run}\n"
+    assert (process.returncode, out, err) == (code, "", told)
+    assert Run(run).load("last").progress["step"] == 5 and len(records(run, "validation")) == 1
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    assert_same_end(run, whole)
+
+
+@pytest.mark.parametrize(
+    "number, code, told",
+    [(signal.SIGINT, 130, "gluonlm: interrupted\n"), (signal.SIGTERM, -signal.SIGTERM, "")],
+)
+def test_a_second_signal_ends_at_once_and_loses_no_checkpoint(
+    number, code, told, whole, text_file, tmp_path, command
+):
+    run = tmp_path / "run"
+    process = signalled_in_a_step(number, text_file, run)
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (code, "", told)
+    assert Run(run).load("last").progress["step"] == 3  # there was no time for one of step 5
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    assert_same_end(run, whole)
+
+
+@pytest.mark.parametrize("tick", [0, -1000])
+def test_a_clock_that_stands_still_or_goes_backwards_changes_nothing(
+    tick, whole, text_file, tmp_path, command, monkeypatch
+):
+    now, asked = itertools.count(10**9, tick), set()
+    for name in ("time", "monotonic", "perf_counter"):
+        monkeypatch.setattr(time, name, lambda name=name: (asked.add(name), float(next(now)))[1])
+    flags = [f for f in TINY if f != "--quiet"]
+    assert command("train", "--data", text_file, "--run", tmp_path / "run", *flags)[0] == 0
+    assert {"monotonic", "perf_counter"} <= asked
+    monkeypatch.undo()
+    assert_same_end(tmp_path / "run", whole)

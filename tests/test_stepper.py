@@ -1,0 +1,51 @@
+"""One token at a time, against the whole model."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import nd
+from networks import MODELS, E, make, random_ids
+
+from gluonlm.models import RNNModel, stepper
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("sizes, tied", [((7,), False), ((7, E), True), ((5, 7, 5), False)])
+@pytest.mark.parametrize("streams, table", [(1, stepper.TABLE), (4, stepper.TABLE), (4, 0)])
+def test_the_stepper_is_the_fused_model_one_token_at_a_time(
+    kind, sizes, tied, streams, table, monkeypatch
+):
+    monkeypatch.setattr(
+        stepper, "TABLE", table
+    )  # 0: the vocabulary is too large for products computed beforehand
+    model, ids = make(kind, sizes, tie_weights=tied), random_ids((9, streams))
+    logits, _ = model(ids, model.begin_state(streams))
+    one = model.stepper(streams)
+    stepped = np.concatenate([one.step(row) for row in ids.asnumpy()])
+    ours, theirs = nd.softmax(nd.array(stepped)).asnumpy(), nd.softmax(logits).asnumpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if "unrolled" in name or "window" in name]
+)
+def test_the_stepper_of_a_model_that_reads_windows_reads_the_last_tokens(name):
+    model = MODELS[name]()
+    context, ids = model.window, random_ids((model.window + 3, 2)).asnumpy()
+    stepper = model.stepper(2)
+    steps = [stepper.step(row) for row in ids]
+    assert (steps[context - 2] == 0).all()
+    np.testing.assert_allclose(
+        steps[-1], model(nd.array(ids[3:], dtype="int32"), [])[0].asnumpy(), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_the_stepper_has_the_activation_of_its_model(activation):
+    model = RNNModel("rnn", 11, 6, (7, 5), activation=activation)
+    model.prepare([mx.cpu()], "uniform:1", 3)
+    ids = np.random.default_rng(0).integers(0, 11, (9, 4)).astype(np.int32)
+    logits, _ = model(mx.nd.array(ids, dtype="int32"), model.begin_state(4))
+    stepper = model.stepper(4)
+    stepped = np.concatenate([stepper.step(row) for row in ids])
+    np.testing.assert_allclose(stepped, logits.asnumpy(), atol=1e-5)

@@ -1,0 +1,149 @@
+"""Texts: decoded as they stand, piece by piece, and rejected where they are not text."""
+
+import hashlib
+import io
+import os
+import types
+
+import pytest
+from conftest import start
+
+from gluonlm import text as text_module
+from gluonlm.errors import InputError
+from gluonlm.text import Text, read_text
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes bytes to a file and returns its path."""
+
+    def write(content, name="file"):
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def standard_input(monkeypatch):
+    """Lets bytes come from standard input."""
+
+    def put(content):
+        stream = types.SimpleNamespace(buffer=io.BytesIO(content))
+        monkeypatch.setattr(text_module.sys, "stdin", stream)
+
+    return put
+
+
+def test_line_ends_survive_and_a_byte_order_mark_does_not(file):
+    assert read_text(file("\ufeffone\r\ntwo\rthree\n".encode())) == "one\r\ntwo\rthree\n"
+    assert read_text(file("\u00e9t\u00e9".encode("utf-16")), "utf-16") == "\u00e9t\u00e9"
+
+
+def test_sources_follow_each_other_with_a_line_break_between(file, monkeypatch):
+    monkeypatch.setattr(text_module, "PIECE", 4)
+    one, two = file("\ufeffab\ufeffcdefgh".encode(), "1"), file("\ufeff\ufeffx".encode(), "2")
+    text = Text([one, "middle", two])
+    assert list(text.pieces()) == ["ab\ufeff", "cdef", "gh", "\n", "middle", "\n", "\ufeffx"]
+    assert list(text.pieces()) == list(text.pieces())
+    assert list(Text([]).pieces()) == []
+
+
+def test_pieces_by_line_cut_no_word(file, monkeypatch):
+    monkeypatch.setattr(text_module, "PIECE", 4)
+    path = file(b"one two\nthree four five\r\nsixes\rseven")
+    assert list(Text([path], by_line=True).pieces()) == [
+        "one two\n", "three four five\r\n", "sixes\r", "seven"
+    ]  # fmt: skip
+    sigma = file("\u039f\u0394\u039f\u03a3\u0391 \u03a3".encode())  # cut after its sigma
+    whole = read_text(sigma).lower()
+    assert "".join(Text([sigma], lower=True).pieces()) == whole
+    assert "".join(piece.lower() for piece in Text([sigma]).pieces()) != whole
+
+
+@pytest.mark.parametrize(
+    "content, encoding, message",
+    [
+        (b"caf\xe9 au lait", "utf-8", r"byte 0xe9 at offset 3 is not utf-8.*`encoding`.*latin-1"),
+        (b"", "utf-8", "is empty: give a file with text"),
+        (b"\xef\xbb\xbf", "utf-8", "is empty"),
+        (b"a\0b", "utf-8", "binary: character 1 is NUL; .* `encoding`, such as utf-16"),
+        (b"abc", "klingon", "`encoding` 'klingon': Python knows no such encoding of text"),
+        (b"abc", "rot13", "`encoding` 'rot13'"),
+        (bytes(range(128, 256)), "utf-8", "0x80 at offset 0"),
+        (b"abc", "utf-16", "byte 0x63 at offset 2 is not utf-16"),
+    ],
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_what_is_not_text_is_rejected_with_a_remedy(
+    file, standard_input, content, encoding, message, piped
+):
+    path = "-" if piped else file(content)
+    standard_input(content)
+    name = "^standard input.*" if piped else f"{path}.*"
+    about_encoding = "Python knows" in message or "rot13" in message
+    message = message.replace("file with ", "") if piped else message
+    with pytest.raises(InputError, match=message if about_encoding else name + message):
+        read_text(path, encoding)
+
+
+def test_the_place_of_a_nul_counts_from_the_beginning_of_the_file(file, monkeypatch):
+    monkeypatch.setattr(text_module, "PIECE", 4)
+    with pytest.raises(InputError, match="character 9 is NUL"):
+        read_text(file(b"abcdefghi\0j"))
+    with pytest.raises(InputError, match="character 9 is NUL"):  # the mark is no character
+        read_text(file(b"\xef\xbb\xbfabcdefghi\0j"))
+
+
+def test_standard_input_is_read_once_and_as_it_stands(standard_input):
+    standard_input("\ufeff\u00e9\r\n".encode())
+    text = Text(["-", "x"])
+    assert ["".join(text.pieces()) for _ in range(2)] == ["\u00e9\r\n\nx"] * 2
+    standard_input(b"\xe9")
+    assert read_text("-", "latin-1") == "\u00e9"
+
+
+def test_missing_files_folders_and_pipes_are_reported(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (
+        ("nosuch", "cannot read .*nosuch: No such file or directory"),
+        (".", "cannot read .*: Is a directory"),
+        ("pipe", "pipe is not a regular file: copy it into one, or give - and pipe it in"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_text(tmp_path / name)
+    with pytest.raises(InputError, match="not a regular file"):
+        Text([tmp_path / "pipe"]).longest()
+
+
+def test_no_text_exceeds_its_longest(file):
+    path = file("\u00e9\u00e9".encode())  # 4 bytes
+    assert Text([path]).longest() == 5
+    assert Text([path, "abc"]).longest() == 9
+    assert Text([path, "abc"], lower=True).longest() == 27
+    worst = max(map(chr, range(0x110000)), key=lambda c: len(c.lower()))
+    text = Text([worst * 10, worst], lower=True)
+    assert len("".join(text.pieces())) <= text.longest()
+
+
+def test_a_fingerprint_is_that_of_the_bytes_and_how_they_are_read(file):
+    """Old runs and old files of ids hold fingerprints, so they must not change."""
+    sources = [file(b"abc"), "\ud800d"]
+    expected = hashlib.sha256(b"('utf-8', False)")
+    for content in (b"abc", b"\xed\xa0\x80d"):
+        expected.update(hashlib.sha256(content).digest())
+    fingerprint = Text(sources, by_line=True).fingerprint()
+    assert fingerprint == expected.hexdigest()
+    others = [Text(sources, "latin-1"), Text(sources, lower=True), Text(sources[::-1])]
+    assert len({fingerprint, *(other.fingerprint() for other in others)}) == 4
+
+
+def test_texts_need_no_mxnet(file):
+    code = (
+        "import sys; sys.modules['mxnet'] = None; from gluonlm.corpus import load_corpus; "
+        "from gluonlm.config import DataConfig; "
+        "corpus = load_corpus(DataConfig(data=(sys.argv[1],))); "
+        "print(len(corpus.train), 'argparse' in sys.modules)"
+    )
+    out, err = start("-c", code, file(b"0123456789")).communicate()
+    assert (out, err) == ("9 False\n", "")

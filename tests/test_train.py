@@ -1,0 +1,219 @@
+"""The command that trains, the whole way on a text."""
+
+import json
+import math
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+from gluonlm import sampling
+from gluonlm.run import Run, load_model
+from gluonlm.sampling import sample
+
+LENGTH = 30
+
+
+def records(run, *events):
+    """The metrics of a run without the times in them, of these events or of all."""
+    every = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [
+        {k: v for k, v in r.items() if "second" not in k}
+        for r in every
+        if r["event"] in events or not events
+    ]
+
+
+def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, command):
+    records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [(r["event"], r["step"]) for r in records] == [
+        ("training", 2),
+        ("validation", 3),
+        ("training", 4),
+        ("validation", 6),
+        ("training", 6),
+        ("result", records[-1]["step"]),
+    ]
+    assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG") and json.loads(
+        (trained / "config.json").read_text()
+    )["seq_len"] == 10
+    code, out, err = command("evaluate", trained, "--json")
+    result = json.loads(out)
+    assert (code, err) == (0, "") and result["bits_per_character"] == pytest.approx(
+        result["nats"] / math.log(2)
+    )
+    assert result["perplexity"] == pytest.approx(math.exp(result["nats"]))
+    ended = records[-1]
+    assert ended["step"] in (3, 6) and (ended["part"], ended["steps"], ended["reason"]) == (
+        "test",
+        6,
+        "steps",
+    )
+    assert ended["loss"] == pytest.approx(result["nats"]) and ended["tokens"] == result["tokens"]
+    assert (ended["parameters"], ended["device"]) == (
+        load_model(trained)[0].count_parameters(),
+        "cpu(0)",
+    )
+    code, out, err = command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)
+    assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 25
+    assert command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)[1] == out
+
+
+def test_training_prints_what_the_user_needs(text_file, tmp_path, command):
+    code, out, _ = command(
+        "train", "--data", text_file, "--run", tmp_path / "run", *TINY[:-1], "--epochs", 1
+    )
+    assert code == 0
+    for part in (
+        "parameters on cpu(0)",
+        "threads",
+        "valid",
+        "test",
+        "bits per character",
+        str(tmp_path / "run" / "checkpoints"),
+        "curve.png",
+        "sample of 300",
+    ):
+        assert part in out
+    sample = out.split("temperature 1:\n")[1]
+    assert len(sample) == 301
+
+
+def test_words_are_trained_and_written_as_words(tmp_path, command):
+    text = tmp_path / "text"
+    text.write_text(
+        "it is n't $ N , said the company 's chief .\n <unk> wo n't buy ( or sell ) N % of it .\n"
+        * 60
+    )
+    run = tmp_path / "run"
+    code, out, _ = command(
+        "train", "--data", text, "--level", "word", "--split", "90/10/0", "--run", run, *TINY[:-1]
+    )
+    assert (
+        code == 0 and "train perplexity" in out and "valid perplexity" in out and "words/s" in out
+    )
+    sample = out.split("temperature 1:\n")[1]
+    assert " n't" not in sample and " ," not in sample and "$ " not in sample and "%" in sample
+    ended = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (ended["event"], ended["part"]) == (
+        "result",
+        "valid",
+    ) and f"valid perplexity {math.exp(ended['loss']):.2f}" in out
+    vocab = load_model(run)[1].vocab
+    code, out, _ = command("generate", run, "--prompt", "it is n't $ N ,", "--length", 40)
+    ids = [
+        int(i[0]) for i in sampling.sample(load_model(run)[0], vocab.encode("it is n't $ N ,"), 40)
+    ]
+    assert out == "it isn't $N," + vocab.typeset(ids, vocab.index[","]) + "\n"
+
+
+@pytest.mark.parametrize("model", ["unrolled", "rnn", "lstm", "gru", "window", "gru --members 2"])
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp_path, command):
+    run = tmp_path / "run"
+    code, _, err = command(
+        "train",
+        "--data",
+        text_file,
+        "--run",
+        run,
+        "--model",
+        *model.split(),
+        "--level",
+        level,
+        *TINY,
+    )
+    assert (code, err) == (0, "")
+    loaded, checkpoint = load_model(run)
+    assert (
+        checkpoint.config.model.model == model.split()[0]
+        and checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
+    )
+    code, out, err = command("generate", run, "--length", 12, "--greedy")
+    assert (code, err) == (0, "") and (
+        level == "char" or len(out.replace("\n", " \n ").split(" ")) > 6
+    )
+
+
+def test_runs_get_names_of_their_own(text_file, tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert command("train", "--data", text_file, *TINY)[0] == 0
+    assert sorted(os.listdir(tmp_path / "runs")) == ["gru-rhyme", "gru-rhyme-2"]
+
+
+def test_existing_runs_are_kept_unless_told(text_file, trained, tmp_path, command):
+    run = shutil.copytree(trained, tmp_path / "run")
+    before = sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*"))
+    code, _, err = command("train", "--data", text_file, "--run", run, *TINY)
+    assert (
+        code == 2
+        and "--overwrite" in err
+        and sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*")) == before
+    )
+    code, _, err = command(
+        "train", "--data", text_file, "--run", run, *TINY, "--overwrite", "--model", "rnn"
+    )
+    assert code == 0 and load_model(run)[1].config.model.model == "rnn"
+
+
+def test_an_unwritable_place_is_told(text_file, tmp_path, command):
+    (tmp_path / "file").write_text("x")
+    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "file" / "run", *TINY)
+    assert code == 2 and "cannot write there" in err and err.count("\n") == 1
+
+
+def test_damaged_checkpoints_are_told_by_every_command(trained, tmp_path, command):
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    path = run.pointed("best") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    for module, *args in (
+        ("generate", run.path),
+        ("evaluate", run.path),
+        ("train", "--resume", run.path),
+    ):
+        code, _, err = command(module, *args)
+        assert code == 2 and "model.safetensors" in err and err.count("\n") == 1
+
+
+def test_resuming_keeps_the_settings_that_must_stay(trained, tmp_path, command):
+    run = shutil.copytree(trained, tmp_path / "run")
+    code, _, err = command("train", "--resume", run, "--hidden-size", 13)
+    assert code == 2 and "hidden_size was (12,) and is now (13,)" in err
+    code, out, err = command("train", "--resume", run, "--max-steps", 9)
+    assert code == 0 and Run(run).load("last").progress["step"] == 9
+    code, _, err = command("train", "--resume", run, "--run", tmp_path / "other")
+    assert code == 2 and "leave out --run" in err
+
+
+def test_the_training_loss_of_a_line_is_that_of_the_steps_since_the_line_before(
+    text_file, tmp_path, command
+):
+    for every in (1, 2):
+        flags = [*TINY, "--log-every", every, "--max-steps", 6, "--validate-every", 3]
+        assert command("train", "--data", text_file, "--run", tmp_path / str(every), *flags)[0] == 0
+    steps = [record["train_loss"] for record in records(tmp_path / "1", "training")]
+    assert len(set(steps)) == 6
+    pairs = [record["train_loss"] for record in records(tmp_path / "2", "training")]
+    assert pairs == pytest.approx(np.reshape(steps, (3, 2)).mean(axis=1), rel=1e-9)
+    validations = [record["train_loss"] for record in records(tmp_path / "2", "validation")]
+    assert validations == pytest.approx(np.reshape(steps, (2, 3)).mean(axis=1), rel=1e-9)
+
+
+def test_a_sample_of_the_training_is_drawn_at_its_temperature(text_file, tmp_path, command):
+    run = tmp_path / "run"
+    flags = [*TINY, "--sample-temperatures", "1e-9,1,50", "--sample-length", LENGTH]
+    assert command("train", "--data", text_file, "--run", run, *flags)[0] == 0
+    model, checkpoint = load_model(run, "last")
+    prompt = checkpoint.vocab.default_prompt()
+    drawn = [int(ids[0]) for ids in sample(model, prompt, LENGTH, greedy=True)]
+    likeliest = checkpoint.vocab.typeset(drawn, prompt[-1])
+    header = r"== step (\d+), epoch \S+, temperature (\S+)\n"
+    _, *written = re.split(header, (run / "samples.txt").read_text())
+    every = zip(written[::3], written[1::3], written[2::3])
+    texts = {(int(step), float(t)): text.removesuffix("\n\n") for step, t, text in every}
+    assert list(texts) == [(3, 1e-9), (3, 1), (3, 50), (6, 1e-9), (6, 1), (6, 50)]
+    assert texts[6, 1e-9] == likeliest and len({likeliest, texts[6, 1], texts[6, 50]}) == 3
