@@ -1,0 +1,248 @@
+"""Plant one fault at a time in the package and tell which of them the tests do not notice.
+
+    python tests/mutants.py [FILES...] [--count N] [--seed S] [--log FILE]
+
+A fault is one changed place: another operator, constant or condition; a returned value, a keyword
+argument or a statement left out. It is planted in a copy of the project, so that processes which
+the tests start meet it too, and the tests that belong to the file run there; if they fall silent
+for long, it counts as noticed. Docstrings, annotations, help texts and error messages stay as they
+are. Some of the faults that survive change nothing that a user could see.
+"""
+
+import argparse
+import ast
+import collections
+import contextlib
+import itertools
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "gluonlm"
+TESTS = {  # the tests that belong to a room, the quickest first; to any other, its own and train's
+    "__init__": "architecture",
+    "checkpoint": "checkpoint trust resume",
+    "cli": "flags generate presets",
+    "compare": "compare flags",
+    "config.config": "flags presets trust train",
+    "config.groups": "flags presets trust train",
+    "config.settings": "flags trust",
+    "corpus.catalogue": "catalogue corpus",
+    "corpus.ids": "long_texts corpus",
+    "corpus.load": "corpus long_texts",
+    "device": "runtime trainer",
+    "embeddings": "embeddings flags",
+    "evaluate": "evaluate flags",
+    "files": "checkpoint corpus resume",
+    "generate": "generate flags",
+    "loss": "loss ensemble trainer",
+    "models.base": "models stepper trainer",
+    "models.build": "models ensemble dropout",
+    "models.ensemble": "ensemble trainer embeddings",
+    "models.recurrent": "models dropout stepper",
+    "models.stepper": "stepper sampling ensemble",
+    "models.unrolled": "models stepper",
+    "models.window": "models stepper",
+    "pictures": "curve compare embeddings",
+    "preflight": "preflight runtime",
+    "presets": "presets",
+    "report": "train presets",
+    "run": "checkpoint resume train",
+    "sampling": "sampling generate",
+    "scoring": "scoring evaluate",
+    "start": "presets train resume",
+    "train": "train presets signals flags resume",
+    "training.callbacks": "train resume",
+    "training.curve": "curve train",
+    "training.optimizer": "trainer schedule exact_resume trust",
+    "training.progress": "trainer schedule divergence exact_resume trust",
+    "training.replicas": "trainer exact_resume",
+    "training.schedule": "schedule",
+    "training.trainer": "trainer schedule divergence exact_resume train resume",
+}
+MEMORY = 8 * 2**30  # bytes that a process may take, lest a fault take them all
+SWAPS = {ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.Eq: ast.NotEq, ast.Is: ast.IsNot, ast.In: ast.NotIn}
+SWAPS.update({ast.Add: ast.Sub, ast.Mult: ast.Div, ast.And: ast.Or, ast.BitOr: ast.BitAnd})
+SWAPS.update({other: kind for kind, other in SWAPS.items()})
+SWAPS.update({ast.FloorDiv: ast.Div, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult})
+CONSTANTS = {bool: lambda value: not value, int: lambda value: value + 1}
+CONSTANTS.update({float: lambda value: 2 * value or 1.0, str: lambda value: value + "?"})
+WORDS = ("help", "metavar", "description")  # keyword arguments that hold nothing but words
+UNUSED = ("annotation", "returns", "format_spec")  # parts of the syntax that no result depends on
+
+Fault = collections.namedtuple("Fault", "path line parent field value")
+
+
+def skipped(node, parent):
+    """Return whether nothing in a node is worth a fault."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        default = isinstance(parent, ast.arguments) or getattr(parent, "arg", "") == "default"
+        return not (default or isinstance(parent, ast.Compare))
+    main = isinstance(node, ast.If) and ast.unparse(node.test).startswith("__name__")
+    docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    words = isinstance(node, ast.keyword) and node.arg in WORDS
+    return main or docstring or words or isinstance(node, ast.Raise)
+
+
+def can_go(node):
+    """Return whether a node is a statement to leave out: a call, or a change of some object."""
+    if isinstance(node, ast.Assign):
+        parts = itertools.chain(*map(ast.walk, node.targets))
+        return not any(isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) for n in parts)
+    call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    return call or isinstance(node, ast.AugAssign)
+
+
+def replacements(node, field):
+    """Yield the faulty nodes that can stand in place of a node; None stands for nothing at all."""
+    if type(node) in SWAPS:
+        yield SWAPS[type(node)]()
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
+        yield node.operand
+    if isinstance(node, ast.Constant) and type(node.value) in CONSTANTS:
+        yield ast.Constant(CONSTANTS[type(node.value)](node.value))
+    if isinstance(node, ast.keyword):
+        yield None
+    if isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
+        yield ast.Return(None)
+    if can_go(node):
+        yield ast.Pass()
+    if field in ("test", "ifs"):
+        yield from (ast.Constant(True), ast.Constant(False))
+        if not isinstance(node, (ast.Compare, ast.UnaryOp)):
+            yield ast.UnaryOp(ast.Not(), node)
+
+
+def faults(path, parent, line=1):
+    """Yield every fault that can be planted below a node of a file."""
+    for field, value in ast.iter_fields(parent):
+        nodes = value if isinstance(value, list) else [value]
+        for place, node in enumerate(() if field in UNUSED else nodes):
+            if isinstance(node, ast.AST) and not skipped(node, parent):
+                here = getattr(node, "lineno", line)
+                for other in replacements(node, field):
+                    many = nodes[:place] + ([] if other is None else [other]) + nodes[place + 1 :]
+                    yield Fault(path, here, parent, field, many if value is nodes else other)
+                yield from faults(path, node, here)
+
+
+def planted(fault, tree):
+    """Return the program of a syntax tree with a fault in it."""
+    sound = getattr(fault.parent, fault.field)
+    setattr(fault.parent, fault.field, fault.value)
+    program = ast.unparse(tree)
+    setattr(fault.parent, fault.field, sound)
+    return program
+
+
+def difference(before, after):
+    """Return what differs between two programs, `before  ->  after`, with a little of its line."""
+    lines = zip(before.splitlines(), after.splitlines())
+    pair = next(pair for pair in lines if pair[0] != pair[1])
+    place = next(i for i, (a, b) in enumerate(itertools.zip_longest(*pair)) if a != b)
+    return "  ->  ".join(text[max(0, place - 40) : place + 50].strip() for text in pair)
+
+
+def run_tests(project, names, patience):
+    """Run some tests of a project until one fails or nothing is heard for too long.
+
+    Parameters
+    ----------
+    project : Path
+        Its folder.
+    names : sequence of str
+        Which tests: `trainer` stands for `tests/test_trainer.py`.
+    patience : float
+        Seconds without a sign of life after which the tests are given up.
+
+    Returns
+    -------
+    (bool, float)
+        Whether every test passed, and the longest time between two signs of life, in seconds.
+    """
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not full", "--hypothesis-seed=0"]
+    command += [f"--basetemp={project}.tmp", *(f"tests/test_{name}.py" for name in names)]
+    switches = dict(PYTHONPATH=str(project), PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
+    how = dict(cwd=project, env={**os.environ, **switches}, start_new_session=True)
+    how.update(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    how.update(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)))
+    process, silence, heard = subprocess.Popen(command, **how), 0.0, time.monotonic()
+    try:
+        while select.select([process.stdout], [], [], patience)[0]:
+            silence, heard = max(silence, time.monotonic() - heard), time.monotonic()
+            if not os.read(process.stdout.fileno(), 65536):
+                return process.wait() == 0, silence
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what the tests have started, too
+        process.wait()
+    return False, patience
+
+
+def results(trees, count, seed, known):
+    """Yield (path, what the fault is, "killed" or "survived") for some faults in each file."""
+    chosen, belonging = [], {}
+    for path, tree in trees.items():
+        address = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        names = TESTS.get(address, f"{path.stem} train").split()
+        belonging[path] = [name for name in names if (ROOT / f"tests/test_{name}.py").exists()]
+        found = list(faults(path, tree))
+        random.Random(f"{seed} {path.name}").shuffle(found)
+        chosen.append(found[: -(-count // len(trees))])
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        project = Path(folder) / "project"
+        shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__"))
+        for path, tree in trees.items():  # written as the faults will be
+            (project / path.relative_to(ROOT)).write_text(ast.unparse(tree), encoding="utf-8")
+        passed, silence = run_tests(project, sorted(set().union(*belonging.values())), 600)
+        if not passed:
+            sys.exit("the tests fail without a fault")
+        for fault in filter(None, itertools.chain(*itertools.zip_longest(*chosen))):
+            file, sound = fault.path.relative_to(ROOT), ast.unparse(trees[fault.path])
+            faulty = planted(fault, trees[fault.path])
+            what = f"{file}:{fault.line}  {difference(sound, faulty)}"
+            if what not in known:
+                (project / file).write_text(faulty, encoding="utf-8")
+                passed, _ = run_tests(project, belonging[fault.path], 20 + 3 * silence)
+                (project / file).write_text(sound, encoding="utf-8")
+            yield fault.path, what, known.get(what) or ("survived" if passed else "killed")
+
+
+def main():
+    """Run the command line; exit with code 1 if a fault went unnoticed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("files", nargs="*", type=Path, help="where to plant (default: everywhere)")
+    parser.add_argument("--count", type=int, default=100, help="faults over all files (100)")
+    parser.add_argument("--seed", type=int, default=1, help="which faults are chosen (1)")
+    parser.add_argument("--log", type=Path, help="keep results in this file, and go on with it")
+    given = parser.parse_args()
+    paths = [path.resolve() for path in given.files] or sorted(PACKAGE.rglob("*.py"))
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    log = given.log.open("a+", encoding="utf-8") if given.log else tempfile.TemporaryFile("w+")
+    log.seek(0)
+    known = {what: result for result, what in (line.rstrip("\n").split("  ", 1) for line in log)}
+    tally = {str(path.relative_to(PACKAGE)): collections.Counter() for path in paths}
+    for path, what, result in results(trees, given.count, given.seed, dict(known)):
+        tally[str(path.relative_to(PACKAGE))][result] += 1
+        if what not in known:
+            print(result, what, sep="  ", file=log, flush=True)
+        if result == "survived":
+            print(what, flush=True)
+    tally["in total"] = sum(tally.values(), collections.Counter())
+    for name, count in tally.items():
+        share = count["survived"] / max(1, sum(count.values()))
+        print(f"{name:24}{count['killed']:6} killed{count['survived']:6} survived {share:6.0%}")
+    sys.exit(tally["in total"]["survived"] > 0)
+
+
+if __name__ == "__main__":
+    main()
