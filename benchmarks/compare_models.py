@@ -36,7 +36,7 @@ a minute is too short for; see `window-lstm` in [results.md](results.md).
 """
 
 
-def train(model, folder):
+def train(model, folder) -> str:
     """Train one model for the budget, and return its row of the table."""
     flags = [word for line in SETTINGS for word in line.split()]
     # many epochs: it is the minutes that end the training
@@ -55,19 +55,19 @@ def train(model, folder):
     )
 
 
-def main():
+def page(rows, python) -> str:
+    """Return the page with these rows, measured with this version of Python."""
+    table, settings = "\n".join(rows), "\n    ".join(SETTINGS)
+    return PAGE.format(minutes=MINUTES, python=python, settings=settings, rows=table)
+
+
+def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for model in MODELS:
             rows.append(train(model, Path(folder) / model))
             print(rows[-1], flush=True)
-    page = PAGE.format(
-        minutes=MINUTES,
-        python=platform.python_version(),
-        settings="\n    ".join(SETTINGS),
-        rows="\n".join(rows),
-    )
-    DOCUMENT.write_text(page, encoding="utf-8")
+    DOCUMENT.write_text(page(rows, platform.python_version()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import statistics
 import sys
 import textwrap
 from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple
 
 from gluonlm.config import Config, changed_settings, flag
 from gluonlm.presets import PRESETS, preset_settings
@@ -30,7 +31,7 @@ ROWS = 16  # epochs shown at most, besides the best and the last
 WIDTH = 100
 
 
-def spoken(name, value):
+def spoken(name, value) -> str:
     """Return a setting as a flag."""
     if isinstance(value, bool):
         return flag(name) if value else flag("no-" + name)
@@ -39,7 +40,7 @@ def spoken(name, value):
     return f"{flag(name)} {value}"
 
 
-def command(name, preset, config, threads):
+def command(name, preset, config, threads) -> str:
     """Return the lines of the command that trains a run.
 
     That is its preset, what differs from it, and its threads; where files lie is left out.
@@ -62,14 +63,14 @@ def command(name, preset, config, threads):
     return "\n".join("    " + line for line in lines)
 
 
-def chosen(records):
-    """Thin out the validations of a long run: evenly, with the best and the last."""
+def chosen(records) -> List[dict]:
+    """Return the validations shown of a long run: evenly spaced, with the best and the last."""
     every = max(1, math.ceil(len(records) / ROWS))
     best, last = min(records, key=lambda record: record["valid_loss"]), len(records) - 1
     return [r for i, r in enumerate(records) if (i + 1) % every == 0 or i == last or r is best]
 
 
-def read(folder):
+def read(folder) -> Optional[Tuple[Config, List[dict]]]:
     """Return a run's (config, records of metrics.jsonl), or None if it has not ended."""
     metrics = folder / "metrics.jsonl"
     if not metrics.exists():
@@ -81,19 +82,19 @@ def read(folder):
     return Config.from_dict(settings), lines
 
 
-def validated(lines):
+def validated(lines) -> List[dict]:
     """Return the validations among a run's records."""
     return [r for r in lines if r["event"] == "validation" and r["valid_loss"] is not None]
 
 
-def unit_of(config):
+def unit_of(config) -> Tuple[str, Callable[[float], str]]:
     """Return the unit of a run's losses, and the function that shows nats in it."""
     if config.data.level == "char":
         return "bits per character (nats)", lambda nats: f"{nats / math.log(2):.3f} ({nats:.4f})"
     return "perplexity", lambda nats: f"{math.exp(nats):.2f}"
 
 
-def figures_of(config, lines):
+def figures_of(config, lines) -> Dict[str, object]:
     """Return what a run measured, by what it is called."""
     validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
     best = min(validations, key=lambda record: record["valid_loss"])
@@ -114,7 +115,7 @@ def figures_of(config, lines):
     return figures
 
 
-def beside(names, runs):
+def beside(names, runs) -> List[str]:
     """Return figures by name, one dict for each run, as a Markdown table with a column for each."""
     rows = [["", *names], ["---"] * (len(names) + 1)]
     rows += [[key, *(str(run.get(key, "")) for run in runs)] for key in runs[0]]
@@ -122,7 +123,7 @@ def beside(names, runs):
     return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
 
 
-def measured(name, preset, config, lines):
+def measured(name, preset, config, lines) -> str:
     """Return the Markdown for one run."""
     unit, show = unit_of(config)
     epochs = [f"| epoch | training, {unit} | validation |", "|---|---|---|"]
@@ -135,7 +136,7 @@ def measured(name, preset, config, lines):
     return "\n".join([typed, "", *figures, "", *epochs, "", picture, ""])
 
 
-def compared(names, runs):
+def compared(names, runs) -> Optional[str]:
     """Return the Markdown table of several runs side by side, or None if one has not ended."""
     found = [read(runs / name) for name in names]
     if None in found:
@@ -144,7 +145,7 @@ def compared(names, runs):
     return "\n".join([*beside(titles, figures), ""])
 
 
-def update(document, runs):
+def update(document, runs) -> List[str]:
     """Fill every place of the document whose run is there; return the names of those."""
     filled = []
 
@@ -169,14 +170,19 @@ def update(document, runs):
     return filled
 
 
-def summary(page):
-    """Return README's list of presets: what the page says of each, and what was published."""
+def summary(page) -> str:
+    """Return README's list of presets: what the page says of each, and what was published.
+
+    Runs that differ from their preset's name are left to the page, as are places not filled yet.
+    """
     lines = []
     for _, name, preset, text, _ in PLACE.findall(page):
         if name != preset:
             continue
         figures = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
-        score = next(key for key in PARTS if key in figures)
+        score = next((key for key in PARTS if key in figures), None)
+        if score is None:  # its run has not been made
+            continue
         unit = re.search(r"^\| epoch \| training, (.+) \| validation \|$", text, re.M)[1]
         flags = re.sub(r"\s*\\\n\s*", " ", text.split("\n\n")[0]).split(f"--preset {name} ")[1]
         epochs = figures["epochs"].split(",")[0]
@@ -190,7 +196,7 @@ def summary(page):
     return "\n".join([*lines, ""])
 
 
-def update_readme(readme, page):
+def update_readme(readme, page) -> None:
     """Make README's list of presets from the page."""
     text = readme.read_text(encoding="utf-8")
     filled = LIST.sub(lambda match: match[1] + summary(page) + match[2], text)

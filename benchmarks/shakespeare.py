@@ -17,7 +17,7 @@ PRESETS = ("tinyshakespeare-gru", "tinyshakespeare-gru-12min", "tinyshakespeare-
 WINDOWS = (64, 256)
 
 
-def in_windows(model, ids, length):
+def in_windows(model, ids, length) -> float:
     """Return the mean loss over windows that lie end to end, in nats.
 
     In each, `length` characters are predicted from a zero state.
@@ -31,7 +31,7 @@ def in_windows(model, ids, length):
     return mean_loss(model, make_batches(None, ids[: count * (length + 1)], count, length), cpu())
 
 
-def measured(name, run):
+def measured(name, run) -> str:
     """Return the row of one run: parameters, seconds, epochs, and its loss in each of the ways."""
     from gluonlm.corpus import load_corpus
     from gluonlm.run import load_model
@@ -40,37 +40,24 @@ def measured(name, run):
     model, checkpoint = load_model(run)
     ids = load_corpus(checkpoint.config.data, checkpoint.vocab).valid
     lines = list(map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()))
-    result, epochs = (
-        lines[-1],
-        [line["epoch"] for line in lines if line["event"] == "validation"][-1],
-    )
+    result = lines[-1]
+    epochs = [line["epoch"] for line in lines if line["event"] == "validation"][-1]
     losses = [score(model, ids).mean(), *(in_windows(model, ids, length) for length in WINDOWS)]
-    figures = [
-        f"{result['parameters']:,}",
-        f"{result['seconds']:.0f} s",
-        f"{epochs:.1f}",
-        *(f"{loss:.4f}" for loss in losses),
-    ]
-    return f"| `{name}` | {' | '.join(figures)} |"
+    scored = " | ".join(f"{loss:.4f}" for loss in losses)
+    return (
+        f"| `{name}` | {result['parameters']:,} | {result['seconds']:.0f} s | {epochs:.1f} "
+        f"| {scored} |"
+    )
 
 
-def main(names):
-    titles = [
-        "run",
-        "parameters",
-        "time",
-        "epochs",
-        "state carried",
-        *(f"windows of {length}" for length in WINDOWS),
-    ]
+def main(names) -> None:
+    titles = ["run", "parameters", "time", "epochs", "state carried"]
+    titles += [f"windows of {length}" for length in WINDOWS]
     rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for name in names:
         if name in PRESETS:
-            subprocess.run(
-                [sys.executable, "-m", "gluonlm.train", "--preset", name],
-                check=True,
-                stdout=sys.stderr,
-            )
+            train = [sys.executable, "-m", "gluonlm.train", "--preset", name]
+            subprocess.run(train, check=True, stdout=sys.stderr)
         rows.append(measured(name, Path("runs") / name))
     print("\n".join(rows))
 

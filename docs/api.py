@@ -34,12 +34,31 @@ def purpose(node):
 def signature(node):
     """Return the arguments of a function with their defaults, without self and annotations."""
     arguments = node.args
-    for argument in [*arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    for argument in [*named, arguments.vararg, arguments.kwarg]:
         if argument:
             argument.annotation = None
     if arguments.args and arguments.args[0].arg in ("self", "cls"):
         del arguments.args[0]
     return f"({ast.unparse(arguments)})"
+
+
+def default(value):
+    """Return a field's default as it is written, `...` where a function makes it."""
+    if isinstance(value, ast.Call):
+        made = getattr(value.func, "id", "") == "option" and value.args
+        return ast.unparse(value.args[0]) if made else "..."
+    return ast.unparse(value)
+
+
+def fields(node):
+    """Return what a dataclass is made from, with its defaults; nothing for other classes."""
+    decorators = [getattr(d, "func", d) for d in node.decorator_list]
+    if "dataclass" not in [getattr(d, "id", "") for d in decorators]:
+        return ""
+    given = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+    words = [f.target.id + (f"={default(f.value)}" if f.value else "") for f in given]
+    return f"({', '.join(words)})"
 
 
 def entry(name, node, depth=0):
@@ -61,7 +80,7 @@ def class_lines(node):
     """Return the lines of a class and its public methods."""
     methods = {method.name: method for method in node.body if isinstance(method, FUNCTIONS)}
     begin = methods.get("__init__")
-    lines = entry(node.name + (signature(begin) if begin else ""), node)
+    lines = entry(node.name + (signature(begin) if begin else fields(node)), node)
     for method in public(node.body):
         if ast.get_docstring(method):
             properties = [getattr(decorator, "id", "") for decorator in method.decorator_list]
@@ -70,10 +89,17 @@ def class_lines(node):
     return lines
 
 
+def faced(tree):
+    """Return the lines that say what a folder's `__init__` offers from the files inside."""
+    inside = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.level == 1]
+    names = sorted(alias.name for node in inside for alias in node.names)
+    return textwrap.wrap(f"Offers {', '.join(f'`{name}`' for name in names)}.", 100)
+
+
 def room(path):
-    """Return the lines of one room, or nothing if it offers no names of its own."""
+    """Return the lines of one room, or nothing if it offers no names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    lines = []
+    lines = faced(tree) if path.name == "__init__.py" else []
     for node in public(tree.body):
         if isinstance(node, ast.ClassDef):
             lines += class_lines(node)

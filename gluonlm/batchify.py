@@ -37,13 +37,25 @@ Array = Any  # of NumPy or MXNet
 SHUFFLED_AT_ONCE = 4096  # windows: a call for one costs a third of a call for all of them
 
 
+def _as_array(data):
+    """Return data that can be cut: a sequence becomes an array, floats are rejected.
+
+    A float would be cut off somewhere later, without a word: 1.9 is not token 1.
+    """
+    array = data if hasattr(data, "reshape") else np.asarray(data)
+    if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size:
+        raise InputError(f"ids must be whole numbers, not {array.dtype}")
+    return array
+
+
 def rnn_batch(data: Array, batch_size: int) -> Array:
     """Cut a sequence into `batch_size` streams that stand side by side.
 
     Parameters
     ----------
     data
-        Ids `(tokens,)`.
+        Ids `(tokens,)`: an array of NumPy, MXNet or PyTorch, or any sequence such as a list or a
+        range. Of PyTorch's tensors the result is not contiguous.
     batch_size
         The number of streams N.
 
@@ -54,8 +66,9 @@ def rnn_batch(data: Array, batch_size: int) -> Array:
     Raises
     ------
     InputError
-        If there is not one whole row.
+        If there is not one whole row, or the ids are not whole numbers.
     """
+    data = _as_array(data)
     rows = len(data) // batch_size if batch_size > 0 else 0
     if rows < 1:
         raise InputError(
@@ -113,8 +126,9 @@ def windows(data: Array, length: int, step: int = 1) -> tuple[Array, Array]:
     Raises
     ------
     InputError
-        If not one window has a successor.
+        If not one window has a successor, or the ids are not whole numbers.
     """
+    data = _as_array(data)
     if length < 1 or step < 1 or len(data) <= length:
         raise InputError(
             f"cannot take windows of {length} with step {step} and a successor from "

@@ -10,6 +10,7 @@ Arrays are safetensors and the rest is JSON: nothing is ever unpickled.
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,14 @@ from .vocab import Vocab
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SMALL = 10**6  # parameters that are built without a thought
 ARRAYS = ("model.safetensors", "training.safetensors")
+LIMITS = {  # bytes; of arrays there may be as many as the model has
+    MANIFEST: 1 << 16,
+    "config.json": 1 << 20,
+    "progress.json": 1 << 20,
+    "vocab.json": 1 << 28,
+}
 FILES = ("config.json", "model.safetensors", "progress.json", "training.safetensors", "vocab.json")
 
 
@@ -97,6 +105,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     path = folder / "config.json"
     config = Config.from_kept(_json(path, content["config.json"]), path)
     parameters, training = (arrays[name] for name in ARRAYS)
+    described = config.model.count_parameters(len(vocab["tokens"]))
+    held = sum(array.size for array in parameters.values())
+    if described > 2 * held + SMALL:  # a forged size is not even built
+        raise InputError(
+            f"{path}: its settings describe {described:,} parameters, "
+            f"but {folder / ARRAYS[0]} holds {held:,}"
+        )
     return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
 
 
@@ -116,7 +131,9 @@ def _sealed_content(folder):
     extra = sorted(set(os.listdir(folder)) - {*FILES, MANIFEST})
     if extra:
         raise InputError(f"{folder / extra[0]}: not a file of this checkpoint: remove it")
-    content = {name: read_file(folder / name, files[name]["size"]) for name in FILES}
+    content = {
+        name: read_file(folder / name, files[name]["size"], LIMITS.get(name)) for name in FILES
+    }
     for name in FILES:
         if _digest(content[name]) != files[name].get("sha256"):
             raise InputError(
@@ -128,7 +145,7 @@ def _sealed_content(folder):
 
 def _manifest(path):
     """Return what a manifest says of each file, itself verified."""
-    raw = read_file(path)
+    raw = read_file(path, limit=LIMITS[MANIFEST])
     manifest = _json(path, raw)
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:
@@ -158,7 +175,7 @@ def _digest(content):
 
 def _json(path, content):
     try:
-        value = json.loads(content, parse_constant=_reject_constant)
+        value = json.loads(content, parse_constant=_reject_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -170,3 +187,9 @@ def _json(path, content):
 
 def _reject_constant(name):
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text):
+    """Return a number; 1e999 would be infinity, which JSON cannot hold."""
+    number = float(text)
+    return number if math.isfinite(number) else _reject_constant(text)

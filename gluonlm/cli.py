@@ -88,6 +88,10 @@ class Parser(argparse.ArgumentParser):
             help="which of the run's (default: best)",
         )
 
+    def add_overwrite(self) -> None:
+        """Add the flag without which no file is ever replaced."""
+        self.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+
     def add_unknown(self, where: str) -> None:
         """Add the flag that says what to do with characters a model does not know."""
         self.add_argument(
@@ -137,26 +141,44 @@ def run_command(main: Callable[[], Optional[int]]) -> NoReturn:
 
     That is 2 after one line for bad input, or a disk that fails, and 130 after Ctrl-C.
     """
+    for name in ("stdin", "stdout", "stderr"):  # closed by the caller, as with >&-
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
     try:
         code = main() or 0
         sys.stdout.flush()
     except InputError as error:
-        _complain(f"error: {speak_flags(str(error))}")
+        complain(f"error: {speak_flags(str(error))}")
         code = 2
     except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         code = 128 + signal.SIGPIPE
     except OSError as error:  # a full disk, a folder that vanished: the machine's fault, not ours
-        _complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
+        complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
         code = 2
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         code = 128 + signal.SIGINT
     sys.exit(code)
 
 
-def _complain(line):
-    print(f"gluonlm: {line}".replace("\n", " "), file=sys.stderr)
+def drop_output() -> None:
+    """Make standard output lead nowhere, because its reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(line: str) -> None:
+    """Print one line to standard error."""
+    print(f"gluonlm: {harmless(line)}".replace("\n", " "), file=sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """Return a text whose control characters are seen instead of obeyed, `\\x1b`.
+
+    A vocabulary, a setting or the name of a file may come from elsewhere, and a terminal does what
+    such characters say. Line breaks and tabs stay.
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", text)
 
 
 def speak_flags(message: str) -> str:
@@ -165,6 +187,7 @@ def speak_flags(message: str) -> str:
 
 
 def show(text: str, end: str = "") -> None:
-    """Print text at once; what the terminal cannot show comes as backslash escapes."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), end=end, flush=True)
+    """Print text at once; what a terminal cannot show, or would obey, comes as escapes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    shown = harmless(text).encode(encoding, "backslashreplace").decode(encoding)
+    print(shown, end=end, flush=True)

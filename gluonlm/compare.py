@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from . import runtime
-from .cli import Parser, given, run_command, speak_flags
+from .cli import Parser, given, harmless, run_command, speak_flags
 from .config import GROUPS, Config
 from .device import get_ctx
 from .errors import InputError
-from .files import replace_file
+from .files import check_output, output_file
 from .pictures import new_axes, to_png
 from .presets import preset_settings
 from .seeds import derive_seed
@@ -100,6 +100,7 @@ def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace]:
         help="processes for each device, alternating (default: 3)",
     )
     add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
+    add("--overwrite", action="store_true", help="replace a picture that is there")
     add("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     steps, rounds = arguments.steps, arguments.rounds
@@ -253,6 +254,8 @@ def main(argv=None) -> None:
     if arguments.worker:
         work()
         return
+    out = Path(arguments.out)
+    check_output(out, arguments.overwrite)
     Config.from_dict(settings)
     at, refused = places()
     timings, failures = measure(settings, arguments.steps, arguments.rounds, at)
@@ -263,8 +266,9 @@ def main(argv=None) -> None:
         print("no usable GPU was there")
     for line in refused:
         print(speak_flags(line).removeprefix("--ctx "))
-    replace_file(Path(arguments.out), draw_bars(timings))
-    print(f"picture {arguments.out}")
+    with output_file(out, arguments.overwrite) as stream:
+        stream.write(draw_bars(timings))
+    print(f"picture {harmless(arguments.out)}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from .errors import InputError
 from .runtime import load_mxnet
 
+MOST_DEVICES = 1024  # of one kind
 GPU_ARCHITECTURES = range(5, 9)  # major compute capabilities the 1.9.1 wheels hold machine code for
 
 
@@ -36,7 +37,8 @@ def get_ctx(name: str = "cpu") -> list:
             return get_ctx("gpu")
         except InputError:
             return [mx.cpu()]
-    if kind not in ("cpu", "gpu") or not ids or min(ids) < 0 or len(set(ids)) != len(ids):
+    possible = ids and 0 <= min(ids) <= max(ids) < MOST_DEVICES and len(set(ids)) == len(ids)
+    if kind not in ("cpu", "gpu") or not possible:
         raise InputError(f"`ctx` {name!r}: give cpu, gpu, gpu:1, gpu:0,1 or auto")
     if kind == "cpu":
         return [mx.cpu(i) for i in ids]
@@ -89,9 +91,12 @@ def to_device(ids: np.ndarray, vocab_size: int, ctx):
     Raises
     ------
     InputError
-        If an id is not one of the vocabulary: MXNet itself would take the nearest valid one, in the
-        embedding and in the loss, without a word.
+        If an id is no whole number, or not one of the vocabulary: MXNet itself would take the
+        nearest valid one, in the embedding and in the loss, without a word.
     """
+    ids = np.asarray(ids)
+    if ids.size and ids.dtype.kind not in "iu":
+        raise InputError(f"ids must be whole numbers, not {ids.dtype}")
     if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
         raise InputError(
             f"ids from {ids.min()} to {ids.max()}: "

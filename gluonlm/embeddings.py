@@ -10,7 +10,7 @@ import numpy as np
 
 from .cli import Parser, run_command, show
 from .errors import InputError
-from .files import replace_file
+from .files import check_output, output_file
 from .pictures import new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
@@ -42,12 +42,13 @@ def parse(argv=None) -> argparse.Namespace:
         help="picture of the map (default: embeddings.png, none with --near)",
     )
     add("--seed", type=int, default=1, metavar="S", help="seed of the map (default: 1)")
+    parser.add_overwrite()
     arguments = parser.parse_args(argv)
     count, neighbours, seed = arguments.count, arguments.neighbours, arguments.seed
-    if count < 3 or neighbours < 1 or seed < 0:
+    if count < 3 or neighbours < 1 or not 0 <= seed < 2**32:
         raise InputError(
             f"`count` {count}, `neighbours` {neighbours}, `seed` {seed}: "
-            "count starts at 3, neighbours at 1, seed at 0"
+            "count starts at 3, neighbours at 1, seed at 0 and ends before 4,294,967,296"
         )
     return arguments
 
@@ -115,6 +116,9 @@ def draw_map(points: np.ndarray, words: Sequence[str]) -> bytes:
 
 def main(argv=None) -> None:
     arguments = parse(argv)
+    out = Path(arguments.out or "embeddings.png")
+    if arguments.out or not arguments.near:
+        check_output(out, arguments.overwrite)
     from .run import load_model
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
@@ -130,10 +134,10 @@ def main(argv=None) -> None:
         ids = kept[: arguments.count]
         if len(ids) < 3:
             raise InputError(f"{len(ids)} tokens make no map")
-        out = Path(arguments.out or "embeddings.png")
         points = project(vectors[ids], len(ids), arguments.seed)
-        replace_file(out, draw_map(points, [vocab.tokens[i] for i in ids]))
-        print(f"picture {out}")
+        with output_file(out, arguments.overwrite) as stream:
+            stream.write(draw_map(points, [vocab.tokens[i] for i in ids]))
+        show(f"picture {out}", "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from .checkpoint import Checkpoint
 from .cli import Parser, run_command
 from .errors import InputError
+from .files import check_output, output_file
 from .vocab import Vocab
 
 
@@ -49,6 +50,7 @@ def parse(argv=None) -> argparse.Namespace:
         metavar="FILE",
         help="write each token's surprise, nats, as tab-separated lines",
     )
+    parser.add_overwrite()
     parser.add_unknown("")
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     add("--json", action="store_true", help="print the result as JSON")
@@ -84,7 +86,9 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     return getattr(corpus, arguments.part)
 
 
-def write_surprise(path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> None:
+def write_surprise(
+    path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray, overwrite: bool = False
+) -> None:
     """Write one line for each token: its place, the token as JSON, its surprise in nats.
 
     Tokens that were only read, before the first prediction, have no surprise.
@@ -92,25 +96,20 @@ def write_surprise(path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> N
     Raises
     ------
     InputError
-        If the file cannot be written.
+        If the file cannot be written, or another is there.
     """
-    try:
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.write("position\ttoken\tnats\n")
-            for place, token in enumerate(ids):
-                known = place - (len(ids) - len(losses))
-                nats = f"{losses[known]:.6f}" if known >= 0 else ""
-                stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{nats}\n")
-    except OSError as error:
-        raise InputError(f"`per_token` {path}: cannot write it: {error.strerror}") from None
+    with output_file(path, overwrite) as stream:
+        stream.write(b"position\ttoken\tnats\n")
+        for place, token in enumerate(ids):
+            known = place - (len(ids) - len(losses))
+            nats = f"{losses[known]:.6f}" if known >= 0 else ""
+            stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{nats}\n".encode())
 
 
 def main(argv=None) -> None:
     arguments = parse(argv)
-    if arguments.per_token and Path(arguments.per_token).exists():
-        raise InputError(
-            f"`per_token` {arguments.per_token}: already exists: remove it or give another name"
-        )
+    if arguments.per_token:
+        check_output(Path(arguments.per_token), arguments.overwrite)
     from .device import get_ctx
 
     ctx = get_ctx(arguments.ctx)
@@ -125,9 +124,10 @@ def main(argv=None) -> None:
     if checkpoint.config.data.level == "char":
         result["bits_per_character"] = nats / math.log(2)
     if arguments.per_token:
-        write_surprise(arguments.per_token, checkpoint.vocab, ids, losses)
+        write_surprise(arguments.per_token, checkpoint.vocab, ids, losses, arguments.overwrite)
     if arguments.json:
-        print(json.dumps(result))
+        finite = {name: value if math.isfinite(value) else None for name, value in result.items()}
+        print(json.dumps(finite, allow_nan=False))
     else:
         shown = {name: f"{value:.6f}" for name, value in result.items()}
         shown["tokens"] = f"{losses.size:,}"

@@ -1,10 +1,11 @@
 """Files that are there whole or not at all, and are read without surprises."""
 
+import contextlib
 import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import BinaryIO, Iterator, Optional, Tuple
 
 from .errors import InputError
 
@@ -50,13 +51,60 @@ def replace_file(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def read_file(path: Path, size: Optional[int] = None) -> bytes:
+def check_output(path: Path, overwrite: bool = False) -> None:
+    """Reject a path that an output must not be written to.
+
+    Raises
+    ------
+    InputError
+        If what stands there is a link, a folder or a device, or a file that is to be kept, or if
+        its folder is missing.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder is missing: create it, or give another name")
+    if os.path.lexists(path):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise InputError(f"{path}: is not a regular file: give another name")
+        if not overwrite:
+            raise InputError(f"{path}: already exists: give another name, or `overwrite`")
+
+
+@contextlib.contextmanager
+def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears at its path once it is whole.
+
+    Raises
+    ------
+    InputError
+        As `check_output` does, or if the disk does not take it.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    part = path.with_name(f".{path.name}.{os.getpid()}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with open(os.open(part, flags, 0o666), "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        check_output(path, overwrite)  # something may stand there by now
+        os.replace(part, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write it: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_file(path: Path, size: Optional[int] = None, limit: Optional[int] = None) -> bytes:
     """Read a regular file, never through a link.
 
     Parameters
     ----------
     size
         How many bytes it must have, if that is known.
+    limit
+        How many bytes it may have; a sparse file of any size costs nothing to make.
 
     Raises
     ------
@@ -74,6 +122,10 @@ def read_file(path: Path, size: Optional[int] = None) -> bytes:
                 raise InputError(
                     f"{path}: {status.st_size} bytes instead of {size}: "
                     "the checkpoint is damaged, use another"
+                )
+            if limit is not None and status.st_size > limit:
+                raise InputError(
+                    f"{path}: {status.st_size} bytes, but at most {limit} belong there"
                 )
             return stream.read()
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import Any, Iterable, Iterator
 
 from .cli import Parser, run_command, show
 from .errors import InputError
+from .sampling import WIDEST, beam_search, probabilities, sample
 from .vocab import Vocab
 
 
@@ -18,8 +19,8 @@ def parse(argv=None) -> argparse.Namespace:
             f"`length` {length}, `samples` {samples}, `seed` {seed}: "
             "length and samples start at 1, seed at 0"
         )
-    if arguments.beam is not None and arguments.beam < 1:
-        raise InputError(f"`beam` {arguments.beam}: must be at least 1")
+    if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
+        raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
     if arguments.beam is not None and (samples > 1 or arguments.greedy):
         raise InputError("`beam` finds one text: leave out `samples` and `greedy`")
     return arguments
@@ -79,8 +80,6 @@ class Writer:
 
 def continuations(model, prompt, arguments) -> Iterator[Iterable[int]]:
     """Yield each text that is asked for, itself to be read token by token."""
-    from .sampling import beam_search, sample
-
     if arguments.beam is not None:
         yield beam_search(model, prompt, arguments.length, arguments.beam)[0]
         return
@@ -93,7 +92,6 @@ def continuations(model, prompt, arguments) -> Iterator[Iterable[int]]:
 def main(argv=None) -> None:
     arguments = parse(argv)
     from .run import load_model
-    from .sampling import probabilities
     from .text import read_text
 
     # rejects bad parameters before the prompt appears

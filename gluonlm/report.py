@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict
 
 from . import runtime
+from .cli import show
 from .config import Config
 from .corpus import Corpus
 from .models import LanguageModel
@@ -90,13 +91,15 @@ def conclude(training: Training, reason: str, say: Callable[[str], None]) -> Dic
         if len(ids) > (trainer.model.window or 1):
             losses = score(trainer.model, ids, trainer.ctx[0])
             nats, level = float(losses.mean()), config.data.level
-            print(
+            show(
                 f"{part} {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s "
-                f"read as one stream, best checkpoint, step {step}"
+                f"read as one stream, best checkpoint, step {step}",
+                "\n",
             )
             record.update(part=part, loss=nats, tokens=losses.size)
             break
-    print(f"checkpoint {run.pointed('best') or run.pointed('last')}\ncurve {run.curve}")
+    kept = run.pointed("best") or run.pointed("last")
+    show(f"checkpoint {kept}\ncurve {run.curve}", "\n")
     text = make_sampler(config, corpus, trainer.model)(step, 1.0)
     say(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
     return record

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
-from .checkpoint import MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
+from .checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
 from .config import Config
 from .errors import InputError
 from .files import read_file, replace_file, sync_folder
@@ -29,17 +29,21 @@ if TYPE_CHECKING:
 
 ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
 NAME = r"\d{8,}a*"  # of a checkpoint's folder: its step
+WRITING = ".writing-"  # how the folder begins in which a checkpoint is being written
+POINTERS = ("best", "last")
 
 
 class Run:
     """A run's folder. `Run.create` makes a new one, `Run(path)` opens one that is there."""
 
     def __init__(self, path):
+        if not str(path):
+            raise InputError("the name of a run is empty; was a variable of the shell not set?")
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics, self.samples = self.path / "metrics.jsonl", self.path / "samples.txt"
         self.curve, self.config = self.path / "curve.png", self.path / "config.json"
-        self._lock = None
+        self._lock: Optional[int] = None
 
     @classmethod
     def create(cls, path, overwrite: bool = False) -> Run:
@@ -84,9 +88,8 @@ class Run:
         if not self.checkpoints.is_dir() or self.checkpoints.is_symlink():
             return False
         own = [entry.name.lstrip(".").removesuffix(".new") for entry in self.path.iterdir()]
-        kept = [entry.name for entry in self.checkpoints.iterdir()]
         return set(own) <= set(ENTRIES) and all(
-            re.fullmatch(rf"best|last|{NAME}|\..*", name) for name in kept
+            _is_pointer(entry) or _is_checkpoint(entry) for entry in self.checkpoints.iterdir()
         )
 
     def _begun(self):
@@ -94,7 +97,7 @@ class Run:
         return (
             self._is_run()
             and os.listdir(self.path) == ["checkpoints"]
-            and not {"best", "last"} & set(os.listdir(self.checkpoints))
+            and not set(POINTERS) & set(os.listdir(self.checkpoints))
         )
 
     def lock(self) -> None:
@@ -125,6 +128,27 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
+    def check_here(self) -> None:
+        """Check that this path still is the folder that is locked.
+
+        Raises
+        ------
+        InputError
+            If it was moved, removed or replaced: what is written now would be in somebody else's.
+        """
+        if self._lock is None:
+            return
+        try:
+            here, held = os.stat(self.path), os.fstat(self._lock)
+            if (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino):
+                return
+        except OSError:
+            pass
+        raise InputError(
+            f"{self.path}: this run's folder was moved, removed or replaced while it was in use: "
+            "nothing more is written; put it back and use `resume`"
+        )
+
     def write_config(self, config: Config) -> None:
         """Write the settings where people look for them, ready for `--config`."""
         replace_file(self.config, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
@@ -147,13 +171,14 @@ class Run:
         InputError
             If the disk does not take it; what was there before is still there then.
         """
+        self.check_here()
         step = contents.progress["step"]
         name = f"{step:08d}"
         # resumed and stopped at the same step: the older one may be in use
         while (self.checkpoints / name).exists():
             name += "a"
         try:
-            with tempfile.TemporaryDirectory(dir=self.checkpoints, prefix=".writing-") as folder:
+            with tempfile.TemporaryDirectory(dir=self.checkpoints, prefix=WRITING) as folder:
                 part = Path(folder) / name
                 part.mkdir()
                 write_checkpoint(part, contents)
@@ -162,17 +187,18 @@ class Run:
             for pointer in pointers:
                 replace_file(self.checkpoints / pointer, name.encode())
         except (OSError, InputError) as error:
+            before = os.path.lexists(self.checkpoints / "last")
             raise InputError(
                 f"{self.path}: the checkpoint of step {step} could not be written ({error}); "
-                "the one before it is whole"
+                + ("the one before it is whole" if before else "there is none before it")
             ) from None
         self._prune()
         return self.checkpoints / name
 
     def _prune(self):
-        named = {self.pointed(pointer) for pointer in ("best", "last")}
+        named = {self.pointed(pointer) for pointer in POINTERS}
         for entry in self.checkpoints.iterdir():
-            if entry.is_dir() and entry not in named:
+            if _is_checkpoint(entry) and entry not in named:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def pointed(self, pointer: str) -> Optional[Path]:
@@ -186,7 +212,7 @@ class Run:
         path = self.checkpoints / pointer
         if not os.path.lexists(path):
             return None
-        name = read_file(path).decode("ascii", "replace").strip()
+        name = read_file(path, limit=100).decode("ascii", "replace").strip()
         if not re.fullmatch(NAME, name):
             raise InputError(
                 f"{path}: names no checkpoint: write the name of a folder beside it into it"
@@ -220,12 +246,25 @@ class Run:
 
     def _named(self, which):
         folder = self.pointed(which) or self.pointed("last")
-        if folder is None or self.checkpoints.is_symlink():
+        if folder is None or self.checkpoints.is_symlink() or folder.is_symlink():
             raise InputError(
                 f"{self.path}: no run with a checkpoint is there; "
                 "give the folder that training printed"
             )
         return folder
+
+
+def _is_pointer(entry):
+    return entry.name in (*POINTERS, *(f".{pointer}.new" for pointer in POINTERS))
+
+
+def _is_checkpoint(entry):
+    """Return whether this is a checkpoint's folder, begun or whole, with nothing else in it."""
+    if entry.is_symlink() or not entry.is_dir():
+        return False
+    if entry.name.startswith(WRITING):
+        return all(_is_checkpoint(inner) for inner in entry.iterdir())
+    return bool(re.fullmatch(NAME, entry.name)) and set(os.listdir(entry)) <= {*FILES, MANIFEST}
 
 
 def load_model(run, which: str = "best", ctx=None) -> Tuple[LanguageModel, Checkpoint]:

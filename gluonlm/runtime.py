@@ -9,7 +9,9 @@ import ctypes
 import importlib
 import importlib.abc
 import importlib.util
+import math
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +21,7 @@ import numpy as np
 from .errors import InputError
 
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
+MOST_THREADS = 16  # for each logical processor
 COPY_VARIABLE = "MXNET_CPU_PARALLEL_SIZE"
 SMALL_OPERATION = 5e7  # floating-point operations: under that, sharing costs more than it gives
 
@@ -32,6 +35,14 @@ def physical_cores() -> int:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text() if siblings.exists() else cpu)
     return max(1, len(cores))
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that are free; infinity where the system does not say."""
+    path = Path("/proc/meminfo")
+    text = path.read_text(encoding="ascii") if path.exists() else ""
+    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.M)
+    return int(found[1]) * 1024.0 if found else math.inf
 
 
 def threads_for(operation: float) -> int:
@@ -61,6 +72,7 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
     InputError
         If MXNet 1.9.1 cannot be imported with this NumPy, or for lack of distutils.
     """
+    _check_threads(threads)
     if "mxnet" in sys.modules:
         return
     _check_versions()
@@ -92,6 +104,16 @@ def _check_versions():
             "Python 3.12 has no distutils, which MXNet 1.9.1 imports: "
             "pip install 'setuptools==80.9.0'"
         )
+
+
+def _check_threads(threads):
+    """Reject a number of threads that ends the process inside OpenMP, without a word."""
+    most = MOST_THREADS * (os.cpu_count() or 1)
+    if not 0 <= threads <= most:
+        raise InputError(f"`threads` {threads}: must be from 0 to {most} on this machine")
+    given = os.environ.get(THREADS_VARIABLE)
+    if not threads and given is not None and not (given.isdigit() and 0 < int(given) <= most):
+        raise InputError(f"{THREADS_VARIABLE}={given!r}: must be one number from 1 to {most}")
 
 
 def _keep_memory():

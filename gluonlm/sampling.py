@@ -7,6 +7,9 @@ import numpy as np
 
 from .errors import InputError
 
+COLDEST = 1e-10  # temperature: below it, differences of logits overflow
+WIDEST = 10_000  # beam: each text has a state and a row of logits
+
 
 def probabilities(
     logits, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
@@ -29,10 +32,11 @@ def probabilities(
     InputError
         If a parameter is out of its range.
     """
-    if not (0 < temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
+    if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
         raise InputError(
             f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
-            "above 0 (greedy is its limit), top-k at least 0, top-p above 0 and at most 1"
+            f"at least {COLDEST:g} (greedy is its limit), top-k at least 0, "
+            "top-p above 0 and at most 1"
         )
     scaled = np.asarray(logits, np.float64)  # (N, V)
     scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
@@ -60,10 +64,12 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     Raises
     ------
     InputError
-        If the prompt is empty, or holds an id outside the vocabulary.
+        If the prompt is empty, or holds what is not an id of the vocabulary.
     """
     if not len(prompt):
         raise InputError("the prompt is empty: give at least one token to begin with")
+    if np.asarray(prompt).dtype.kind not in "iu":
+        raise InputError(f"prompt ids must be whole numbers, not {np.asarray(prompt).dtype}")
     if not 0 <= min(prompt) <= max(prompt) < stepper.vocab_size:
         raise InputError(
             f"prompt ids {min(prompt)} to {max(prompt)}: "
@@ -147,10 +153,10 @@ def beam_search(model, prompt, length: int, width: int) -> Tuple[np.ndarray, flo
     Raises
     ------
     InputError
-        If `width` is under 1.
+        If `width` is under 1 or above 10,000.
     """
-    if width < 1:
-        raise InputError(f"`width` {width}: must be at least 1")
+    if not 1 <= width <= WIDEST:
+        raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")
     stepper = model.stepper()
     logits = prime(stepper, _whole_window(prompt, model.window))  # (1, V)
     texts, likelihood = np.empty((1, 0), np.int64), np.zeros((1, 1))

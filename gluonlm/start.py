@@ -14,8 +14,11 @@ from .config import BEFORE, Config, changed_settings
 from .corpus import Corpus, load_corpus
 from .errors import InputError
 from .run import Run
+from .runtime import free_memory
 from .seeds import derive_seed
 from .vocab import Vocab
+
+COPIES = 4  # of each parameter in training: weight, gradient, and what Adam keeps
 
 if TYPE_CHECKING:
     from .models import LanguageModel
@@ -212,6 +215,7 @@ def begin(start: FreshStart, ctx: list) -> Training:
 
     config = start.config
     corpus = load_corpus(config.data, start.vocab)
+    _check_memory(config, len(corpus.vocab))
     model = build_model(config.model, len(corpus.vocab))
     start.set_weights(model, ctx)
     trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx)
@@ -219,6 +223,18 @@ def begin(start: FreshStart, ctx: list) -> Training:
     trainer.save = training.save
     training.run.write_config(config)
     return training
+
+
+def _check_memory(config, vocab_size):
+    """Reject a model that cannot be trained here, before the system ends the process for it."""
+    parameters = config.model.count_parameters(vocab_size)
+    needed, free = 4 * COPIES * parameters, free_memory()
+    if needed > free:
+        raise InputError(
+            f"`hidden_size` {', '.join(map(str, config.model.layer_sizes()[:4]))}: "
+            f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
+            f"and {free / 1e9:,.1f} GB are free: give a smaller one"
+        )
 
 
 def new_folder(config: Config) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import sys
@@ -14,6 +15,7 @@ from .errors import InputError
 from .files import hash_file
 
 PIECE = 1 << 20  # characters read at a time
+LONGEST_WORD = 1 << 24  # characters that are kept to find a word's end
 Source = Union[str, Path]  # a text itself, or the file that holds it
 
 
@@ -30,8 +32,8 @@ class Text:
         That of the files.
     lower
         Whether to turn the text into lower case.
-    by_line
-        Whether pieces end at line breaks, so that no word is cut.
+    whole_words
+        Whether pieces end at white space, so that no word is cut.
 
     Raises
     ------
@@ -44,10 +46,10 @@ class Text:
         sources: list[Source],
         encoding: str = "utf-8",
         lower: bool = False,
-        by_line: bool = False,
+        whole_words: bool = False,
     ):
-        # lower case is made line by line too: that of a sigma depends on whether it ends a word
-        self.encoding, self.lower, self.by_line = encoding, lower, by_line or lower
+        self.encoding, self.lower, self.whole_words = encoding, lower, whole_words
+        self._digests: dict[Path, str] = {}  # of the bytes of each file as they were last read
         self.sources: list[Source] = [
             _standard_input(encoding) if source == "-" else source for source in sources
         ]
@@ -67,16 +69,21 @@ class Text:
                 yield piece.lower() if self.lower else piece
 
     def _read(self, path: Path) -> Iterator[str]:
-        position = 0
+        position, rest = 0, ""
         _size(path)
         try:
-            with open(path, encoding=self.encoding, newline="") as stream:
-                while piece := stream.read(PIECE):
-                    piece += stream.readline() if self.by_line else ""
-                    piece = piece[1:] if not position and piece[0] == "\ufeff" else piece
-                    _reject_nul(path, piece, position)
-                    position += len(piece)
-                    yield piece
+            with _HashedFile(path) as file:
+                stream = io.TextIOWrapper(io.BufferedReader(file), self.encoding, newline="")
+                while block := stream.read(PIECE):
+                    block = block[1:] if not position and block[0] == "\ufeff" else block
+                    _reject_nul(path, block, position)
+                    position += len(block)
+                    piece, rest = self._cut(path, rest + block)
+                    if piece:
+                        yield piece
+                if rest:
+                    yield rest
+                self._digests[path] = file.digest.hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except LookupError:
@@ -85,6 +92,22 @@ class Text:
             _explain_undecodable(path, path.read_bytes(), self.encoding)
         if not position:
             raise InputError(f"{path} is empty: give a file with text")
+
+    def _cut(self, path: Path, text: str) -> tuple[str, str]:
+        """Return what can be passed on of a text, and what must wait for its next piece."""
+        # lower case too: that of a sigma depends on whether it ends a word
+        if not self.whole_words and not self.lower:
+            return text, ""
+        # not after \r, which may belong to a \n that follows
+        place = 1 + max(map(text.rfind, " \n\t"))
+        if place or len(text) <= LONGEST_WORD:
+            return text[:place], text[place:]
+        if self.whole_words:
+            raise InputError(
+                f"{path}: a word of more than {LONGEST_WORD:,} characters: is this text? "
+                "`level` char reads it as it is"
+            )
+        return text, ""
 
     def longest(self) -> int:
         """Return a number of characters that this text does not exceed, without reading it.
@@ -101,6 +124,9 @@ class Text:
     def fingerprint(self) -> str:
         """Return a SHA-256 of the sources' bytes and of how they are read.
 
+        A file that was read to its end is not read again: what counts is what was read, and a log
+        may have grown since.
+
         Raises
         ------
         InputError
@@ -111,9 +137,22 @@ class Text:
             if isinstance(source, str):
                 own = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
             else:
-                own = hash_file(source)[1]
+                own = self._digests.get(source) or hash_file(source)[1]
             digest.update(bytes.fromhex(own))
         return digest.hexdigest()
+
+
+class _HashedFile(io.FileIO):
+    """A file that hashes its bytes as they are read."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.digest = hashlib.sha256()
+
+    def readinto(self, buffer):
+        count = super().readinto(buffer)
+        self.digest.update(memoryview(buffer)[:count])
+        return count
 
 
 def read_text(path: Source, encoding: str = "utf-8") -> str:

@@ -4,12 +4,11 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from . import runtime
-from .cli import Parser, given, run_command, show, speak_flags
+from .cli import Parser, complain, given, run_command, show, speak_flags
 from .config import GROUPS, read_settings
 from .device import get_ctx
 from .errors import InputError
@@ -28,8 +27,9 @@ def parse(argv=None) -> Tuple[Dict[str, Any], Any]:
         If they contradict each other.
     """
     arguments = make_parser().parse_args(argv)
-    if arguments.threads < 0:
-        raise InputError(f"`threads` {arguments.threads}: must be at least 0")
+    for name in ("preset", "config", "run", "resume", "init_from"):
+        if getattr(arguments, name) == "":
+            raise InputError(f"`{name}`: is empty; was a variable of the shell not set?")
     if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
         raise InputError(
             "`resume` names the run to continue: leave out `run`, `overwrite` and `init_from`"
@@ -108,23 +108,36 @@ def choose_start(settings: Dict[str, Any], arguments) -> FreshStart:
     return FreshStart(settings, folder, arguments.overwrite, source)
 
 
+# what ends a training from outside: its name, and the code that the process exits with
+REQUESTS = {
+    "interrupted": 128 + signal.SIGINT,
+    "terminated": 128 + signal.SIGTERM,
+    "hung up": 128 + signal.SIGHUP,
+    "output closed": 128 + signal.SIGPIPE,
+}
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
 @contextlib.contextmanager
 def signals_watched(trainer) -> Iterator[None]:
-    """Make the first Ctrl-C or SIGTERM end the training after the current step, with a checkpoint.
+    """Make the first Ctrl-C, SIGTERM or SIGHUP end the training with a checkpoint.
 
-    A second one ends the process at once.
+    It ends after the current step. A second signal ends the process at once. One that is ignored,
+    as SIGHUP under nohup, stays ignored.
     """
+    watched = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
     def leave_at_once():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in watched:
+            leave = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, leave)
 
     def handler(number, frame):
         leave_at_once()
-        trainer.stop("interrupted" if number == signal.SIGINT else "terminated")
+        trainer.stop(SIGNALS[number])
 
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGTERM, handler)
+    for number in watched:
+        signal.signal(number, handler)
     try:
         yield
     finally:
@@ -160,19 +173,37 @@ def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
         except Diverged as error:
             kept = "best" if run.pointed("best") else "last"
             line = f"stopped: {error}; the {kept} checkpoint before is {run.pointed(kept)}"
-            print(f"gluonlm: {speak_flags(line)}", file=sys.stderr)
+            complain(speak_flags(line))
             return 3
         finally:
             bar.close()
-        draw(training)
+        attempt("the curve", draw, training)
         skipped = f", {trainer.progress.skipped} steps skipped" if trainer.progress.skipped else ""
         seconds = f"{trainer.progress.seconds:.0f} s of training"
         say(f"ended by {reason} at step {trainer.progress.step}{skipped}, {seconds}")
-        if reason in ("interrupted", "terminated"):
-            print(f"gluonlm: {reason}: continue with --resume {run.path}", file=sys.stderr)
-            return 128 + (signal.SIGINT if reason == "interrupted" else signal.SIGTERM)
-        metrics("result", conclude(training, reason, say))
+        if reason in REQUESTS:
+            complain(f"{reason}: continue with --resume {run.path}")
+            return REQUESTS[reason]
+        if result := attempt("the result", conclude, training, reason, say):
+            metrics("result", result)
     return 0
+
+
+def attempt(what: str, work: Callable, *arguments) -> Any:
+    """Do what comes after a training; if it fails, that costs nothing but itself.
+
+    The training is saved by then, so that a picture, a damaged line or a terminal that cannot show
+    a name must not end it with an error.
+    """
+    try:
+        return work(*arguments)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        own = isinstance(error, InputError)
+        reason = str(error) if own else f"{type(error).__name__}: {error}"
+        complain(f"{what} could not be made ({speak_flags(reason)}); the training is saved")
+        return None
 
 
 def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple:

@@ -9,6 +9,7 @@ Only `Vocab.build`, for words, and `Vocab.to_gluonnlp` import MXNet.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -187,11 +188,25 @@ class Vocab:
         return out, text
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids back into text; words are joined by spaces, and each `<eos>` ends a line."""
-        tokens = [self.tokens[i] for i in ids]
+        """Turn ids back into text; words are joined by spaces, and each `<eos>` ends a line.
+
+        Raises
+        ------
+        InputError
+            For what is not the id of a token: Python's lists would count -1 from their end.
+        """
+        tokens = [self._token(i) for i in ids]
         if self.level == "char":
             return "".join(tokens)
         return re.sub(f" ?{END_OF_LINE} ?", "\n", " ".join(tokens))
+
+    def _token(self, i):
+        try:
+            if 0 <= operator.index(i) < len(self.tokens):
+                return self.tokens[i]
+        except TypeError:
+            pass
+        raise InputError(f"{i!r} is not an id of this vocabulary: they are 0 to {len(self) - 1}")
 
     def typeset(self, ids: Iterable[int], before: int | None = None) -> str:
         """Turn ids into text as a reader would write it: no space before a comma, none after `$`.
@@ -207,7 +222,7 @@ class Vocab:
         if self.level == "char":
             return self.decode(ids)
         text, last = [], END_OF_LINE if before is None else self.tokens[before]
-        for token in (self.tokens[i] for i in ids):
+        for token in map(self._token, ids):
             joined = (
                 END_OF_LINE in (last, token)
                 or _OPENING.fullmatch(last)

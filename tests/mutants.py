@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gluonlm"
 TESTS = {  # the tests that belong to a room, the quickest first; to any other, its own and train's
     "__init__": "architecture",
-    "checkpoint": "checkpoint trust resume",
+    "checkpoint": "checkpoint generate trust resume",
     "cli": "flags generate presets",
     "compare": "compare flags",
     "config.config": "flags presets trust train",
@@ -64,7 +64,7 @@ TESTS = {  # the tests that belong to a room, the quickest first; to any other, 
     "training.callbacks": "train resume",
     "training.curve": "curve train",
     "training.optimizer": "trainer schedule exact_resume trust",
-    "training.progress": "trainer schedule divergence exact_resume trust",
+    "training.progress": "divergence exact_resume trainer train trust",
     "training.replicas": "trainer exact_resume",
     "training.schedule": "schedule",
     "training.trainer": "trainer schedule divergence exact_resume train resume",

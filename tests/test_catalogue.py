@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import re
+import tempfile
 import threading
 from pathlib import Path
 
@@ -67,13 +68,21 @@ def test_a_missing_corpus_is_fetched_verified_and_found_again(served, tmp_path):
 def test_a_corpus_is_fetched_into_the_first_data_folder(served, tmp_path):
     load_corpus(DataConfig(data=("play",), data_dir="first"))
     assert (tmp_path / "first" / "play.txt").exists() and not (tmp_path / "data").exists()
-    assert fetch(served[0], "second/deep") == Path("second/deep/play.txt")
+    for _ in range(2):  # into a new folder, and into one that is there
+        assert fetch(served[0], "second/deep") == Path("second/deep/play.txt")
+
+
+def test_a_download_is_written_beside_its_place_on_the_same_disk(served, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    assert fetch(served[0]).read_bytes() == served[1].read_bytes()
 
 
 def test_a_wrong_download_never_reaches_its_place(served, tmp_path):
     served[1].write_bytes(b"to be or not to b3\n" * 100)
     with pytest.raises(InputError, match=r"SHA-256 .* but the published file has 1900"):
         load_corpus(DataConfig(data=("play",)))
+    with pytest.raises(InputError, match="SHA-256"):
+        fetch(served[0])
     assert not list((tmp_path / "data").iterdir())
 
 
@@ -101,7 +110,8 @@ def test_a_damaged_corpus_is_rejected_unless_verify_is_off(served, tmp_path):
         load_corpus(DataConfig(data=("play",)))
     assert re.fullmatch(
         r".*/data/play.txt: 150 bytes with SHA-256 \w{12}\.\.\., but the published file has 1900 "
-        r"and \w{12}\.\.\. \(http.*\): delete it and fetch it again, or turn `verify` off with `no_verify`",
+        r"and \w{12}\.\.\. \(http.*\): delete it and fetch it again, "
+        r"or turn `verify` off with `no_verify`",
         str(caught.value),
     )
     assert len(load_corpus(DataConfig(data=("play",), verify=False)).train) == 135
@@ -130,14 +140,15 @@ def test_wikitext_files_that_gluonnlp_fetched_are_three_parts(tmp_path, monkeypa
             (Path(root) / f"wiki.{part}.tokens").write_text(f" = {part} = \n")
 
     monkeypatch.setattr(gluonnlp.data, "WikiText2", fetched)
-    config = DataConfig(data=("wikitext-2",), data_dir=str(tmp_path), level="word")
+    data = tmp_path / "new" / "data"
+    config = DataConfig(data=("wikitext-2",), data_dir=str(data), level="word")
     corpus = load_corpus(config)
     assert corpus.vocab.decode(corpus.train) == "= train =\n"
     assert corpus.vocab.decode(corpus.test) == "= <unk> =\n"
     assert segments == ["train", "val", "test"]
     load_corpus(config)
     assert len(segments) == 3  # nothing is fetched twice
-    assert [path.name for path in tmp_path.iterdir()] == ["wikitext-2"]
+    assert [path.name for path in data.iterdir()] == ["wikitext-2"]
 
 
 def test_the_catalogue_is_listed_and_documented(command, monkeypatch, tmp_path):
@@ -151,7 +162,9 @@ def test_the_catalogue_is_listed_and_documented(command, monkeypatch, tmp_path):
     for name, entry in CATALOGUE.items():
         assert f"`{name}`" in readme
         for file in entry.files:
-            assert file.sha256 in readme and file.url in readme
+            folder, name = file.url.rsplit("/", 1)
+            assert file.sha256 in readme
+            assert file.url in readme or (f"<{folder}/>" in readme and f"`{name}`" in readme)
             assert not file.size or f"{file.size:,}" in readme
 
 

@@ -263,3 +263,10 @@ def test_settings_that_a_checkpoint_does_not_name_are_as_they_were_then(copy):
     kept = read_checkpoint(folder).config
     assert kept.training.shuffle == "line" and kept.model.window == 7
     assert Config.from_dict(config).training.shuffle == "mixed"
+
+
+def test_the_best_is_what_is_loaded_unless_the_last_is_named(tmp_path):
+    run = Run.create(tmp_path / "run")
+    run.save(contents(1), ("best", "last"))
+    run.save(contents(2))
+    assert run.load().progress["step"] == 1 and run.load("last").progress["step"] == 2

@@ -1,5 +1,8 @@
 """From the name of a text to its ids: sources, vocabulary, parts."""
 
+import io
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +65,14 @@ def test_patterns_find_files_at_any_depth_and_names_that_look_like_patterns(file
     assert parts(load_corpus(DataConfig(data=("deep/**/?",), **config)))[0] == "zz\nyy"
     assert parts(load_corpus(DataConfig(data=("[y]",), **config)))[0] == "bracket"
     assert parts(load_corpus(DataConfig(data=("[x-z]",), **config)))[0] == "plain"
+
+
+def test_standard_input_is_a_text_like_any_other(files, monkeypatch):
+    files(text="ab")
+    stream = types.SimpleNamespace(buffer=io.BytesIO(b"cd\n"))
+    monkeypatch.setattr(sys, "stdin", stream)
+    corpus = load_corpus(DataConfig(data=("text", "-")))
+    assert "".join(parts(corpus)) == "ab\ncd\n"
 
 
 def test_a_corpus_is_named_after_its_first_file(files):

@@ -27,3 +27,9 @@ def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, m
         and (bottom > 0 or level == "char")
         and drawn[0].get_yscale() == ("linear" if level == "char" else "log")
     )
+
+
+def test_words_that_look_like_formulas_are_drawn_as_they_are():
+    from gluonlm.embeddings import draw_map
+
+    assert draw_map(np.zeros((2, 2)), [r"$\\frac{$", "$"]).startswith(b"\x89PNG")

@@ -88,10 +88,38 @@ def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
 def test_a_state_that_is_no_number_is_refused():
     trainer = train()
     arrays, record = trainer.arrays(), trainer.progress_record()
-    for change in ({"numbers": {"lr": "0.1"}}, {"counts": {"0": None}}, {"counts": {"x": 1}}):
+    for change in (
+        {"numbers": {"num_update": "3"}},
+        {"numbers": {"num_update": -1}},
+        {"counts": {"0": None}},
+        {"counts": {"0": -1}},
+        {"counts": {"99": 1}},
+        {"counts": {"x": 1}},
+    ):
         optimizer = {**record["optimizer"], **change}
         with pytest.raises(InputError, match="progress is not one of this version"):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, "optimizer": optimizer})
-    for change in (dict(step="1"), dict(best="low"), dict(optimizer=None), dict(seconds=None)):
+    for change in (
+        dict(step=-1),
+        dict(tokens=10**400),
+        dict(metrics_bytes=2**70),
+        dict(step="1"),
+        dict(best="low"),
+        dict(optimizer=None),
+        dict(seconds=None),
+    ):
         with pytest.raises(InputError, match="progress is not one of this version"):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, **change})
+
+
+def test_what_the_settings_say_of_an_optimizer_cannot_be_forged():
+    trainer, other = train(), Trainer(make_model(), BASE, IDS)
+    record = trainer.progress_record()
+    numbers = {**record["optimizer"]["numbers"], "beta2": 5.0, "wd": 1e300, "epsilon": -1.0}
+    forged = {**record, "optimizer": {**record["optimizer"], "numbers": numbers}}
+    other.restore(trainer.arrays(), forged)
+    rule, fresh = vars(other.optimizer.rule), vars(Trainer(make_model(), BASE, IDS).optimizer.rule)
+    assert [rule[n] for n in ("beta2", "wd", "epsilon")] == [
+        fresh[n] for n in ("beta2", "wd", "epsilon")
+    ]
+    assert rule["num_update"] == trainer.optimizer.rule.num_update == trainer.progress.step

@@ -1,13 +1,16 @@
-"""The form of what people read: widths, the page of public names, no path of one machine."""
+"""The form of what people read: the width of lines, and the page of public names."""
 
 import ast
 import importlib.util
+import inspect
 import json
 import re
 import subprocess
 
 import pytest
 from conftest import ROOT
+
+import gluonlm
 
 SPEC = importlib.util.spec_from_file_location("api", ROOT / "docs" / "api.py")
 api = importlib.util.module_from_spec(SPEC)
@@ -55,5 +58,23 @@ def test_the_page_of_public_names_says_what_the_source_says(tmp_path):
     assert expected in lines and "_whole_window" not in lines
     node = ast.parse('class A:\n  """One. Two."""\n  def b(self, c: int = 3) -> int:\n    "Do."')
     assert api.class_lines(node.body[0]) == ["- `A`: One.", "  - `b(c=3)`: Do."]
-    names = re.findall(r"^- `(\w+)`, of", api.page(), re.M)
-    assert {"Trainer", "rnn_batch", "load_model", "InputError"} <= set(names)
+    fields = "  b: int\n  c: int = option(3, 'x')\n  d: dict = field(default_factory=dict)"
+    node = ast.parse(f"@dataclass(frozen=True)\nclass A:\n{fields}").body[0]
+    assert api.class_lines(node) == ["- `A(b, c=3, d=...)`"]
+
+
+def test_the_page_of_public_names_has_all_that_the_package_offers_as_python_calls_it():
+    page = " ".join(api.page().split())
+    assert re.findall(r"`(\w+)`, of `gluonlm\.", page) == sorted(gluonlm.__all__)
+    for name in set(gluonlm.__all__) - {"InputError", "Config"}:
+        shown = re.search(rf"- `(?=({name}\(.*?\))`)", page)[1]
+        call = ast.parse(f"def {shown}: pass").body[0].args
+        taken = inspect.signature(getattr(gluonlm, name)).parameters
+        names = [*call.args, *call.kwonlyargs, call.vararg, call.kwarg]
+        assert [a.arg for a in names if a] == list(taken), name
+
+
+def test_a_folder_says_what_it_offers():
+    lines = api.room(api.PACKAGE / "training" / "__init__.py")
+    assert lines[1] == "## `gluonlm.training`"
+    assert lines[-1] == "Offers `Diverged`, `Progress`, `Trainer`."

@@ -3,8 +3,10 @@
 import pytest
 from conftest import TINY
 
+from gluonlm.generate import Writer
 from gluonlm.run import load_model
 from gluonlm.sampling import beam_search, sample
+from gluonlm.vocab import Vocab
 
 LENGTH = 30
 
@@ -103,3 +105,19 @@ def test_a_beam_finds_one_text(flags, trained, command):
 
 def test_seed_zero_is_a_seed(generate):
     assert generate("--seed", 0) != generate("--seed", 1)
+
+
+def test_without_a_prompt_nothing_stands_before_what_is_written(trained, command):
+    model, checkpoint = load_model(trained)
+    drawn = sample(model, checkpoint.vocab.default_prompt(), LENGTH)
+    expected = checkpoint.vocab.decode(int(ids[0]) for ids in drawn)
+    assert command("generate", trained, "--length", LENGTH)[1] == expected + "\n"
+
+
+def test_the_space_after_a_prompt_is_that_of_its_last_word(capfd):
+    vocab = Vocab("word", ["<unk>", "<eos>", "it", "$", "5", ","])
+    for prompt, expected in (([2, 3], "it $5,"), ([3, 2], "$it 5,"), ([], "5,")):
+        write = Writer(vocab, prompt)
+        write(4)
+        write(5)
+        assert capfd.readouterr().out == expected

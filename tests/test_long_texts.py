@@ -151,15 +151,19 @@ def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, w
     assert "!" in changed.vocab.tokens
 
 
-def test_files_of_ids_are_named_and_sealed_as_they_always_were(long_text):
+def test_files_of_ids_are_named_and_sealed_as_they_always_were(long_text, monkeypatch):
     """So that a new version does not write the ids of a large text again."""
+    monkeypatch.setattr(ids_module.tempfile, "tempdir", "/nonexistent")  # not needed for it
     text, vocab = Text([long_text]), Vocab("char", "\n aglntowy")
     ids = ids_of(text, vocab)
     key = text.fingerprint() + '{"level": "char", "tokens": ["\\n", " ", "a", "g", "l", "n", "t", '
     name = hashlib.sha256((key + '"o", "w", "y"]}').encode()).hexdigest()[:32]
-    content = (long_text.parent / CACHE_FOLDER / name).read_bytes()
+    content = (long_text.parent / ".gluonlm-ids" / name).read_bytes()
     assert content == ids.tobytes() == vocab.encode(long_text.read_text()).tobytes()
     seal = json.loads((long_text.parent / CACHE_FOLDER / f"{name}.json").read_text())
+    for array in (ids, ids_of(text, vocab)):  # written now, and found
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
     assert seal == {"tokens": 3400, "sha256": hashlib.sha256(content).hexdigest()}
 
 

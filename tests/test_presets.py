@@ -144,3 +144,17 @@ def test_the_presets_are_listed_with_their_commands_and_an_unknown_one_is_one_li
     )
     code, _, err = command("train", "--resume", "run", "--preset", "ptb-lstm")
     assert code == 2 and "leave out --preset" in err and os.listdir(tmp_path) == []
+
+
+def test_the_run_of_a_preset_from_before_a_setting_was_there_is_resumed_with_its_own(
+    text_file, tmp_path, command, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    flags = small("window-lstm", text_file)
+    assert command("train", *flags, "--max-steps", 2, "--shuffle", "line")[0] == 0
+    code, out, err = command("train", *flags, "--max-steps", 3)  # nothing says how to shuffle
+    assert (code, err) == (0, "") and "resuming with max_steps 3 instead of 2" in out
+    config = Run("runs/window-lstm").load("last").config.training
+    assert (config.shuffle, config.max_steps) == ("line", 3)
+    code, _, err = command("train", *flags, "--max-steps", 4, "--shuffle", "mixed")
+    assert code == 2 and "has shuffle line, not mixed" in err

@@ -10,9 +10,16 @@ from conftest import ROOT, TINY
 
 from gluonlm.presets import PRESETS
 
-SPEC = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
-results = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(results)
+
+def benchmark(name):
+    """Return a script of benchmarks/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+results, compare_models = benchmark("results"), benchmark("compare_models")
 
 PAGE = """# Results
 before
@@ -105,6 +112,29 @@ def test_a_table_has_a_column_for_each_of_its_runs_once_all_have_ended(page, tmp
     assert all(len(row) == 3 and row[1] == row[2] for row in rows[1:])
 
 
+def test_a_system_stands_on_the_page_as_its_preset_describes_it():
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    for name, preset in PRESETS.items():
+        about = preset.about.rstrip(".")
+        assert f"## {name} {about}. Published: {preset.published}. " in page
+
+
+def test_readme_is_filled_from_the_page_and_nothing_else_of_it_is_touched(page, tmp_path):
+    run, text = tmp_path / "runs" / "mine", page.read_text()
+    page.write_text(text.replace("mine of", "stacked-char-lstm of"))
+    run.rename(run.with_name("stacked-char-lstm"))
+    results.update(page, tmp_path / "runs")
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- presets -->\nold\n<!-- end -->\nafter <!-- end -->\n")
+    results.update_readme(readme, page.read_text())
+    shown, published = readme.read_text(), PRESETS["stacked-char-lstm"].published
+    assert shown.startswith("before\n<!-- presets -->\n- `stacked-char-lstm`: test **")
+    assert shown.endswith("\n<!-- end -->\nafter <!-- end -->\n")
+    assert f"Published: {published}. <!-- end -->" in " ".join(shown.split())
+    # the other place of the page is not filled, and is no system to boast of yet
+    assert "old" not in shown and shown.count("\n- `") == 1
+
+
 def test_readme_says_what_the_page_of_results_says():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -114,6 +144,13 @@ def test_readme_says_what_the_page_of_results_says():
     (figure,) = re.findall(r"^\| test, as one stream \| \*\*(117\.02)\*\* \|$", page, re.MULTILINE)
     assert f"- `ptb-lstm`: test **{figure}** perplexity" in shown
     assert "- `tinyshakespeare-gru`: validation **2.217 (1.5369)** bits per character" in shown
+
+
+def test_the_page_of_models_is_what_its_script_writes_about_its_rows():
+    page = compare_models.DOCUMENT.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `.+$", page, re.MULTILINE)
+    assert [row.split("`")[1] for row in rows] == list(compare_models.MODELS)
+    assert page == compare_models.page(rows, re.search(r"Python ([\d.]+)", page)[1])
 
 
 def test_long_runs_are_thinned_out():

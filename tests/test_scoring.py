@@ -73,3 +73,8 @@ def test_a_text_is_scored_on_the_context_that_is_named():
     )[1]
     score(model, IDS, here, seq_len=60)
     assert contexts == [(here, here)] * 2
+
+
+def test_two_tokens_are_enough_to_predict_one():
+    assert score(MODELS["gru"](), IDS[:2]).shape == (1,)
+    assert score(MODELS["unrolled"](), IDS[:4]).shape == (1,)

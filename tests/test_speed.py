@@ -50,6 +50,29 @@ def test_a_ratio_above_one_means_that_ours_is_faster_and_bars_stand_beside(speed
     assert row == f"| {name} | 300 / 200 = 1.50 | {share} |"
 
 
+def test_the_tables_keep_to_the_width_of_the_page_and_replace_those_before(
+    speed, monkeypatch, tmp_path
+):
+    names = list(speed["WORKLOADS"])
+    figure = {"seconds": 0.0123, "peak": 1408 * 2**20}
+    sides = [(name, side) for name in names for side in speed["SIDES"]]
+    found = {(name, side): [figure] for name, side in sides if speed["applies"](side, name)}
+    known = {"sgemm": 1.21e11, "encode": 509.0, "rnn_batch": 2e-6, "first step": 2.6}
+    extras = {**known, **{f"step {size}": 0.055 for size in (1, 10, 100)}}
+    monkeypatch.setitem(speed["table"].__globals__, "version", lambda name: "2.13.0+cpu")
+    text = speed["table"](found, [extras], names, 5)
+    assert max(map(len, text.splitlines())) <= 100 and text.count("\n| train ") == 12
+    assert "sides alternating; sgemm 2048 x 2048 in the same run: 121 GFLOP/s." in " ".join(
+        text.split()
+    )
+    assert "| a step of 32 x 64 on a corpus of | 1 MB 55 ms, 10 MB 55 ms, 100 MB 55 ms |" in text
+    page = tmp_path / "performance.md"
+    page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
+    monkeypatch.setitem(speed["write"].__globals__, "DOCUMENT", page)
+    speed["write"](text)
+    assert page.read_text() == f"before\n<!-- measured -->\n{text}\n<!-- end -->\nafter\n"
+
+
 def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE", "MALLOC_ARENA_MAX", "GLUONLM_MALLOC"):
         monkeypatch.setenv(name, "1")

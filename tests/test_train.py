@@ -217,3 +217,57 @@ def test_a_sample_of_the_training_is_drawn_at_its_temperature(text_file, tmp_pat
     texts = {(int(step), float(t)): text.removesuffix("\n\n") for step, t, text in every}
     assert list(texts) == [(3, 1e-9), (3, 1), (3, 50), (6, 1e-9), (6, 1), (6, 50)]
     assert texts[6, 1e-9] == likeliest and len({likeliest, texts[6, 1], texts[6, 50]}) == 3
+
+
+def test_the_last_sample_is_that_of_its_step_and_of_the_seed(text_file, tmp_path, command):
+    texts = []
+    for seed in (1, 1, 2):
+        flags = [flag for flag in TINY if flag != "--quiet"]
+        place = ["--run", tmp_path / "run", "--overwrite", "--sample-length", 40, "--lr", 1e-30]
+        code, out, err = command("train", "--data", text_file, *flags, *place, "--seed", seed)
+        assert (code, err) == (0, "")
+        texts.append(out.partition("temperature 1:\n")[2])
+    assert len(texts[0]) == 41 and texts[0] == texts[1] != texts[2]
+
+
+def test_a_run_that_has_ended_keeps_its_checkpoint_when_it_is_resumed(trained, tmp_path, command):
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    folder, inode = run.pointed("last"), run.pointed("last").stat().st_ino
+    assert command("train", "--resume", run.path, "--quiet")[0] == 0
+    assert run.pointed("last") == folder and folder.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_training_that_diverges_names_the_checkpoint_that_is_left(
+    validated, text_file, tmp_path, command
+):
+    run, flags = tmp_path / "run", [*TINY, "--max-steps", 50, "--lr", 1e6, "--clip", 0]
+    every = 1 if validated else 50
+    flags += ["--optimizer", "sgd", "--validate-every", every, "--checkpoint-every", 1]
+    code, _, err = command("train", "--data", text_file, "--run", run, *flags)
+    name = "best" if validated else "last"
+    assert code == 3 and err.count("\n") == 1 and "try a lower --lr or a --clip" in err
+    assert err.endswith(f"the {name} checkpoint before is {Run(run).pointed(name)}\n")
+
+
+@pytest.mark.parametrize("model", ["gru", "unrolled"])
+def test_a_training_says_in_how_many_streams_it_validates(model, text_file, tmp_path, command):
+    flags = [flag for flag in TINY if flag != "--quiet"]
+    place = ["--data", text_file, "--run", tmp_path / "run", "--model", model]
+    code, out, _ = command("train", *place, *flags)
+    assert code == 0
+    assert ("reads its text in 4 streams, each from a cold start" in out) == (model == "gru")
+
+
+def test_the_speed_of_a_line_is_that_since_the_line_before(
+    text_file, tmp_path, command, monkeypatch
+):
+    import time
+
+    now = iter(range(10**9))  # every look at the clock takes a second
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    flags = [*TINY, "--max-steps", 6, "--log-every", 2]
+    assert command("train", "--data", text_file, "--run", tmp_path / "run", *flags)[0] == 0
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
+    assert speeds == [40, 40, 40]  # 2 steps of 4 x 10 in 2 seconds

@@ -46,6 +46,7 @@ def test_rare_words_become_unknown_and_the_size_is_what_was_asked_for():
     assert Vocab.build(["d c b d"], "word", 3).tokens == ["<unk>", "d", "b"]
     assert Vocab.build(["a <unk> <unk> b <unk> a"], "word", 3).tokens == ["<unk>", "a", "b"]
     assert len(Vocab.build(["d d c b\n", "a"], "word", 0)) == 6
+    assert Vocab.build(["d d c b\n"], "word", 1).tokens == ["<unk>", "<eos>", "d"]  # at least one
 
 
 def test_the_published_reader_of_words():

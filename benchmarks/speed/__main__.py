@@ -5,6 +5,7 @@ process, the sides alternating, several rounds; what is shown are medians over t
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -13,9 +14,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Dict, Iterator, Tuple
 
 from workloads import WORKLOADS
 
@@ -37,16 +40,14 @@ TUTORIAL_BARS = {
 }
 
 
-def environment():
+def environment() -> Dict[str, str]:
     """Return a user's environment: nothing set about threads or memory, this checkout first."""
     ours = ("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "MXNET_", "GLUONLM_", "GLIBC_")
-    return {
-        **{k: v for k, v in os.environ.items() if not k.startswith(ours)},
-        "PYTHONPATH": str(ROOT),
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
-def run(script, *arguments):
+def run(script, *arguments) -> dict:
     """Run one script of this folder in a fresh process, and return what it measured."""
     command = [sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
@@ -55,7 +56,7 @@ def run(script, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def first_step():
+def first_step() -> float:
     """Return the seconds from starting a training to the first line of its metrics, one step."""
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / "run" / "metrics.jsonl"
@@ -71,7 +72,7 @@ def first_step():
     return taken
 
 
-def applies(side, name):
+def applies(side, name) -> bool:
     """Return whether a side takes part.
 
     The tutorials' way does where it has a bar, PyTorch with our malloc settings in training.
@@ -81,7 +82,7 @@ def applies(side, name):
     return side != "peer, malloc" or WORKLOADS[name].task == "train"
 
 
-def measure(names, rounds, say):
+def measure(names, rounds, say) -> Tuple[dict, list]:
     """Run every side of every workload `rounds` times, alternating.
 
     Returns
@@ -102,17 +103,17 @@ def measure(names, rounds, say):
     return found, extras
 
 
-def median(records, key):
+def median(records, key) -> float:
     """Return the median of one figure."""
     return statistics.median(record[key] for record in records)
 
 
-def medians(found, name, key):
+def medians(found, name, key) -> Dict[str, float]:
     """Return the median of one figure of a workload, by side."""
     return {side: median(found[name, side], key) for side in SIDES if (name, side) in found}
 
 
-def speed_rows(found, names):
+def speed_rows(found, names) -> Iterator[str]:
     """Yield the lines of the table of speed: tokens/s, and how many times as fast ours is."""
     for name in names:
         tokens, seconds = WORKLOADS[name].tokens, medians(found, name, "seconds")
@@ -127,7 +128,7 @@ def speed_rows(found, names):
         )
 
 
-def limit_rows(found, names, peak):
+def limit_rows(found, names, peak) -> Iterator[str]:
     """Yield the lines of the table of limits; `peak` is the sgemm of the same run."""
     for name in names:
         memory = medians(found, name, "peak")
@@ -139,30 +140,29 @@ def limit_rows(found, names, peak):
         )
 
 
-def processor():
-    """Describe the processor: its name and its widest vector instructions."""
-    text = (
-        Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    )
+def processor() -> str:
+    """Return a description of the processor: its name and its widest vector instructions."""
+    page = Path("/proc/cpuinfo")
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
     name = re.search(r"model name\s*: (.+)", text)
     wide = next((flag for flag in ("avx512f", "avx2", "avx") if flag in text), "no AVX")
     model = name.group(1) if name else platform.processor()
     return f"{len(os.sched_getaffinity(0))} processors, {model}, {wide}"
 
 
-def table(found, extras, names, rounds):
+def table(found, extras, names, rounds) -> str:
     """Return the measured part of the document."""
     peak = median(extras, "sgemm")
-    steps = ", ".join(
-        f"{size} MB {1000 * median(extras, f'step {size}'):.0f} ms" for size in (1, 10, 100)
-    )
-    versions = (
-        f"Python {platform.python_version()}, MXNet {version('mxnet')}, PyTorch {version('torch')}"
+    taken = {size: 1000 * median(extras, f"step {size}") for size in (1, 10, 100)}
+    steps = ", ".join(f"{size} MB {ms:.0f} ms" for size, ms in taken.items())
+    python = f"Python {platform.python_version()}"
+    about = (
+        f"{processor()}; {python}, MXNet {version('mxnet')}, PyTorch {version('torch')}; "
+        f"medians of {rounds} fresh processes a side, the sides alternating; "
+        f"sgemm 2048 x 2048 in the same run: {peak / 1e9:.0f} GFLOP/s."
     )
     lines = [
-        f"{processor()}; {versions};",
-        f"medians of {rounds} fresh processes a side, the sides alternating; "
-        f"sgemm 2048 x 2048 in the same run: {peak / 1e9:.0f} GFLOP/s.",
+        *textwrap.wrap(about, 100),
         "",
         "| workload | ours, tokens/s | PyTorch | ratio (bar) | our malloc | tutorials (bar) |",
         "|---|---|---|---|---|---|",
@@ -182,17 +182,13 @@ def table(found, extras, names, rounds):
     return "\n".join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python benchmarks/speed", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
-    parser.add_argument(
-        "--only", default="", metavar="TEXT", help="workloads whose name holds this"
-    )
-    parser.add_argument(
-        "--write", action="store_true", help="put the tables into docs/performance.md"
-    )
+def main() -> None:
+    about = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python benchmarks/speed", description=about)
+    flag = parser.add_argument
+    flag("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
+    flag("--only", default="", metavar="TEXT", help="workloads whose name holds this")
+    flag("--write", action="store_true", help="put the tables into docs/performance.md")
     arguments = parser.parse_args()
     names = [name for name in WORKLOADS if arguments.only in name]
     if arguments.runs < 1 or not names:
@@ -200,18 +196,19 @@ def main():
             f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, "
             f"and one of {', '.join(WORKLOADS)}"
         )
-    found, extras = measure(
-        names, arguments.runs, lambda text: print(text, file=sys.stderr, flush=True)
-    )
-    text = table(found, extras, names, arguments.runs)
+    log = functools.partial(print, file=sys.stderr, flush=True)
+    text = table(*measure(names, arguments.runs, log), names, arguments.runs)
     print(text)
     if arguments.write:
-        document = DOCUMENT.read_text(encoding="utf-8")
-        block = f"<!-- measured -->\n{text}\n<!-- end -->"
-        DOCUMENT.write_text(
-            re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, document, flags=re.DOTALL),
-            encoding="utf-8",
-        )
+        write(text)
+
+
+def write(text) -> None:
+    """Put the measured part into the document, in place of the one that stands there."""
+    block = f"<!-- measured -->\n{text}\n<!-- end -->"
+    page = DOCUMENT.read_text(encoding="utf-8")
+    page = re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, page, flags=re.DOTALL)
+    DOCUMENT.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

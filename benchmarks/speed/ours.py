@@ -6,6 +6,7 @@ Nothing is set that a user would have to set.
 import itertools
 import json
 import sys
+from typing import Callable
 
 from workloads import WORKLOADS, clock
 
@@ -13,56 +14,34 @@ from gluonlm import device, runtime
 from gluonlm.config import Config
 
 
-def settings(workload):
+def settings(workload) -> Config:
     """Return the workload as the Config that a user's flags would make."""
-    training = dict(
-        batch_size=workload.batch,
-        seq_len=workload.length,
-        optimizer=workload.optimizer,
-        lr=workload.lr,
-        clip=workload.clip,
-    )
-    return Config.from_dict(
-        dict(
-            training,
-            model=workload.model,
-            hidden_size=workload.hidden,
-            embed_size=workload.embed,
-            dropout=workload.dropout,
-            level=workload.level,
-            init=f"uniform:{workload.init}",
-            schedule="constant",
-        )
-    )
+    same = ("model", "dropout", "level", "optimizer", "lr", "clip")
+    other = dict(batch_size="batch", seq_len="length", hidden_size="hidden", embed_size="embed")
+    names = {**{name: name for name in same}, **other}
+    taken = {setting: getattr(workload, name) for setting, name in names.items()}
+    return Config.from_dict({**taken, "init": f"uniform:{workload.init}", "schedule": "constant"})
 
 
-def train(workload, model, config):
+def train(workload, model, config) -> Callable:
     """Return a function that takes the trainer's next step."""
     from gluonlm import Trainer
 
-    tokens = (
-        workload.warm_up + workload.steps + 1
-    ) * workload.batch * workload.length + workload.batch
-    return Trainer(model, config.training, workload.ids(tokens))._step
+    return Trainer(model, config.training, workload.ids(workload.read))._step
 
 
-def score(workload, model, config):
+def score(workload, model, config) -> Callable:
     """Return a function that scores the next batch, the state carried."""
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import batch_losses
 
-    tokens = (
-        workload.warm_up + workload.steps + 1
-    ) * workload.batch * workload.length + workload.batch
-    losses = batch_losses(
-        model,
-        make_batches(model.window, workload.ids(tokens), workload.batch, workload.length),
-        device.get_ctx()[0],
-    )
+    ids = workload.ids(workload.read)
+    batches = make_batches(model.window, ids, workload.batch, workload.length)
+    losses = batch_losses(model, batches, device.get_ctx()[0])
     return lambda: next(losses)
 
 
-def generate(workload, model, config):
+def generate(workload, model, config) -> Callable:
     """Return a function that draws the next token of each stream."""
     from gluonlm import sample
 
@@ -71,7 +50,7 @@ def generate(workload, model, config):
     return lambda: (next(drawn), next(tokens))
 
 
-def main(name):
+def main(name) -> None:
     workload = WORKLOADS[name]
     config = settings(workload)
     runtime.configure(otherwise=runtime.threads_for(config.largest_operation()))

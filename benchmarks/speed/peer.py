@@ -3,6 +3,7 @@
 import ctypes
 import json
 import sys
+from typing import Callable
 
 import torch
 from torch import nn
@@ -20,13 +21,10 @@ class Recurrent(nn.Module):
         self.embedding, self.dropout = nn.Embedding(w.vocab, w.embed), nn.Dropout(w.dropout)
         layer, same = LAYERS[w.model], len(set(w.hidden)) == 1
         if same:
-            self.layers = nn.ModuleList(
-                [layer(w.embed, w.hidden[0], len(w.hidden), dropout=w.dropout)]
-            )
+            layers = [layer(w.embed, w.hidden[0], len(w.hidden), dropout=w.dropout)]
         else:
-            self.layers = nn.ModuleList(
-                layer(below, size) for below, size in zip((w.embed, *w.hidden), w.hidden)
-            )
+            layers = [layer(below, size) for below, size in zip((w.embed, *w.hidden), w.hidden)]
+        self.layers = nn.ModuleList(layers)
         self.decoder = nn.Linear(w.hidden[-1], w.vocab)
 
     def forward(self, inputs, state):
@@ -44,10 +42,8 @@ class Unrolled(nn.Module):
     def __init__(self, w):
         super().__init__()
         self.embedding, self.i2h = nn.Embedding(w.vocab, w.embed), nn.Linear(w.embed, w.hidden[0])
-        self.h2h, self.decoder = (
-            nn.Linear(w.hidden[0], w.hidden[0]),
-            nn.Linear(w.hidden[0], w.vocab),
-        )
+        self.h2h = nn.Linear(w.hidden[0], w.hidden[0])
+        self.decoder = nn.Linear(w.hidden[0], w.vocab)
 
     def forward(self, inputs, state):
         hidden = F.relu(self.i2h(self.embedding(inputs[0])))
@@ -56,42 +52,37 @@ class Unrolled(nn.Module):
         return self.decoder(hidden), state
 
 
-def detached(state):
+def detached(state) -> list:
     """Cut the graph between batches."""
     return [tuple(a.detach() for a in s) if isinstance(s, tuple) else s.detach() for s in state]
 
 
-def batches(w):
+def batches(w) -> Callable:
     """Return a function for the inputs `(T, N)` and targets of batch i."""
-    count = w.warm_up + w.steps
+    steps = w.warm_up + w.steps
     if w.model == "unrolled":
-        ids = torch.from_numpy(w.ids(count * w.batch * UNROLLED + UNROLLED).astype("int64")).unfold(
-            0, UNROLLED + 1, 1
-        )
-        return lambda i: (
-            ids[i * w.batch : (i + 1) * w.batch, :UNROLLED].t(),
-            ids[i * w.batch : (i + 1) * w.batch, UNROLLED],
-        )
-    ids = (
-        torch.from_numpy(w.ids((count + 1) * w.batch * w.length).astype("int64"))
-        .view(w.batch, -1)
-        .t()
-        .contiguous()
-    )
-    return lambda i: (
-        ids[i * w.length : (i + 1) * w.length],
-        ids[i * w.length + 1 : (i + 1) * w.length + 1].reshape(-1),
-    )
+        ids = torch.from_numpy(w.ids(steps * w.batch * UNROLLED + UNROLLED).astype("int64"))
+        rows = ids.unfold(0, UNROLLED + 1, 1)
+
+        def batch(i):
+            chosen = rows[i * w.batch : (i + 1) * w.batch]
+            return chosen[:, :UNROLLED].t(), chosen[:, UNROLLED]
+
+    else:
+        ids = torch.from_numpy(w.ids((steps + 1) * w.batch * w.length).astype("int64"))
+        streams = ids.view(w.batch, -1).t().contiguous()
+
+        def batch(i):
+            begin, end = i * w.length, (i + 1) * w.length
+            return streams[begin:end], streams[begin + 1 : end + 1].reshape(-1)
+
+    return batch
 
 
-def train(w, model):
-    """Return a function that takes one training step, clipped.
-
-    The gradient is of the mean loss; for words, of the loss summed over time.
-    """
-    optimizer = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer](
-        model.parameters(), lr=w.lr
-    )
+def train(w, model) -> Callable:
+    """Return a function that takes one training step on the mean loss, clipped."""
+    rule = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer]
+    optimizer = rule(model.parameters(), lr=w.lr)
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
     model.train()
 
@@ -110,7 +101,7 @@ def train(w, model):
     return step
 
 
-def score(w, model):
+def score(w, model) -> Callable:
     """Return a function that scores one batch."""
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
     model.eval()
@@ -126,7 +117,7 @@ def score(w, model):
     return step
 
 
-def generate(w, model):
+def generate(w, model) -> Callable:
     """Return a function that draws the next token of each stream."""
     state, inputs = [None] * len(w.hidden), torch.zeros(1, w.batch, dtype=torch.int64)
     model.eval()
@@ -140,13 +131,13 @@ def generate(w, model):
     return step
 
 
-def keep_memory():
+def keep_memory() -> None:
     """Make the three malloc settings that our package makes."""
     for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
         ctypes.CDLL(None).mallopt(parameter, value)
 
 
-def main(name, malloc=""):
+def main(name, malloc="") -> None:
     if malloc:
         keep_memory()
     torch.manual_seed(1)

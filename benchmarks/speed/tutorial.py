@@ -5,6 +5,7 @@ It is imported as it is, with no variable set.
 
 import json
 import sys
+from typing import Callable
 
 import numpy as np
 
@@ -58,22 +59,22 @@ class Unrolled(gluon.Block):
         return self.decoder(hidden), state
 
 
-def train(w, model):
+def train(w, model) -> Callable:
     """Return a function that takes one step of the tutorials' loop."""
     trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
     loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
     state, i, total = begin(w, model), 0, 0.0
     unrolled = w.model == "unrolled"
     ids = nd.array(w.ids((w.warm_up + w.steps + 1) * w.batch * max(w.length, 4)), dtype="int32")
-    columns = ids.reshape((-1, UNROLLED + 1)) if unrolled else ids.reshape((w.batch, -1)).T
+    rows = ids.reshape((-1, UNROLLED + 1)) if unrolled else None
+    streams = None if unrolled else ids.reshape((w.batch, -1)).T
 
     def batch(i):
         if unrolled:
-            rows = columns[i * w.batch : (i + 1) * w.batch]
-            return rows[:, :UNROLLED], rows[:, UNROLLED]
-        return columns[i * w.length : (i + 1) * w.length], columns[
-            i * w.length + 1 : (i + 1) * w.length + 1
-        ].reshape((-1,))
+            chosen = rows[i * w.batch : (i + 1) * w.batch]
+            return chosen[:, :UNROLLED], chosen[:, UNROLLED]
+        begin, end = i * w.length, (i + 1) * w.length
+        return streams[begin:end], streams[begin + 1 : end + 1].reshape((-1,))
 
     def step():
         nonlocal state, i, total
@@ -93,7 +94,7 @@ def train(w, model):
     return step
 
 
-def generate(w, model):
+def generate(w, model) -> Callable:
     """Return a function that draws the next token with the fused layer, one step a call."""
     state, ids = begin(w, model), np.zeros((1, w.batch), np.int32)
     random = np.random.default_rng(1)
@@ -107,20 +108,17 @@ def generate(w, model):
     return step
 
 
-def begin(w, model):
+def begin(w, model) -> list:
     """Return zero states."""
     return [] if w.model == "unrolled" else [layer.begin_state(w.batch) for layer in model.layers]
 
 
-def main(name):
+def main(name) -> None:
     workload = WORKLOADS[name]
     model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
     model.initialize(mx.init.Uniform(workload.init))
-    print(
-        json.dumps(
-            clock({"train": train, "generate": generate}[workload.task](workload, model), workload)
-        )
-    )
+    task = {"train": train, "generate": generate}[workload.task]
+    print(json.dumps(clock(task(workload, model), workload)))
 
 
 if __name__ == "__main__":

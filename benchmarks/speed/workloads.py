@@ -6,7 +6,7 @@ Imports no framework.
 import resource
 import time
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Dict, Tuple
 
 import numpy as np
 
@@ -36,57 +36,39 @@ class Workload:
     level: str = "char"
 
     @property
-    def tokens(self):
+    def tokens(self) -> int:
         """Tokens of one step that are predicted."""
-        return (
-            self.batch
-            if self.model == "unrolled" or self.task == "generate"
-            else self.batch * self.length
-        )
+        one_each = self.model == "unrolled" or self.task == "generate"
+        return self.batch if one_each else self.batch * self.length
 
-    def operations(self):
+    @property
+    def read(self) -> int:
+        """Ids that warming up and all timed steps read, with a batch to spare and successors."""
+        return (self.warm_up + self.steps + 1) * self.batch * self.length + self.batch
+
+    def operations(self) -> int:
         """Return the floating-point operations of a step's matrix products.
 
         The backward pass takes twice those of the forward pass.
         """
         if self.model == "unrolled":
-            forward = (
-                2
-                * self.batch
-                * (UNROLLED * self.embed * self.hidden[0] + (UNROLLED - 1) * self.hidden[0] ** 2)
-            )
+            (size,) = self.hidden
+            products = UNROLLED * self.embed * size + (UNROLLED - 1) * size**2
         else:
-            pairs = zip((self.embed, *self.hidden), self.hidden)
-            forward = (
-                2
-                * self.tokens
-                * sum(GATES[self.model] * size * (below + size) for below, size in pairs)
-            )
-        forward += 2 * self.tokens * self.hidden[-1] * self.vocab
-        return forward * (3 if self.task == "train" else 1)
+            pairs, gates = zip((self.embed, *self.hidden), self.hidden), GATES[self.model]
+            products = sum(gates * size * (below + size) for below, size in pairs)
+        products += self.hidden[-1] * self.vocab
+        return 2 * self.tokens * products * (3 if self.task == "train" else 1)
 
-    def ids(self, count):
+    def ids(self, count) -> np.ndarray:
         """Return the same made-up ids to every side, `(count,)`."""
         return np.random.default_rng(1).integers(0, self.vocab, count, dtype=np.int32)
 
 
 CHARACTERS = dict(dropout=0.4)
+PENN_TREEBANK = dict(vocab=10_000, batch=60, length=20, optimizer="sgd", lr=1.0, level="word")
 WORKLOADS = {
-    "train ptb 256-128": Workload(
-        "train",
-        "lstm",
-        (256, 128),
-        200,
-        1.3,
-        10_000,
-        60,
-        20,
-        optimizer="sgd",
-        lr=1.0,
-        steps=15,
-        level="word",
-        clip=5.0,
-    ),
+    "train ptb 256-128": Workload("train", "lstm", (256, 128), 200, 1.3, steps=15, **PENN_TREEBANK),
     "train char lstm 2x256": Workload("train", "lstm", (256, 256), 128, 1.2, **CHARACTERS),
     "train char gru 2x256": Workload("train", "gru", (256, 256), 128, 1.8, **CHARACTERS),
     "train char rnn 2x256": Workload("train", "rnn", (256, 256), 128, 1.9, steps=24, **CHARACTERS),
@@ -113,7 +95,7 @@ WORKLOADS = {
 }
 
 
-def clock(step, workload):
+def clock(step, workload) -> Dict[str, float]:
     """Call `step` until warm, then time each call.
 
     Returns

@@ -16,6 +16,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+LONGEST = 1 << 20  # bytes of a file of settings
 RENAMED = {"context": "window"}  # settings that files of earlier versions know by another name
 # what earlier versions did, for runs that they began: resuming must not change the experiment
 BEFORE = {"shuffle": "line"}
@@ -110,6 +111,8 @@ def read_settings(path) -> Dict[str, Any]:
     """
     path = Path(path)
     kind = "JSON" if path.suffix == ".json" else "TOML"
+    if path.exists() and (not path.is_file() or path.stat().st_size > LONGEST):
+        raise InputError(f"`config` {path}: not a regular file of settings")
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if kind == "JSON" else tomllib.loads(text)

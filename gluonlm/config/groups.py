@@ -125,6 +125,22 @@ class ModelConfig(Settings):
             )
         return sizes
 
+    def count_parameters(self, vocab_size: int) -> int:
+        """Return how many numbers the network trains, without building it."""
+        sizes, embed_size = self.layer_sizes(), self.embed_size
+        embedding, output = vocab_size * embed_size, vocab_size * (sizes[-1] + 1)
+        if self.model == "unrolled":
+            return embedding + sizes[0] * (embed_size + 1 + sizes[0] + 1) + output
+        if self.model == "window":
+            features = {"onehot": vocab_size, "real": 1}.get(self.representation, embed_size)
+            own = embedding if self.representation == "embedding" else 0
+            return own + 4 * sizes[0] * (features + sizes[0] + 2) + output
+        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.model]
+        below = zip((embed_size, *sizes), sizes)
+        layers = sum(gates * size * (inputs + size + 2) for inputs, size in below)
+        shared = vocab_size * sizes[-1] if self.tie_weights else 0
+        return self.members * (embedding + layers + output - shared)
+
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
@@ -152,9 +168,9 @@ class TrainConfig(Settings):
     max_minutes: float = option(
         0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True
     )
-    optimizer: str = option("adam", "any optimizer that Gluon knows by name")
+    optimizer: str = option("adam", "an optimizer of Gluon by name; an unknown name lists them")
     optimizer_params: str = option("", "more arguments for it, such as momentum=0.9,wd=1e-6")
-    lr: float = option(0.004, "learning rate", above=0, high=1e6)
+    lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
     clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
     loss_scale: str = option(
         "mean",

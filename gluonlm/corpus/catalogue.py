@@ -197,7 +197,7 @@ def verify(file: File, path: Path) -> None:
         )
 
 
-def named_sources(name: str, data_dir: str = "", check: bool = True) -> list[list[Source]]:
+def named_sources(name: str, data_dir: str, check: bool) -> list[list[Source]]:
     """Return the sources of a named corpus, fetching what is missing.
 
     Returns

@@ -107,6 +107,8 @@ def _write_mapped(path: Path, text: Text, vocab: Vocab) -> np.ndarray:
             for ids in _encoded(text, vocab):
                 stream.write(ids.tobytes())
                 digest.update(ids.tobytes())
+        if _key(text, vocab) != path.name:
+            raise InputError("the text changes while it is read: copy it first")
         tokens = part.stat().st_size // 4
         seal.write_text(json.dumps({"tokens": tokens, "sha256": digest.hexdigest()}))
         os.replace(part, path)

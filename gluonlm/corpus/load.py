@@ -64,7 +64,7 @@ def load_corpus(config: DataConfig | None = None, vocab: Vocab | None = None) ->
         vocab = _build_vocab(texts, config, fractions[0])
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions)
-    name = config.data[0] if named else Path(config.data[0]).stem or "text"
+    name = config.data[0] if named else Path(config.data[0]).stem
     fingerprint = hashlib.sha256("".join(text.fingerprint() for text in texts).encode()).hexdigest()
     return Corpus(name, vocab, train, valid, test, fingerprint)
 

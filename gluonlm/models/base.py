@@ -13,6 +13,8 @@ from ..errors import InputError
 from ..loss import cross_entropy
 from .stepper import WindowStepper
 
+LARGEST = 1e6  # initial weight: what is beyond overflows in the first product
+
 
 class LanguageModel(HybridBlock):
     """A network that predicts the next token: `model(inputs, state)` returns `(logits, state)`.
@@ -142,7 +144,7 @@ class LanguageModel(HybridBlock):
         Raises
         ------
         InputError
-            Unless names, shapes and types are the model's own.
+            Unless names, shapes and types are the model's own, and all numbers finite.
         """
         parameters = self.parameters()
         for name in sorted(set(parameters) ^ set(arrays)):
@@ -155,6 +157,8 @@ class LanguageModel(HybridBlock):
                     f"checkpoint: parameter {name} is {array.dtype} {array.shape}, "
                     f"the model's is float32 {parameter.shape}"
                 )
+            if not np.isfinite(array).all():
+                raise InputError(f"checkpoint: parameter {name} holds a number that is not finite")
 
 
 class Dropout(nn.Dropout):
@@ -179,7 +183,7 @@ def initializer(text: str) -> mx.init.Initializer:
     if name == "xavier" and not scale:
         return mx.init.Xavier()
     try:
-        if name == "uniform" and 0 < float(scale) < np.inf:
+        if name == "uniform" and 0 < float(scale) <= LARGEST:
             return mx.init.Uniform(float(scale))
     except ValueError:
         pass

@@ -8,11 +8,13 @@ written, and "result" at the end.
 import json
 import math
 import os
+import stat
 import sys
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Sequence
 
+from ..cli import drop_output
 from ..errors import InputError
 from ..scoring import describe
 from .progress import Progress
@@ -24,7 +26,7 @@ class ProgressBar:
     def __init__(self, trainer, level: str, quiet: bool = False):
         from tqdm import tqdm
 
-        self.level, self.quiet, self.tqdm = level, quiet, tqdm
+        self.level, self.quiet, self.tqdm, self.stop = level, quiet, tqdm, trainer.stop
         self.bar = tqdm(
             total=trainer.total_steps if math.isfinite(trainer.total_steps) else None,
             initial=trainer.progress.step,
@@ -47,7 +49,12 @@ class ProgressBar:
                 self._advance(record["loss"])
         if event == "validation":
             if not self.quiet:
-                self._print(record)
+                try:
+                    self._print(record)
+                except BrokenPipeError:  # as by `| head`: the training ends with a checkpoint
+                    self.quiet = True
+                    drop_output()
+                    self.stop("output closed")
             self._restart()
 
     def _advance(self, loss):
@@ -96,8 +103,11 @@ class GrowingFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         try:
             self.stream = open(os.open(path, flags, 0o666), "ab+")
+            status = os.fstat(self.stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                raise InputError(f"{path}: has another name or is no regular file: remove it")
             self.stream.seek(0)
-            kept = self.stream.read(length)
+            kept = self.stream.read(min(length, status.st_size))
             kept = kept[: kept.rfind(b"\n") + 1]
             if len(kept) < length:
                 line = f"gluonlm: {path}: lines are missing; the training itself is whole"

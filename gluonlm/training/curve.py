@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Dict, List
 
+from ..errors import InputError
 from ..pictures import new_axes, to_png
 from ..scoring import perplexity
 
@@ -16,9 +17,21 @@ HEADROOM = 1.4  # how far above the worst validation the axis ends
 
 
 def read_metrics(path: Path) -> List[Dict[str, Any]]:
-    """Return the records of a metrics.jsonl."""
-    with open(path, encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+    """Return the records of a metrics.jsonl.
+
+    Raises
+    ------
+    InputError
+        Naming the line that is damaged.
+    """
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            records.append(json.loads(line.decode("utf-8")))
+            _ = records[-1]["event"], records[-1].get("epoch")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise InputError(f"{path}: line {number} is damaged: remove it") from None
+    return records
 
 
 def draw_curve(records: List[Dict[str, Any]], level: str) -> bytes:

@@ -53,7 +53,9 @@ class Progress:
                 kinds = {int: (int,), float: (int, float), dict: (dict,)}
                 if type(value) not in kinds.get(kind, (int, float, type(None))):
                     raise TypeError(f"{name} is {value!r}")
-        except TypeError as error:
+                if type(value) in (int, float) and not 0 <= value < 2**53:
+                    raise ValueError(f"{name} is {str(value)[:30]}")
+        except (TypeError, ValueError) as error:
             raise InputError(f"checkpoint: progress is not one of this version: {error}") from None
         return progress
 

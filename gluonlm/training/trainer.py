@@ -114,8 +114,7 @@ class Trainer:
                 self._save(("best", "last") if best else ("last",))
         if self.saved_step != self.progress.step:
             self._save(("last",))
-        ended = reason not in ("interrupted", "terminated")
-        if ended and self.progress.validated != self.progress.step:
+        if not self.stop_request and self.progress.validated != self.progress.step:
             self._validate_at_the_end()
         return reason
 

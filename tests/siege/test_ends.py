@@ -1,0 +1,95 @@
+"""However a training ends, and whatever fails after it, nothing that was learnt is lost."""
+
+import json
+import os
+import shutil
+import signal
+
+import pytest
+from conftest import TINY, start
+from test_signals import assert_same_end, signalled_in_a_step, whole  # noqa: F401
+
+from gluonlm import train
+from gluonlm.run import Run
+
+
+def test_a_terminal_that_closes_leaves_a_checkpoint(
+    whole,  # noqa: F811
+    text_file,
+    tmp_path,
+    command,
+):
+    run = tmp_path / "run"
+    process = signalled_in_a_step(signal.SIGHUP, text_file, run)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (129, "")
+    assert err == f"gluonlm: hung up: continue with --resume {run}\n"
+    assert Run(run).load("last").progress["step"] == 5
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    assert_same_end(run, whole)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
+    monkeypatch.setattr(train, "SIGNALS", {signal.SIGHUP: "hung up"})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with train.signals_watched(None):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reader_that_leaves_ends_the_training_with_a_checkpoint(text_file, tmp_path, command):
+    run, flags = tmp_path / "run", [*TINY, "--max-steps", "9", "--data", text_file]
+    loud = [flag for flag in flags if flag != "--quiet"]
+    process = start("-u", "-m", "gluonlm.train", "--run", run, *loud)
+    while not process.stdout.readline().startswith("epoch"):
+        pass
+    process.stdout.close()  # as by `| head`; the next line is that of the second validation
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert err == f"gluonlm: output closed: continue with --resume {run}\n"
+    assert Run(run).load("last").progress["step"] == 6
+    assert command("train", "--resume", run, "--quiet")[0] == 0
+    assert command("train", "--run", tmp_path / "whole", *flags)[0] == 0
+    assert_same_end(run, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("place", ["a flipped bit", "a line cut", "no object", "a number"])
+def test_damaged_metrics_cost_the_curve_alone(place, trained, tmp_path, command):
+    run = shutil.copytree(trained, tmp_path / "run")
+    lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    lines[0] = {
+        "a flipped bit": bytes([lines[0][0] ^ 1]) + lines[0][1:],
+        "a line cut": lines[0][:20].ljust(len(lines[0]) - 1) + b"\n",
+        "no object": b"[]".ljust(len(lines[0]) - 1) + b"\n",
+        "a number": b"7".ljust(len(lines[0]) - 1) + b"\n",
+    }[place]
+    (run / "metrics.jsonl").write_bytes(b"".join(lines))
+    code, out, err = command("train", "--resume", run, "--max-steps", 9)
+    assert code == 0 and err.count("\n") == 1 and "the curve could not be made" in err
+    assert "line 1 is damaged" in err and "test " in out
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "result" and last["steps"] == 9
+
+
+def test_a_backend_of_matplotlib_that_is_unknown_costs_nothing_else(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    odd = {"MPLBACKEND": "odd", "PYTHONIOENCODING": "ascii"}
+    named = tmp_path / "ünï"
+    os.rename(run, named)
+    process = start("-m", "gluonlm.train", "--resume", named, "--max-steps", 9, env=odd)
+    out, err = process.communicate()
+    assert process.returncode == 0 and "Traceback" not in err
+    assert "test " in out and "checkpoint" in out and "\\xfcn\\xef" in out
+    last = json.loads((named / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "result"
+
+
+def test_closed_standard_streams_are_no_reason_to_fail(trained):
+    script = f"exec {os.sys.executable} -m gluonlm.evaluate {trained} --json >&- <&-"
+    process = start("-c", "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])", script)
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (0, "", "")

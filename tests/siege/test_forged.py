@@ -1,0 +1,150 @@
+"""Forged and resealed checkpoints: one line each, quickly, and nothing built or believed."""
+
+import json
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+from test_checkpoint import resealed
+
+from gluonlm.checkpoint import MANIFEST, read_checkpoint
+from gluonlm.errors import InputError
+from gluonlm.run import Run, load_model
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of a trained run, to be forged."""
+    return Run(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def forge(run, name, change):
+    """Change the JSON of one file in both checkpoints of a run, and seal them again."""
+    for pointer in ("best", "last"):
+        folder = run.pointed(pointer)
+        content = change(json.loads((folder / name).read_bytes()))
+        resealed(
+            folder, name, content if isinstance(content, bytes) else json.dumps(content).encode()
+        )
+
+
+def commands(run, command):
+    """Run every command that opens a run; return their codes and errors."""
+    yield command("evaluate", run.path)
+    yield command("generate", run.path, "--length", 2)
+    yield command("train", "--resume", run.path, "--max-steps", 9, "--quiet")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(step=10**400),
+        dict(tokens=-1),
+        dict(metrics_bytes=2**70),
+        dict(loss_sum=-5.0),
+        dict(best=[1]),
+        dict(optimizer={"numbers": {}, "counts": {"0": -3}}),
+        dict(optimizer={"numbers": {"num_update": 1e300}, "counts": {}}),
+        dict(surprise=1),
+    ],
+)
+def test_forged_progress_is_one_line(change, copy, command):
+    forge(copy, "progress.json", lambda progress: {**progress, **change})
+    code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
+    assert code == 2 and err.count("\n") == 1 and len(err) < 500
+
+
+def test_a_number_beyond_floats_in_a_manifest_is_one_line(copy):
+    folder = copy.pointed("best")
+    for number in ("1e999", "-1e999", "1" * 5000, "NaN"):
+        (folder / MANIFEST).write_text(f'{{"x": {number}}}')
+        with pytest.raises(InputError, match="manifest"):
+            read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_used_by_no_command(bad, copy, command, tmp_path):
+    for pointer in ("best", "last"):
+        folder = copy.pointed(pointer)
+        arrays = {
+            name: array.copy()
+            for name, array in load((folder / "model.safetensors").read_bytes()).items()
+        }
+        arrays["decoder.bias"][0] = bad
+        resealed(folder, "model.safetensors", save(arrays))
+    data = copy.load().config.data.data[0]
+    flags = ["--init-from", copy.path, "--data", data, "--run", tmp_path / "new", "--quiet"]
+    for code, out, err in (*commands(copy, command), command("train", *flags)):
+        assert code == 2 and "decoder.bias holds a number that is not finite" in err and not out
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(hidden_size=[1] * 20_000),
+        dict(num_layers=1000),
+        dict(members=1000, num_layers=1000),
+        dict(hidden_size=[2**20]),
+        dict(embed_size=2**20, tie_weights=False),
+        dict(model="window", window=1000, hidden_size=[2**19]),
+    ],
+)
+def test_a_forged_size_is_rejected_before_it_is_built(change, copy, command):
+    forge(copy, "config.json", lambda config: {**config, **change})
+    began = time.monotonic()
+    for code, _, err in commands(copy, command):
+        assert code == 2 and err.count("\n") == 1 and len(err) < 1000
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_pointer_of_any_size_is_not_read(name, copy):
+    with open(copy.checkpoints / name, "wb") as stream:
+        stream.truncate(30 * 2**30)
+    with pytest.raises(InputError, match="at most 100 belong there"):
+        copy.load(name)
+
+
+def test_a_manifest_of_any_size_is_not_read(copy):
+    with open(copy.pointed("best") / MANIFEST, "ab") as stream:
+        stream.truncate(30 * 2**30)
+    with pytest.raises(InputError, match="at most 65536 belong there"):
+        copy.load("best")
+
+
+def test_a_checkpoint_that_is_a_link_is_not_followed(copy, tmp_path):
+    folder = copy.pointed("best")
+    shutil.move(folder, tmp_path / "outside")
+    folder.symlink_to(tmp_path / "outside")
+    with pytest.raises(InputError, match="no run with a checkpoint"):
+        load_model(copy.path)
+
+
+def test_a_file_of_metrics_that_has_another_name_is_not_cut(copy, tmp_path, command):
+    other = tmp_path / "somebody else's"
+    shutil.copyfile(copy.metrics, other)
+    copy.metrics.unlink()
+    os.link(other, copy.metrics)
+    content = other.read_bytes() + b"more\n"
+    other.write_bytes(content)
+    code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
+    assert code == 2 and "metrics.jsonl: has another name" in err
+    assert other.read_bytes() == content
+
+
+def test_what_a_terminal_would_obey_is_shown_instead(copy, command, tmp_path):
+    escape = "\x1b]0;owned\x07"
+
+    def poison(vocab):
+        return {**vocab, "tokens": ["\x1b", "\x9b", *vocab["tokens"][2:]]}
+
+    forge(copy, "vocab.json", poison)
+    code, out, err = command("generate", copy.path, "--length", 300, "--temperature", 50)
+    assert code == 0 and "\\x1b" in out and "\\x9b" in out
+    assert not {"\x1b", "\x9b"} & set(out + err)
+    code, out, err = command("evaluate", tmp_path / f"no{escape}where")
+    assert code == 2 and "\\x1b]0;owned\\x07" in err and "\x1b" not in err

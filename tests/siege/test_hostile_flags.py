@@ -1,0 +1,75 @@
+"""Flags and variables that ended the process in a traceback, a crash or nonsense: one line each."""
+
+import os
+
+import pytest
+from conftest import TINY, start
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--init", "uniform:1e39"], "--init"),
+        (["--lr", "1e-320"], "--lr 1e-320: must be at least"),
+        (["--optimizer-params", "wd=1e300"], "must be from 0 to 1,000,000"),
+        (["--optimizer-params", "beta1=1"], "must be at least 0 and below 1"),
+        (["--optimizer-params", "beta2=-5"], "must be at least 0 and below 1"),
+        (["--optimizer-params", "begin_num_update=-5"], "name=number"),
+        (["--optimizer", "adamax"], "NaN at the second step"),
+        (["--optimizer", "lbsgd"], "neither clips nor resumes"),
+        (["--optimizer", "dcasgd"], "it raises"),
+        (["--optimizer", "groupadagrad"], "it raises"),
+        (["--optimizer", "test"], "these are: adadelta, adagrad, adam"),
+        (["--ctx", "cpu:9999999999999999"], "--ctx 'cpu:9999999999999999'"),
+        (["--hidden-size", "1000000"], "GB to train"),
+        (["--embed-size", "1000000", "--hidden-size", "1000000"], "GB are free"),
+        (["--split=-1/96/5"], "--split '-1/96/5'"),
+        (["--resume", ""], "--resume: is empty"),
+        (["--init-from", ""], "--init-from: is empty"),
+        (["--preset", ""], "--preset: is empty"),
+        (["--config", ""], "--config: is empty"),
+        (["--run", ""], "--run: is empty"),
+        (["--config", "/dev/null"], "not a regular file"),
+    ],
+)
+def test_a_training_that_cannot_be_is_one_line(
+    flags, words, text_file, tmp_path, command, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    begin = [] if flags[0] == "--resume" else ["--data", text_file, *TINY]
+    code, out, err = command("train", *begin, *flags)
+    assert (code, out) == (2, "") and words in err and err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "module, flags, words",
+    [
+        ("generate", ["--temperature", "5e-324"], "temperature must be at least 1e-10"),
+        ("generate", ["--beam", "1000000"], "--beam 1000000: must be from 1 to 10,000"),
+        ("embeddings", ["--seed", "99999999999999999999"], "seed at 0 and ends before"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_one_line(module, flags, words, trained, command):
+    code, out, err = command(module, trained, *flags)
+    assert (code, out) == (2, "") and words in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["generate", "evaluate", "embeddings"])
+def test_a_run_without_a_name_is_one_line(module, command):
+    code, out, err = command(module, "")
+    assert (code, out) == (2, "") and "the name of a run is empty" in err
+
+
+@pytest.mark.parametrize("value", ["abc", "2,1", "0", "-1", "99999999", " 1"])
+def test_a_number_of_threads_that_ends_openmp_is_one_line(value, trained):
+    process = start("-m", "gluonlm.evaluate", trained, env={"OMP_NUM_THREADS": value})
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "") and err.count("\n") == 1
+    assert f"OMP_NUM_THREADS={value!r}: must be one number from 1 to" in err
+
+
+def test_a_hundred_thousand_threads_are_one_line(text_file, tmp_path):
+    flags = ["--data", text_file, "--run", tmp_path / "run", *TINY, "--threads", 100_000]
+    out, err = start("-m", "gluonlm.train", *flags).communicate()
+    assert out == "" and "--threads 100000: must be from 0 to" in err and err.count("\n") == 1

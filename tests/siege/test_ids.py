@@ -1,0 +1,51 @@
+"""Ids in Python: sequences are taken, and what is no id is never taken for one."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluonlm import Vocab, get_batch, rnn_batch, sample, score, windows
+from gluonlm.device import to_device
+from gluonlm.errors import InputError
+from gluonlm.models import RNNModel
+
+
+@pytest.mark.parametrize("make", [list, tuple, lambda ids: ids, np.array, bytearray])
+def test_any_sequence_is_cut_like_an_array(make):
+    streams = rnn_batch(make(range(11)), 2)
+    assert streams.tolist() == [[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]
+    inputs, targets = get_batch(streams, 1, 2)
+    assert inputs.tolist() == [[1, 6], [2, 7]] and targets.tolist() == [2, 7, 3, 8]
+    inputs, targets = windows(make(range(5)), 3)
+    assert inputs.tolist() == [[0, 1, 2], [1, 2, 3]] and targets.tolist() == [3, 4]
+
+
+def test_tensors_of_pytorch_are_cut_too():
+    torch = pytest.importorskip("torch")
+    streams = rnn_batch(torch.arange(11), 2)
+    assert streams.tolist() == rnn_batch(range(11), 2).tolist() and not streams.is_contiguous()
+
+
+@pytest.mark.parametrize("ids", [[0.0, 1.9, 2.0], np.arange(3.0), [0, 1, np.nan]])
+def test_floats_are_rejected_everywhere(ids):
+    model = RNNModel("gru", 3, 4, (5,)).prepare([mx.cpu()])
+    for use in (
+        lambda: rnn_batch(ids, 1),
+        lambda: windows(ids, 1),
+        lambda: to_device(np.array(ids), 3, mx.cpu()),
+        lambda: score(model, np.array(ids)),
+        lambda: next(sample(model, ids, 1)),
+    ):
+        with pytest.raises(InputError, match="whole numbers"):
+            use()
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 1.0, "a", None, 2**70])
+def test_what_is_no_id_is_not_decoded(wrong):
+    vocab = Vocab("char", "abc")
+    assert vocab.decode([np.int32(0), 2]) == "ac"
+    with pytest.raises(InputError, match=r"not an id of this vocabulary: they are 0 to 2"):
+        vocab.decode([0, wrong])
+    words = Vocab("word", ["<unk>", "<eos>", "a"])
+    with pytest.raises(InputError, match="not an id"):
+        words.typeset([2, wrong])

@@ -1,0 +1,50 @@
+"""Every optimizer that is offered clips as it says and resumes exactly; no other is offered."""
+
+import dataclasses
+
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd, gluon, nd
+from test_exact_resume import Interrupted
+from trainings import BASE, IDS, make_model, train, weights
+
+from gluonlm.batchify import get_batch, rnn_batch
+from gluonlm.seeds import derive_seed
+from gluonlm.training.optimizer import PROVED, REFUSED
+
+
+@pytest.mark.parametrize("optimizer", PROVED)
+def test_it_resumes_exactly(optimizer):
+    config = dataclasses.replace(BASE, optimizer=optimizer, lr=0.02, validate_every=5, epochs=1)
+    whole = Interrupted(config, "lstm", 0.3).run([])
+    parts = Interrupted(config, "lstm", 0.3).run([1, 2, 7, 16])
+    assert np.isfinite(weights(whole)).all() and (weights(whole) == weights(parts)).all()
+
+
+@pytest.mark.parametrize("optimizer", PROVED)
+def test_the_clip_inside_its_update_is_that_of_the_gradients(optimizer):
+    config = dataclasses.replace(BASE, optimizer=optimizer, lr=0.02, clip=0.05, epochs=1)
+    ours, model = train(config), make_model()
+    parameters = model.collect_params()
+    plain = gluon.Trainer(parameters, optimizer, {"learning_rate": config.lr})
+    loss_of, clipped, state = gluon.loss.SoftmaxCrossEntropyLoss(), 0, model.begin_state(4)
+    streams = rnn_batch(nd.array(IDS, dtype="int32"), 4)
+    for step, row in enumerate(range(0, len(streams) - 1, 6)):
+        inputs, targets = get_batch(streams, row, 6)
+        mx.random.seed(derive_seed(config.seed, "step", step))  # sgld draws noise
+        with autograd.record():
+            logits, state = model(inputs, [array.detach() for array in state])
+            loss = loss_of(logits, targets).mean()
+        loss.backward()
+        gradients = [parameter.grad() for parameter in parameters.values()]
+        clipped += gluon.utils.clip_global_norm(gradients, config.clip) > config.clip
+        plain.step(1)
+    moved = abs(weights(model) - weights(make_model())).max()
+    assert clipped > 10 and moved > 0
+    assert abs(weights(ours) - weights(model)).max() < 1e-3 * moved
+
+
+def test_no_other_is_offered():
+    aliases = {"ccsgd", "test"}  # of sgd; of MXNet's own tests
+    assert set(mx.optimizer.Optimizer.opt_registry) == {*PROVED, *REFUSED, *aliases}

@@ -1,0 +1,76 @@
+"""What a command writes never replaces what it should not."""
+
+import os
+
+import pytest
+
+from gluonlm import compare
+from gluonlm.compare import Place, Timing
+from gluonlm.errors import InputError
+from gluonlm.files import output_file
+
+
+@pytest.fixture(params=["embeddings", "compare", "evaluate"])
+def writing(request, trained, text_file, command, monkeypatch):
+    """Runs a command that writes a file, with more flags; returns its code and errors."""
+    timings = [Timing(Place("cpu", 1), 1.0, 1.0, 1.0, 1.0)]
+    monkeypatch.setattr(compare, "places", lambda: ([Place("cpu", 1)], []))
+    monkeypatch.setattr(compare, "measure", lambda *arguments: (timings, []))
+    begin = {
+        "embeddings": ["embeddings", trained, "--count", 3, "--out"],
+        "compare": ["compare", "--data", text_file, "--out"],
+        "evaluate": ["evaluate", trained, "--data", text_file, "--per-token"],
+    }[request.param]
+
+    def run(path, *flags):
+        code, _, err = command(*begin, path, *flags)
+        assert err.count("\n") == (code != 0) and "Traceback" not in err
+        return code, err
+
+    return run
+
+
+def test_a_file_that_is_there_stays_unless_it_may_go(writing, tmp_path):
+    path = tmp_path / "mine"
+    path.write_text("thesis")
+    code, err = writing(path)
+    assert code == 2 and "already exists" in err and "--overwrite" in err
+    assert path.read_text() == "thesis"
+    assert writing(path, "--overwrite") == (0, "") and path.read_bytes() != b"thesis"
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_no_link_is_followed_and_nothing_replaced_that_is_no_file(writing, tmp_path, flags):
+    target = tmp_path / "target"
+    target.write_text("thesis")
+    (tmp_path / "link").symlink_to(target)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(os.listdir(tmp_path))
+    for name in ("link", "dangling", "folder", "pipe"):
+        code, err = writing(tmp_path / name, *flags)
+        assert code == 2 and f"{name}: is not a regular file" in err
+    assert sorted(os.listdir(tmp_path)) == before and target.read_text() == "thesis"
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "nowhere").exists()
+    code, err = writing("/dev/null", *flags)
+    assert code == 2 and not os.path.isfile("/dev/null")
+
+
+def test_a_folder_that_is_missing_is_one_line(writing, tmp_path):
+    code, err = writing(tmp_path / "nowhere" / "x")
+    assert code == 2 and "its folder is missing" in err and not os.listdir(tmp_path)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "x"
+    with pytest.raises(ZeroDivisionError), output_file(path) as stream:
+        stream.write(b"half")
+        assert not path.exists()
+        _ = 1 / 0
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(InputError, match="already exists"), output_file(path) as stream:
+        stream.write(b"late")
+        path.write_bytes(b"somebody was faster")
+    assert path.read_bytes() == b"somebody was faster" and os.listdir(tmp_path) == ["x"]

@@ -1,0 +1,108 @@
+"""Texts that change while they are read, and texts that no memory would hold."""
+
+import pytest
+from conftest import start
+
+from gluonlm import text as text_module
+from gluonlm.config import DataConfig
+from gluonlm.corpus import ids, load_corpus
+from gluonlm.errors import InputError
+from gluonlm.text import Text
+
+
+def test_a_fingerprint_is_of_the_bytes_that_were_encoded(tmp_path, monkeypatch):
+    path = tmp_path / "log.txt"
+    path.write_text("one two three\n" * 9)
+    before = Text([path]).fingerprint()
+    encoded = ids._encoded
+
+    def growing(text, vocab):
+        yield from encoded(text, vocab)
+        with open(path, "a") as stream:  # before the old code hashed the file again
+            stream.write("four\n")
+
+    monkeypatch.setattr("gluonlm.corpus.ids._encoded", growing)
+    corpus = load_corpus(DataConfig(data=(str(path),)))
+    assert len(corpus.train) + len(corpus.valid) + len(corpus.test) == 14 * 9
+    monkeypatch.undo()
+    grown = load_corpus(DataConfig(data=(str(path),)))
+    assert grown.fingerprint != corpus.fingerprint
+    path.write_text("one two three\n" * 9)
+    assert load_corpus(DataConfig(data=(str(path),))).fingerprint == corpus.fingerprint
+    assert Text([path]).fingerprint() == before
+
+
+def test_a_file_is_read_once_less_than_before(tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_text("one two three\n" * 9)
+    monkeypatch.setattr(text_module, "hash_file", None)  # nothing is hashed beside the reading
+    assert load_corpus(DataConfig(data=(str(path),))).fingerprint
+
+
+def test_ids_of_a_long_text_that_changes_are_not_kept(tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_text("abc" * 999)
+    monkeypatch.setattr(ids, "CACHE_FROM", 1000)
+    text, vocab = Text([path]), load_corpus(DataConfig(data=(str(path),))).vocab
+    for kept in (tmp_path / ids.CACHE_FOLDER).iterdir():
+        kept.unlink()
+    key = ids._key
+
+    def changing(text, vocab, real=key):
+        monkeypatch.setattr(ids, "_key", real)
+        name = real(text, vocab)
+        path.write_text("cab" * 999)
+        return name
+
+    monkeypatch.setattr(ids, "_key", changing)
+    with pytest.raises(InputError, match="changes while it is read"):
+        ids.ids_of(Text([path]), vocab)
+    assert not [p for p in (tmp_path / ids.CACHE_FOLDER).iterdir() if p.is_file()]
+    assert text.fingerprint() == Text([path]).fingerprint()
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
+def test_pieces_of_whole_words_make_up_the_text(piece, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_module, "PIECE", piece)
+    text = "One  two\tthree\r\nfour\rfive\n\nΟΔΟΣ ΣΟΦΟΣ, end"
+    (tmp_path / "x.txt").write_bytes(text.encode())
+    path, spaces = tmp_path / "x.txt", " \n\t"
+    pieces = list(Text([path], whole_words=True).pieces())
+    assert "".join(pieces) == text and all(p[-1] in spaces for p in pieces[:-1])
+    assert "".join(Text([path], lower=True).pieces()) == text.lower()
+
+
+def test_a_word_without_end_is_rejected_and_as_characters_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_module, "PIECE", 10)
+    monkeypatch.setattr(text_module, "LONGEST_WORD", 50)
+    path = tmp_path / "x.txt"
+    path.write_text("A" * 100)
+    with pytest.raises(InputError, match="a word of more than 50 characters"):
+        list(Text([path], whole_words=True).pieces())
+    assert "".join(Text([path], lower=True).pieces()) == "a" * 100
+    path.write_text("A" * 50)
+    assert list(Text([path], whole_words=True).pieces()) == ["A" * 50]
+
+
+ENDLESS = """
+import resource, sys
+from gluonlm.text import Text
+from pathlib import Path
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    for piece in Text([Path(sys.argv[1])], lower=True, whole_words=sys.argv[2] == "word").pieces():
+        pass
+except ValueError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_a_long_line_takes_little_memory(level, tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"A" * 150_000_000)
+    out, err = start("-c", ENDLESS, path, level).communicate()
+    *said, megabytes = out.splitlines()
+    assert err == "" and int(megabytes) < 150
+    assert (level == "word") == ("a word of more than" in "".join(said))
