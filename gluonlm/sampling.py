@@ -8,7 +8,7 @@ import numpy as np
 from .errors import InputError
 
 COLDEST = 1e-10  # temperature: below it, differences of logits overflow
-WIDEST = 10_000  # beam: each text has a state and a row of logits
+WIDEST = 1 << 16  # beam: each text has a state and a row of logits
 
 
 def probabilities(
@@ -153,7 +153,7 @@ def beam_search(model, prompt, length: int, width: int) -> Tuple[np.ndarray, flo
     Raises
     ------
     InputError
-        If `width` is under 1 or above 10,000.
+        If `width` is under 1 or above 65,536.
     """
     if not 1 <= width <= WIDEST:
         raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")

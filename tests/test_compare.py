@@ -117,3 +117,14 @@ def test_what_cannot_be_trained_is_one_line(command, tmp_path, monkeypatch):
         assert err.count("\n") == 1 and err.count("error") == 1
     with pytest.raises(InputError, match="unknown setting"):
         compare.measure({"speed": 1}, at=[ONE])
+
+
+def test_the_lack_of_a_gpu_is_said(text_file, tmp_path, command, monkeypatch):
+    timing = Timing(ONE, 0.5, 200, 20, 1)
+    monkeypatch.setattr(compare, "places", lambda: ([ONE], ["`ctx` gpu: none"]))
+    monkeypatch.setattr(compare, "measure", lambda *arguments: ([timing], []))
+    code, out, err = command("compare", "--data", text_file, "--out", tmp_path / "x.png")
+    row = f"{'cpu, 1 thread':16}{500.0:12.2f}{200:12,}{20.0:12.1f}{1.0:8.2f}"
+    assert (code, err) == (0, "") and out.splitlines()[1:4] == [
+        row, "no usable GPU was there", "gpu: none"
+    ]  # fmt: skip

@@ -82,3 +82,10 @@ def test_the_map_shows_the_most_frequent_words_and_no_mark_of_ours(tmp_path, com
     assert command("train", *train, "--overwrite")[0] == 0
     code, _, err = command("embeddings", tmp_path / "run", "--out", tmp_path / "other.png")
     assert code == 2 and "2 tokens make no map" in err and not (tmp_path / "other.png").exists()
+
+
+def test_seed_zero_is_a_seed_and_no_neighbours_are_one_line(trained, tmp_path, command):
+    assert command("embeddings", trained, "--seed", 0, "--out", tmp_path / "x.png")[0] == 0
+    for flags in (["--neighbours", 0], ["--seed", -1]):
+        code, out, err = command("embeddings", trained, *flags)
+        assert (code, out) == (2, "") and f"{flags[0]} {flags[1]}" in err

@@ -101,3 +101,20 @@ def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp
         checkpoint = load_model(trained)[1]
         kept = dataclasses.replace(checkpoint, progress={"corpus": 1})
         assert read_ids(arguments, kept) == [7] and asked == ["there"]
+
+
+def test_what_is_printed_is_one_mean_in_three_units(trained, command):
+    model, checkpoint = load_model(trained)
+    losses = score(model, load_corpus(checkpoint.config.data, checkpoint.vocab).test)
+    nats = losses.mean()
+    figures = f"nats {nats:.6f}  perplexity {np.exp(nats):.6f}  bits_per_character"
+    expected = f"tokens {losses.size}  {figures} {nats / np.log(2):.6f}\n"
+    assert command("evaluate", trained) == (0, expected, "")
+    result = json.loads(command("evaluate", trained, "--json")[1])
+    assert result["bits_per_character"] == pytest.approx(result["nats"] / np.log(2), rel=1e-12)
+    assert result["perplexity"] == pytest.approx(np.exp(result["nats"]), rel=1e-12)
+
+
+def test_segments_of_nothing_are_one_line(trained, command):
+    code, out, err = command("evaluate", trained, "--seq-len", 0)
+    assert (code, out) == (2, "") and "--seq-len 0: must be at least 1" in err

@@ -12,6 +12,7 @@ from gluonlm.errors import InputError
 from gluonlm.models import RNNModel
 from gluonlm.seeds import derive_seed
 from gluonlm.training import Trainer
+from gluonlm.training.optimizer import parse_params
 from gluonlm.training.schedule import learning_rate
 
 
@@ -124,3 +125,11 @@ def test_each_update_is_the_gradient_times_the_rate_of_the_schedule(settings):
 def test_plateau_has_not_dropped_yet():
     config = TrainConfig(lr=1.0, schedule="plateau", decay=0.5)
     assert learning_rate(config, 5, 10, 60) == 1
+
+
+def test_arguments_of_an_optimizer_are_numbers_and_truths():
+    assert parse_params("") == {}
+    assert parse_params("centered=true, gamma1=0.5,wd=1e-6") == {
+        "centered": True, "gamma1": 0.5, "wd": 1e-6
+    }  # fmt: skip
+    assert parse_params("centered=False") == {"centered": False}

@@ -271,3 +271,25 @@ def test_the_speed_of_a_line_is_that_since_the_line_before(
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
     assert speeds == [40, 40, 40]  # 2 steps of 4 x 10 in 2 seconds
+
+
+def test_one_checkpoint_cannot_be_resumed(trained, command):
+    folder = Run(trained).pointed("last")
+    code, out, err = command("train", "--resume", folder)
+    assert (code, out) == (2, "") and "is one checkpoint; give the folder of its run" in err
+
+
+@pytest.mark.parametrize("test_part", [True, False])
+def test_the_figure_at_the_end_is_of_the_test_part_or_else_of_the_validation(
+    test_part, text_file, tmp_path, command
+):
+    run, flags = tmp_path / "run", [flag for flag in TINY if flag != "--quiet"]
+    split = "90/5/5" if test_part else "95/5/0"
+    code, out, _ = command("train", "--data", text_file, "--run", run, "--split", split, *flags)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert code == 0 and last["part"] == ("test" if test_part else "valid")
+    part = ["--part", last["part"]]
+    scored = json.loads(command("evaluate", run, "--json", *part)[1])
+    assert last["loss"] == pytest.approx(scored["nats"], rel=1e-9)
+    assert last["tokens"] == scored["tokens"]
+    assert f"\n{last['part']} {last['loss'] / np.log(2):.3f} bits per character" in out

@@ -46,7 +46,7 @@ def test_a_training_that_cannot_be_is_one_line(
     "module, flags, words",
     [
         ("generate", ["--temperature", "5e-324"], "temperature must be at least 1e-10"),
-        ("generate", ["--beam", "1000000"], "--beam 1000000: must be from 1 to 10,000"),
+        ("generate", ["--beam", "1000000"], "--beam 1000000: must be from 1 to 65,536"),
         ("embeddings", ["--seed", "99999999999999999999"], "seed at 0 and ends before"),
     ],
 )
