@@ -117,7 +117,7 @@ def _check_threads(threads):
 
 
 def _keep_memory():
-    """Ask glibc to keep freed memory.
+    """Make glibc keep freed memory.
 
     MXNet has no pool on the CPU, and the page faults cost as much as the arithmetic.
     """

@@ -1,11 +1,11 @@
 """Nothing lost: killed, interrupted, out of disk or two at once, a run continues exactly."""
 
-import json
 import signal
 
 import numpy as np
 import pytest
 from conftest import ROOT, start
+from runs import assert_same_end, records
 
 from gluonlm.checkpoint import read_checkpoint
 from gluonlm.run import Run
@@ -16,25 +16,6 @@ FLAGS = (
     "--validate-every 7 --checkpoint-every 3 --log-every 4 --dropout 0.3 --schedule plateau "
     "--patience 50 --quiet"
 ).split()
-
-
-def records(run):
-    """The metrics without the times in them."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [
-        {key: value for key, value in json.loads(line).items() if "second" not in key}
-        for line in lines
-    ]
-
-
-def assert_same_end(run, whole):
-    ours, theirs = Run(run).load("last"), Run(whole).load("last")
-    for kind in ("parameters", "training"):
-        assert getattr(ours, kind).keys() == getattr(theirs, kind).keys()
-        for name, array in getattr(theirs, kind).items():
-            assert (array == getattr(ours, kind)[name]).all(), name
-    assert Run(run).load("best").progress["step"] == Run(whole).load("best").progress["step"]
-    assert records(run) == records(whole)
 
 
 @pytest.fixture(scope="module")

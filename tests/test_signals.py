@@ -1,34 +1,15 @@
 """Ctrl-C, SIGTERM and the clock: what they may do to a training, and what not."""
 
 import itertools
-import json
 import signal
 import subprocess
 import time
 
 import pytest
 from conftest import TINY, start
+from runs import assert_same_end, records
 
 from gluonlm.run import Run
-
-
-def records(run, *events):
-    """The metrics of a run without the times in them, of these events or of all."""
-    every = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [
-        {k: v for k, v in r.items() if "second" not in k}
-        for r in every
-        if r["event"] in events or not events
-    ]
-
-
-def assert_same_end(run, whole):
-    ours, theirs = Run(run).load("last"), Run(whole).load("last")
-    for kind in ("parameters", "training"):
-        assert getattr(ours, kind).keys() == getattr(theirs, kind).keys()
-        for name, array in getattr(theirs, kind).items():
-            assert (array == getattr(ours, kind)[name]).all(), name
-    assert records(run) == records(whole)
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,13 @@ import shutil
 import numpy as np
 import pytest
 from conftest import TINY
+from runs import records
 
 from gluonlm import sampling
 from gluonlm.run import Run, load_model
 from gluonlm.sampling import sample
 
 LENGTH = 30
-
-
-def records(run, *events):
-    """The metrics of a run without the times in them, of these events or of all."""
-    every = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [
-        {k: v for k, v in r.items() if "second" not in k}
-        for r in every
-        if r["event"] in events or not events
-    ]
 
 
 def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, command):

@@ -7,7 +7,8 @@ import signal
 
 import pytest
 from conftest import TINY, start
-from test_signals import assert_same_end, signalled_in_a_step, whole  # noqa: F401
+from runs import assert_same_end
+from test_signals import signalled_in_a_step, whole  # noqa: F401
 
 from gluonlm import train
 from gluonlm.run import Run
