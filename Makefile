@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
+# a warning in the set-up of somebody else's package is no error, whatever the caller has set
+PIP := PYTHONWARNINGS= $(RUN) -m pip --disable-pip-version-check install --quiet
 
 .PHONY: train test test-full tutorials bench lint mutants clean
 

@@ -6,6 +6,15 @@ where MXNet is not installed.
 """
 
 import importlib
+import signal
+import sys
+
+if (
+    sys.argv[:1] == ["-m"]
+    and "gluonlm" in " ".join(getattr(sys, "orig_argv", ""))
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):  # a command is being loaded, and Ctrl-C would show where; `cli.run_command` takes over then
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from . import runtime  # noqa: F401  must come before anything imports MXNet
 from .batchify import get_batch, rnn_batch, windows

@@ -144,6 +144,8 @@ def run_command(main: Callable[[], Optional[int]]) -> NoReturn:
     for name in ("stdin", "stdout", "stderr"):  # closed by the caller, as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as while this command was loaded
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main() or 0
         sys.stdout.flush()

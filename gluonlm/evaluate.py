@@ -68,21 +68,17 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     InputError
         If the text cannot be read, or is not the run's own.
     """
-    from .corpus import load_corpus
+    from .corpus import follow, load_corpus
     from .text import read_text
 
-    config = checkpoint.config.data
-    given = {name: getattr(arguments, name) for name in ("encoding", "data_dir")}
-    config = dataclasses.replace(config, **{name: value for name, value in given.items() if value})
+    names = ("encoding", "data_dir")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    config = dataclasses.replace(checkpoint.config.data, **given)
     if arguments.data:
         text = read_text(arguments.data, config.encoding)
         return checkpoint.encode(text, arguments.unknown)
-    corpus = load_corpus(config, checkpoint.vocab)
-    if corpus.fingerprint != checkpoint.progress.get("corpus"):
-        raise InputError(
-            f"the text of {corpus.name} is not the one this run was trained on: "
-            "give the old one with `data_dir`, or score a file with `data`"
-        )
+    config = follow(config, given)
+    corpus = load_corpus(config, checkpoint.vocab, str(checkpoint.progress.get("corpus")))
     return getattr(corpus, arguments.part)
 
 

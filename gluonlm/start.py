@@ -11,7 +11,7 @@ import numpy as np
 
 from .checkpoint import Checkpoint
 from .config import BEFORE, Config, changed_settings
-from .corpus import Corpus, load_corpus
+from .corpus import Corpus, follow, load_corpus
 from .errors import InputError
 from .run import Run
 from .runtime import free_memory
@@ -66,16 +66,22 @@ class FreshStart:
         The run's settings.
     vocab
         A vocabulary to keep; None to build one from the text.
+    fingerprint
+        That of the text it must be; None for any.
+    data
+        The settings its text is found by.
     notes
         Lines that say what was taken over, for the user.
     """
 
     vocab: Optional[Vocab] = None
+    fingerprint: Optional[str] = None
 
     def __init__(
         self, settings: Dict[str, Any], folder=None, overwrite: bool = False, source="configuration"
     ):
         self.config = Config.from_dict(settings, source)
+        self.data = self.config.data
         self.folder, self.overwrite = folder, overwrite
         self.notes: List[str] = []
         self.run: Optional[Run] = None
@@ -142,6 +148,7 @@ class ResumedRun(WarmStart):
     ------
     InputError
         If a setting differs that may not: those on which parameters, text or course so far depend.
+        If the run names a text that is not the user's.
     """
 
     def __init__(self, path, settings: Dict[str, Any], preset: Optional[str] = None):
@@ -159,6 +166,8 @@ class ResumedRun(WarmStart):
         self.run, self.checkpoint, path = run, run.load("last"), run.path
         kept = self.checkpoint.config
         self.config = Config.from_dict({**kept.to_dict(), **settings}, "`resume`")
+        self.data = follow(self.config.data, settings)
+        self.fingerprint = str(self.checkpoint.progress.get("corpus"))
         self.vocab, self.notes = self.checkpoint.vocab, []
         for name, old, new, allowed in changed_settings(kept, self.config):
             if not allowed and preset:
@@ -175,20 +184,10 @@ class ResumedRun(WarmStart):
             self.notes.append(f"resuming with {name} {new} instead of {old}")
 
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
-        """Restore the training of this run.
-
-        Raises
-        ------
-        InputError
-            If the text is another one.
-        """
+        """Restore the training of this run."""
         record = dict(self.checkpoint.progress)
+        record.pop("corpus", None)
         assert self.run
-        if record.pop("corpus", None) != corpus.fingerprint:
-            raise InputError(
-                f"`resume` {self.run.path}: the text is not the one it was trained on: "
-                "give the old one with `data_dir` or `data`"
-            )
         trainer.restore(self.checkpoint.training, record)
         return self.run
 
@@ -214,7 +213,7 @@ def begin(start: FreshStart, ctx: list) -> Training:
     from .training import Trainer
 
     config = start.config
-    corpus = load_corpus(config.data, start.vocab)
+    corpus = load_corpus(start.data, start.vocab, start.fingerprint)
     _check_memory(config, len(corpus.vocab))
     model = build_model(config.model, len(corpus.vocab))
     start.set_weights(model, ctx)

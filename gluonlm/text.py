@@ -176,6 +176,8 @@ def _size(path: Path) -> int:
         raise InputError(
             f"{path} is not a regular file: copy it into one, or give - and pipe it in"
         )
+    if not status.st_size:  # so are the files of /proc, which may wait for ever
+        raise InputError(f"{path} is empty: give a file with text")
     return status.st_size
 
 

@@ -40,6 +40,19 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def in_a_folder_of_texts(tmp_path_factory):
+    """Work where the texts of the tests are: a run's own text is followed only there.
+
+    Nothing of the checkout, which may be read-only, is written to.
+    """
+    before = os.getcwd()
+    os.environ["GLUONLM_DATA"] = os.path.abspath(os.environ.get("GLUONLM_DATA") or ROOT / "data")
+    os.chdir(tmp_path_factory.getbasetemp())
+    yield
+    os.chdir(before)
+
+
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory):
     """A text of 6,000 characters with some order in it."""

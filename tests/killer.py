@@ -1,6 +1,7 @@
 """Trains like `python -m gluonlm.train`, and dies by SIGKILL.
 
 `killer.py write K ...` in the middle of the K-th write, rename or replacement of a checkpoint;
+`killer.py call K ...` before the K-th call that changes a file or folder of the run;
 `killer.py step K ...` after the K-th step; `killer.py time S ...` S seconds after the first step.
 """
 
@@ -12,7 +13,7 @@ import threading
 from gluonlm import checkpoint, files, train
 from gluonlm.training import trainer
 
-how, when, counted = "", 0.0, 0
+how, when, counted, run = "", 0.0, 0, ""
 
 
 def die():
@@ -50,12 +51,28 @@ def dying_step(self, real=trainer.Trainer._step):
         die()
 
 
+RUN_FLAGS = ("--run", "--resume")
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
+
+
+def dying_call(event, arguments):
+    global counted
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if (writes or event in CHANGES) and os.path.basename(run) in str(arguments[0]):
+        counted += 1
+        if counted == when:
+            die()
+
+
 if __name__ == "__main__":
     how, when = sys.argv[1], float(sys.argv[2])
     if how == "write":
         checkpoint.write_file = files.write_file = dying_write
         files.os.rename = lambda *args, real=os.rename: dying_move(*args, real=real)
         files.os.replace = lambda *args, real=os.replace: dying_move(*args, real=real)
+    elif how == "call":
+        run = next(after for flag, after in zip(sys.argv, sys.argv[1:]) if flag in RUN_FLAGS)
+        sys.addaudithook(dying_call)
     else:
         trainer.Trainer._step = dying_step
     sys.exit(train.main(sys.argv[3:]))

@@ -69,7 +69,7 @@ def test_a_run_on_another_text_is_not_scored_or_resumed(trained, tmp_path, comma
         text_file.write_text(original[:-60] + original[-60:].swapcase().lower() + "the ")
         for module, *args in (("evaluate", run), ("train", "--resume", run, "--epochs", 50)):
             code, _, err = command(module, *args)
-            assert code == 2 and "not the one" in err and err.count("\n") == 1
+            assert code == 2 and "is not the text" in err and err.count("\n") == 1
     finally:
         text_file.write_text(original)
 
@@ -96,7 +96,7 @@ def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp
     asked = []
     corpus = types.SimpleNamespace(name="x", fingerprint=1, test=[7])
     with pytest.MonkeyPatch.context() as patch:
-        load = lambda config, vocab: asked.append(config.data_dir) or corpus  # noqa: E731
+        load = lambda config, *_: asked.append(config.data_dir) or corpus  # noqa: E731
         patch.setattr("gluonlm.corpus.load_corpus", load)
         checkpoint = load_model(trained)[1]
         kept = dataclasses.replace(checkpoint, progress={"corpus": 1})

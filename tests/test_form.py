@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import json
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -16,14 +17,15 @@ SPEC = importlib.util.spec_from_file_location("api", ROOT / "docs" / "api.py")
 api = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(api)
 
-HIDDEN = (".venv", ".git", "build", "runs", "dist")
+HIDDEN = (".venv", ".git", "build", "runs", "dist", "gluonlm.egg-info")
 WIDTH = 100
 
 
 def tracked(*endings):
     """Return the files of the repository with these endings; all that are here without git."""
-    found = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if found.returncode == 0:
+    git = shutil.which("git")  # an unpacked sdist has no repository, and may have no git
+    found = git and subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if found and found.returncode == 0:
         paths = [ROOT / line for line in found.stdout.splitlines()]
     else:
         paths = [p for p in ROOT.rglob("*") if not set(HIDDEN) & set(p.relative_to(ROOT).parts)]

@@ -2,11 +2,12 @@
 
 from .config import BEFORE, GROUPS, Config, changed_settings, read_settings
 from .groups import DataConfig, ModelConfig, TrainConfig
-from .settings import flag
+from .settings import SMALLEST, flag
 
 __all__ = [
     "BEFORE",
     "GROUPS",
+    "SMALLEST",
     "Config",
     "DataConfig",
     "ModelConfig",

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+import os
 from typing import Any, Optional, Tuple, get_type_hints
 
 from ..errors import InputError
 
+SMALLEST = 1e-30  # a smaller number is none in the 32 bits that MXNet takes
 TUPLES = (Tuple[int, ...], Tuple[float, ...], Tuple[str, ...])
 # "not (a <= b)" instead of "a > b": NaN must fail every bound
 BOUNDS = (
@@ -74,9 +76,17 @@ def _typed(name, value, kind):
         return float(value) if abs(value) < 2**31 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"`{name}` {value!r}: must be of type {kind.__name__}")
-    if kind is str and "\0" in value:
-        raise InputError(f"`{name}` {value!r}: must not hold NUL")
+    if kind is str and not _is_text(value):
+        raise InputError(f"`{name}` {value!r}: must be text without NUL")
     return value
+
+
+def _is_text(value):
+    """Return whether a string can be a name of a file: JSON may hold halves of characters."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _check(name, value, metadata):
@@ -88,5 +98,7 @@ def _check(name, value, metadata):
             raise InputError(f"`{name}` {value}: must be {words} {bound}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"`{name}` {value}: must be a finite number")
+    if isinstance(value, float) and 0 < abs(value) < SMALLEST:
+        raise InputError(f"`{name}` {value}: must be 0, or at least {SMALLEST:g} in size")
     if metadata["choices"] and value not in metadata["choices"]:
         raise InputError(f"`{name}` {value!r}: not one of {', '.join(metadata['choices'])}")

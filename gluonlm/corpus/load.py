@@ -35,7 +35,9 @@ class Corpus:
     fingerprint: str = field(repr=False)
 
 
-def load_corpus(config: DataConfig | None = None, vocab: Vocab | None = None) -> Corpus:
+def load_corpus(
+    config: DataConfig | None = None, vocab: Vocab | None = None, fingerprint: str | None = None
+) -> Corpus:
     """Find, read, split and encode a text.
 
     A corpus with its own parts keeps them; else `config.valid` and `config.test` name files, or
@@ -49,24 +51,41 @@ def load_corpus(config: DataConfig | None = None, vocab: Vocab | None = None) ->
     vocab
         The vocabulary to encode with. Without one it is built: characters from all parts, words
         from the training part.
+    fingerprint
+        That of the text it must be, if it must be one. Another is not read beyond its bytes.
 
     Raises
     ------
     InputError
-        If the text is unavailable, or holds what `vocab` does not know.
+        If the text is unavailable, is another one, or holds what `vocab` does not know.
     """
     config = config or DataConfig()
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
     reading = config.encoding, config.lower, config.level == "word"
     texts = [Text(sources, *reading) for sources in _sources(config, named)]
+    name = config.data[0] if named else Path(config.data[0]).stem
+    if fingerprint is not None:
+        _check_same(name, texts, fingerprint)
     if vocab is None:
         vocab = _build_vocab(texts, config, fractions[0])
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions)
-    name = config.data[0] if named else Path(config.data[0]).stem
-    fingerprint = hashlib.sha256("".join(text.fingerprint() for text in texts).encode()).hexdigest()
-    return Corpus(name, vocab, train, valid, test, fingerprint)
+    if fingerprint is not None:
+        _check_same(name, texts, fingerprint)  # what was encoded; it may have grown meanwhile
+    return Corpus(name, vocab, train, valid, test, _fingerprint(texts))
+
+
+def _fingerprint(texts: list[Text]) -> str:
+    return hashlib.sha256("".join(text.fingerprint() for text in texts).encode()).hexdigest()
+
+
+def _check_same(name: str, texts: list[Text], fingerprint: str) -> None:
+    if _fingerprint(texts) != fingerprint:
+        raise InputError(
+            f"{name}: is not the text that this run was trained on: give that one with `data`, "
+            "or its folder with `data_dir`"
+        )
 
 
 def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
@@ -74,7 +93,7 @@ def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
     if named:
         sources = named_sources(config.data[0], config.data_dir, config.verify)
     else:
-        sources = [_file_sources(config.data)]
+        sources = [expand(config.data)]
     if config.valid or config.test:
         if len(sources) > 1:
             raise InputError(
@@ -84,8 +103,14 @@ def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
     return sources
 
 
-def _file_sources(patterns: tuple[str, ...]) -> list[Source]:
-    """Return the files of the user's own text, in order; "-" is standard input."""
+def expand(patterns: tuple[str, ...]) -> list[Source]:
+    """Return the files that names and patterns stand for, in order; "-" is standard input.
+
+    Raises
+    ------
+    InputError
+        For one that stands for nothing.
+    """
     sources: list[Source] = []
     for pattern in patterns:
         if pattern == "-":

@@ -8,6 +8,7 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import HybridBlock, Parameter, nn
 
+from ..config import SMALLEST
 from ..device import to_device
 from ..errors import InputError
 from ..loss import cross_entropy
@@ -183,7 +184,7 @@ def initializer(text: str) -> mx.init.Initializer:
     if name == "xavier" and not scale:
         return mx.init.Xavier()
     try:
-        if name == "uniform" and 0 < float(scale) <= LARGEST:
+        if name == "uniform" and SMALLEST <= float(scale) <= LARGEST:
             return mx.init.Uniform(float(scale))
     except ValueError:
         pass

@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
-from ..config import TrainConfig
+from ..config import SMALLEST, TrainConfig
 from ..errors import InputError
 from .replicas import copy_array
 
@@ -25,6 +25,7 @@ REFUSED = {
     "groupadagrad": "it raises on every array that is not an embedding",
     "lbsgd": "with batch_scale it neither clips nor resumes as it says",
 }
+LARGEST_DIVISOR = 1e37  # its inverse is what MXNet takes, as a 32-bit number
 # numbers that change while an optimizer works; all others are those of the settings
 COUNTERS = ("num_update", "begin_num_update", "m_schedule")
 # arguments of an optimizer that are the trainer's own
@@ -68,7 +69,7 @@ class Optimizer:
     def update(self, lr: float, divisor: float) -> None:
         """Take a step with the gradients divided by `divisor`, in one pass over them."""
         self.trainer.set_learning_rate(lr)
-        self.trainer.update(divisor)
+        self.trainer.update(min(divisor, LARGEST_DIVISOR))
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""
@@ -152,8 +153,10 @@ def parse_params(text: str) -> Dict[str, Any]:
             raise InputError(f"`optimizer_params` {part!r}: give name=number, such as momentum=0.9")
         if name.strip() in FRACTIONS and not 0 <= number < 1:
             raise InputError(f"`optimizer_params` {part!r}: must be at least 0 and below 1")
-        if not 0 <= number <= LARGEST:
-            raise InputError(f"`optimizer_params` {part!r}: must be from 0 to {LARGEST:,.0f}")
+        if number and not SMALLEST <= number <= LARGEST:
+            raise InputError(
+                f"`optimizer_params` {part!r}: must be 0, or from {SMALLEST:g} to {LARGEST:,.0f}"
+            )
         params[name.strip()] = number
     return params
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 
 import pytest
 from conftest import TINY, start
@@ -94,3 +95,20 @@ def test_closed_standard_streams_are_no_reason_to_fail(trained):
     process = start("-c", "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])", script)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "loaded", ["numpy.version", "numpy", "gluonlm.runtime", "gluonlm.config", "mxnet.base", "mxnet"]
+)
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 does not say what -m loads")
+def test_ctrl_c_while_the_package_is_loaded_is_one_line_at_most(loaded, text_file, tmp_path):
+    flags = ["--data", text_file, "--run", tmp_path / "run"]
+    process = start("-X", "importtime", "-m", "gluonlm.train", *flags)
+    for line in process.stderr:
+        if line.split("|")[-1].strip() == loaded:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = [line for line in process.stderr if not line.startswith("import time:")]
+    process.communicate()
+    assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+    assert "".join(rest) in ("", "gluonlm: interrupted\n")

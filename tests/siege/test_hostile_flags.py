@@ -10,8 +10,12 @@ from conftest import TINY, start
     "flags, words",
     [
         (["--init", "uniform:1e39"], "--init"),
+        (["--init", "uniform:1e-320"], "--init"),
         (["--lr", "1e-320"], "--lr 1e-320: must be at least"),
-        (["--optimizer-params", "wd=1e300"], "must be from 0 to 1,000,000"),
+        (["--clip", "1e-300"], "--clip 1e-300: must be 0, or at least 1e-30 in size"),
+        (["--dropout", "5e-324"], "--dropout 5e-324: must be 0, or at least 1e-30 in size"),
+        (["--optimizer-params", "wd=1e300"], "must be 0, or from 1e-30 to 1,000,000"),
+        (["--optimizer-params", "eps=1e-300"], "must be 0, or from 1e-30"),
         (["--optimizer-params", "beta1=1"], "must be at least 0 and below 1"),
         (["--optimizer-params", "beta2=-5"], "must be at least 0 and below 1"),
         (["--optimizer-params", "begin_num_update=-5"], "name=number"),

@@ -11,7 +11,7 @@ from trainings import BASE, IDS, make_model, train, weights
 
 from gluonlm.batchify import get_batch, rnn_batch
 from gluonlm.seeds import derive_seed
-from gluonlm.training.optimizer import PROVED, REFUSED
+from gluonlm.training.optimizer import PROVED, REFUSED, Optimizer
 
 
 @pytest.mark.parametrize("optimizer", PROVED)
@@ -43,6 +43,16 @@ def test_the_clip_inside_its_update_is_that_of_the_gradients(optimizer):
     moved = abs(weights(model) - weights(make_model())).max()
     assert clipped > 10 and moved > 0
     assert abs(weights(ours) - weights(model)).max() < 1e-3 * moved
+
+
+@pytest.mark.parametrize("factor", [1e36, 1e39, 1e300])
+def test_a_step_is_taken_whatever_the_clip_divides_by(factor, monkeypatch):
+    def far(self, lr, divisor, real=Optimizer.update):
+        real(self, lr, divisor * factor)
+
+    monkeypatch.setattr(Optimizer, "update", far)
+    moved = weights(train(dataclasses.replace(BASE, epochs=1))) - weights(make_model())
+    assert np.isfinite(moved).all() and abs(moved).max() < 1e-6
 
 
 def test_no_other_is_offered():

@@ -1,0 +1,141 @@
+"""Opening a run touches no text but those that the user chose, whatever its settings name."""
+
+import dataclasses
+import os
+import shutil
+import socket
+import sys
+import threading
+
+import pytest
+
+from gluonlm.config import DataConfig
+from gluonlm.corpus import CATALOGUE, Entry, File, follow
+from gluonlm.errors import InputError
+from gluonlm.run import Run
+
+
+@pytest.fixture
+def stranger(trained, tmp_path, monkeypatch):
+    """A folder with a run in it; gives the function that has the run name other texts."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("GLUONLM_DATA", str(home / "corpora"))
+    contents = Run(trained).load("last")
+
+    def name(**settings):
+        shutil.rmtree("run", ignore_errors=True)
+        run, data = Run.create("run"), dataclasses.replace(contents.config.data, **settings)
+        config = dataclasses.replace(contents.config, data=data)
+        run.save(dataclasses.replace(contents, config=config), ("last", "best"))
+        run.unlock()
+        return "run"
+
+    return name
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Gives the list of all paths that the package opens, lists or makes."""
+    seen = []
+    opening = ("open", "os.listdir", "os.scandir", "os.mkdir", "glob.glob", "socket.connect")
+
+    def audit(event, arguments):
+        if event in opening and threading.current_thread() is threading.main_thread():
+            seen.append((event, str(arguments[0])))
+
+    sys.addaudithook(audit)  # cannot be taken off again: it only adds to a list
+    return seen
+
+
+OUTSIDE = ["/etc/shadow", "/**", "/proc/kmsg", "/dev/zero", "../secret.txt", "/etc/*", "../*.txt"]
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+@pytest.mark.parametrize("setting", ["data", "valid", "test"])
+def test_a_run_leads_to_no_text_outside(text, setting, stranger, command, tmp_path, watched):
+    (tmp_path / "secret.txt").write_text("a secret")
+    run = stranger(**{setting: (text,) if setting == "data" else text})
+    for module, *arguments in (("evaluate", run), ("train", "--resume", run, "--epochs", 50)):
+        watched.clear()
+        code, out, err = command(module, *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "not one of your own" in err or "not the text" in err or "neither" in err, err
+        assert not [
+            path for _, path in watched if path.startswith(("/etc/sh", "/proc/km", "/dev/zero"))
+        ]
+        assert not [path for _, path in watched if "secret" in path]
+        assert ("glob.glob", text) not in watched
+
+
+@pytest.mark.parametrize("text", ["link", "folder/secret.txt", "folder/*", "*", "**/*.txt"])
+def test_no_link_leads_outside(text, stranger, command, tmp_path, watched):
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "secret.txt").write_text("a secret")
+    os.symlink(tmp_path / "else" / "secret.txt", "link")
+    os.symlink(tmp_path / "else", "folder")
+    watched.clear()
+    code, _, err = command("evaluate", stranger(data=(text,)))
+    assert code == 2 and "not one of your own" in err
+    assert ("open", "link") not in watched and ("open", "folder/secret.txt") not in watched
+
+
+def test_nothing_is_fetched_and_no_folder_made(stranger, command, monkeypatch):
+    refused = lambda *_: pytest.fail("connects")  # noqa: E731
+    monkeypatch.setattr(socket, "create_connection", refused)
+    for settings in (dict(data=("ptb",)), dict(data=("wikitext-2",), data_dir="made")):
+        run = stranger(**settings)
+        for module, *arguments in (("evaluate", run), ("train", "--resume", run)):
+            code, _, err = command(module, *arguments)
+            assert code == 2 and "gluonlm.corpus" in err and err.count("\n") == 1
+    assert os.listdir() == ["run"]
+
+
+def test_a_text_of_ones_own_is_followed(stranger, text_file, command):
+    shutil.copy(text_file, "mine.txt")
+    inside = command("evaluate", stranger(data=("mine.txt",)))
+    assert inside[0] == 0
+    os.makedirs("../texts")
+    os.rename("mine.txt", "../texts/mine.txt")
+    run = stranger(data=("../texts/mine.txt",))
+    assert command("evaluate", run)[0] == 2
+    assert command("evaluate", run, "--data-dir", "../texts") == inside
+    assert command("train", "--resume", run, "--data-dir", "../texts", "--quiet")[0] == 0
+    run = stranger(data=("../texts/mine.txt",))
+    assert command("train", "--resume", run, "--data", "../texts/mine.txt", "--quiet")[0] == 0
+
+
+def test_a_link_of_the_users_to_a_data_folder_is_followed(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.txt").write_text("a")
+    monkeypatch.chdir(tmp_path / "disk")
+    os.symlink(tmp_path / "disk", tmp_path / "corpora")
+    os.makedirs(tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    monkeypatch.setenv("GLUONLM_DATA", str(tmp_path / "corpora"))
+    named = DataConfig(data=(str(tmp_path / "corpora" / "a.txt"),))
+    assert follow(named, ()) == named
+
+
+def test_the_folder_of_everything_is_nobodys_own(monkeypatch, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    monkeypatch.chdir("/")
+    with pytest.raises(InputError, match="not one of your own"):
+        follow(DataConfig(data=(str(tmp_path / "a.txt"),)), ())
+
+
+def test_a_named_corpus_is_found_in_the_users_folders_only(tmp_path, monkeypatch):
+    monkeypatch.setitem(CATALOGUE, "play", Entry("", "", (File("play.txt", "http://nowhere"),)))
+    for folder in ("home", "theirs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "theirs" / "play.txt").write_text("a play")
+    monkeypatch.chdir(tmp_path / "home")
+    run = DataConfig(data=("play",), data_dir=str(tmp_path / "theirs"))
+    with pytest.raises(InputError, match="fetch it with"):
+        follow(run, ())
+    assert follow(run, ["data_dir"]) == run
+    monkeypatch.setenv("GLUONLM_DATA", str(tmp_path / "theirs"))
+    assert follow(run, ()) == run
+    elsewhere = dataclasses.replace(run, data_dir="/srv")
+    assert follow(elsewhere, ()) == dataclasses.replace(run, data_dir="")

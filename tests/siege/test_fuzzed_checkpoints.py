@@ -1,0 +1,156 @@
+"""Checkpoints forged at random and sealed again: used or refused in one line, in bounded memory."""
+
+import copy
+import json
+import resource
+import shutil
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+from test_checkpoint import resealed
+
+from gluonlm.checkpoint import FILES
+from gluonlm.run import Run
+
+LONGEST, LARGEST = 5, 300  # seconds of one command; megabytes that all of them together may add
+DEEP = "a list in a list in a list"
+VALUES = [
+    None, True, False, 0, 1, -1, 3, 2**31 - 1, 2**31, 2**63, 2**70, -(2**70), 10**400, 0.5, -0.0,
+    1e-320, 1e38, 1e308, -1e308, "", "x", "\x1b[2J", "\ud800", "\0", "a" * 5000, "best", "/", "/**",
+    "..", [], [[]], {}, {"a": 1}, [1, 2], ["a", "a"], [None], "0" * 5000, "١", "1e5", "inf", "nan",
+]  # fmt: skip
+
+
+def places(tree, path=()):
+    """Yield the path of each value in a tree of JSON; of long lists, the ends only."""
+    yield path
+    if isinstance(tree, dict):
+        for name in tree:
+            yield from places(tree[name], (*path, name))
+    elif isinstance(tree, list):
+        for index in {0, len(tree) - 1} if tree else ():
+            yield from places(tree[index], (*path, index))
+
+
+def forged_json(content, random):
+    """Return JSON in which one to three values are others, are gone, or are new."""
+    tree = json.loads(content)
+    for _ in range(random.integers(1, 4)):
+        every = list(places(tree))[1:]
+        if not every:
+            break
+        path = every[random.integers(len(every))]
+        holder = tree
+        for step in path[:-1]:
+            holder = holder[step]
+        how = random.integers(8)
+        if how == 0:
+            del holder[path[-1]]
+        elif how == 1 and isinstance(holder, dict):
+            holder[f"new{how}"] = holder.pop(path[-1])
+        elif how == 2:
+            holder[path[-1]] = DEEP
+        elif how == 3 and isinstance(holder[path[-1]], list):
+            holder[path[-1]] *= 1000
+        else:
+            holder[path[-1]] = copy.deepcopy(VALUES[random.integers(len(VALUES))])
+    depth = int(random.choice([20, 900, 100_000]))
+    return json.dumps(tree).replace(f'"{DEEP}"', "[" * depth + "]" * depth).encode()
+
+
+def forged_arrays(content, random):
+    """Return safetensors of which one array is another, is gone, or is new."""
+    arrays = load(content)
+    names = sorted(arrays)
+    name = names[random.integers(len(names))]
+    array = arrays.pop(name)
+    other = [
+        lambda: {},
+        lambda: {f"{name}x": array},
+        lambda: {name: array, "extra": array},
+        lambda: {
+            name: array.astype(random.choice(["float64", "float16", "int8", "int64", "bool"]))
+        },
+        lambda: {name: array.reshape(-1)},
+        lambda: {name: array[:0]},
+        lambda: {name: np.broadcast_to(array, (40, *array.shape)).copy()},
+        lambda: {name: np.where(random.random(array.shape) < 0.1, np.nan, array).astype("float32")},
+        lambda: {name: np.full_like(array, random.choice([3e38, -3e38, 1e-45, 0, -1]))},
+        lambda: {name: np.float32(7)},
+        lambda: {name: array.T.copy()},
+        lambda: {name: np.zeros((1 << 20,), "float32")},
+    ]
+    return save({**arrays, **other[random.integers(len(other))]()})
+
+
+def broken_arrays(content, random):
+    """Return safetensors whose header lies, or whose bytes are others."""
+    size = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + size]
+    how = random.integers(5)
+    if how == 0:
+        return random.choice([0, 1, size - 1, size + 1, 2**40, 2**63]).tobytes() + content[8:]
+    if how == 1:
+        forged = forged_json(header.strip(), random)
+        return len(forged).to_bytes(8, "little") + forged + content[8 + size :]
+    if how == 2:
+        return content[: random.integers(len(content))]
+    if how == 3:
+        place = int(random.integers(len(content)))
+        return content[:place] + random.bytes(4) + content[place + 4 :]
+    return random.bytes(random.integers(200))
+
+
+def forge(run, random):
+    """Change one file of a run's checkpoints, and seal it again; say which."""
+    name = str(random.choice(FILES))
+    for pointer in {run.pointed("best"), run.pointed("last")}:
+        content = (pointer / name).read_bytes()
+        own = np.random.default_rng(random.integers(2**31))
+        if name.endswith(".json"):
+            changed = forged_json(content, own)
+        else:
+            changed = (forged_arrays if own.random() < 0.6 else broken_arrays)(content, own)
+        resealed(pointer, name, changed)
+    return name
+
+
+def siege(number, seed, trained, tmp_path, command):
+    """Forge so many checkpoints and open each with three commands; return the exit codes."""
+    random, codes = np.random.default_rng(seed), Counter()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(number):
+        run = Run(shutil.copytree(trained, tmp_path / "forged"))
+        name = forge(run, random)
+        for module, *arguments in (
+            ("evaluate", run.path),
+            ("generate", run.path, "--length", 2),
+            ("train", "--resume", run.path, "--max-steps", 9, "--max-minutes", 0.05, "--quiet"),
+        ):
+            begin = time.perf_counter()
+            code, _, err = command(module, *arguments)
+            assert time.perf_counter() - begin < LONGEST, (name, err)
+            assert code in (0, 2, 3) and "Traceback" not in err, (name, err)
+            if code == 2:
+                assert err.startswith("gluonlm: error: ") and err.count("\n") == 1, (name, err)
+                assert len(err) < 6000 and "\x1b" not in err, (name, err[:500])
+            codes[code] += 1
+        shutil.rmtree(run.path)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < LARGEST, f"{grown:.0f} MB"
+    return codes
+
+
+def test_forged_checkpoints(trained, tmp_path, command):
+    codes = siege(60, 1, trained, tmp_path, command)
+    assert codes[2] > 40
+
+
+@pytest.mark.full
+def test_two_thousand_forged_checkpoints(trained, tmp_path, command):
+    codes = siege(2000, 2, trained, tmp_path, command)
+    print(f"6,000 commands on forged checkpoints, by exit code: {dict(codes)}")
+    assert codes[2] > 2000
