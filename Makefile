@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# a warning in the set-up of somebody else's package is no error, whatever the caller has set
-PIP := PYTHONWARNINGS= $(RUN) -m pip --disable-pip-version-check install --quiet
+PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
+
+# a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
+unexport PYTHONWARNINGS
 
 .PHONY: train test test-full tutorials bench lint mutants clean
 

@@ -69,6 +69,13 @@ COMMANDS = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(text_file, tmp_path, monkeypatch):
+    """Write no picture where other tests work; the text stays one of the user's own."""
+    monkeypatch.setenv("GLUONLM_DATA", str(text_file.parent))
+    monkeypatch.chdir(tmp_path)
+
+
 def drawn(random, flags, most):
     """Return a few flags with a value each."""
     chosen = random.choice(sorted(flags), size=random.integers(1, most + 1), replace=False)
@@ -144,7 +151,7 @@ def test_fuzzed_trainings(text_file, tmp_path, command):
     assert codes[0] > 10 and codes[2] > 10
 
 
-def test_fuzzed_commands(trained, command, tmp_path, monkeypatch, text_file):
+def test_fuzzed_commands(trained, command):
     codes = fuzz_commands(80, 2, trained, command)
     assert codes[0] > 10 and codes[2] > 10
 
