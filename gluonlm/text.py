@@ -130,13 +130,14 @@ class Text:
         Raises
         ------
         InputError
-            For a file that cannot be read.
+            For a file that cannot be read, or is not a regular one.
         """
         digest = hashlib.sha256(repr((self.encoding, self.lower)).encode())
         for source in self.sources:
             if isinstance(source, str):
                 own = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
             else:
+                _size(source)  # opening a pipe would wait for a writer
                 own = self._digests.get(source) or hash_file(source)[1]
             digest.update(bytes.fromhex(own))
         return digest.hexdigest()

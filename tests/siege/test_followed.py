@@ -8,6 +8,7 @@ import sys
 import threading
 
 import pytest
+from conftest import start
 
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, follow
@@ -79,6 +80,16 @@ def test_no_link_leads_outside(text, stranger, command, tmp_path, watched):
     code, _, err = command("evaluate", stranger(data=(text,)))
     assert code == 2 and "not one of your own" in err
     assert ("open", "link") not in watched and ("open", "folder/secret.txt") not in watched
+
+
+def test_a_pipe_that_came_with_a_run_is_not_waited_for(stranger):
+    os.mkfifo("pipe")
+    process = start("-m", "gluonlm.evaluate", stranger(data=("pipe",)))
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (2, "") and "pipe is not a regular file" in err
 
 
 def test_nothing_is_fetched_and_no_folder_made(stranger, command, monkeypatch):
