@@ -41,8 +41,12 @@ setup(
         "matplotlib>=3.7,<4",
         "safetensors>=0.4,<1",
         "tqdm>=4.60,<5",
+        "sentencepiece>=0.2.1,<0.3",
+        "sacremoses>=0.1,<0.3",
+        "shtab>=1.7,<2",
         'tomli>=2,<3; python_version < "3.11"',
         'setuptools>=65,<81; python_version >= "3.12"',
     ],
+    entry_points={"console_scripts": ["gluonlm = gluonlm.__main__:script"]},
     extras_require={"cpu": ["mxnet==1.9.1"], "gpu": gpu_requirements()},
 )

@@ -6,14 +6,17 @@ where MXNet is not installed.
 """
 
 import importlib
+import os
 import signal
 import sys
 
-if (
-    sys.argv[:1] == ["-m"]
-    and "gluonlm" in " ".join(getattr(sys, "orig_argv", ""))
-    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):  # a command is being loaded, and Ctrl-C would show where; `cli.run_command` takes over then
+if (  # a command is being loaded, and Ctrl-C would show where; `cli.run_command` takes over then
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    and (
+        (sys.argv[:1] == ["-m"] and "gluonlm" in " ".join(getattr(sys, "orig_argv", "")))
+        or os.path.basename("".join(sys.argv[:1])) == "gluonlm"
+    )
+):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from . import runtime  # noqa: F401  must come before anything imports MXNet
@@ -39,6 +42,10 @@ _HOME = {
     "get_ctx": "device",
 }
 __all__ = ["rnn_batch", "get_batch", "windows", "Vocab", "InputError", *_HOME]
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name):

@@ -100,7 +100,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if type(progress.get("step")) is not int or progress["step"] < 0:
         raise InputError(f"{folder / 'progress.json'}: not the progress of a training")
     vocab = _json(folder / "vocab.json", content["vocab.json"])
-    if set(vocab) != {"level", "tokens"} or not isinstance(vocab["tokens"], list):
+    if not {"level", "tokens"} <= set(vocab) or not isinstance(vocab["tokens"], list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
     path = folder / "config.json"
     config = Config.from_kept(_json(path, content["config.json"]), path)

@@ -4,60 +4,105 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import os
 import re
 import signal
 import sys
-from typing import Any, Callable, Dict, NoReturn, Optional, Sequence, Tuple, get_type_hints
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    NoReturn,
+    Optional,
+    Sequence,
+    Tuple,
+    get_type_hints,
+)
 
 from .config import flag
 from .errors import InputError
+from .habits import OURS, translate
 
-# names that people type from habit, from other language-modelling code or earlier versions
-ALIASES = {
-    "--nhid": ["--hidden-size"],
-    "--emsize": ["--embed-size"],
-    "--nlayers": ["--num-layers"],
-    "--bptt": ["--seq-len"],
-    "--tied": ["--tie-weights"],
-    "--cuda": ["--ctx", "gpu"],
-    "--gpu": ["--ctx", "gpu"],
-    "--save": ["--run"],
-    "--context": ["--window"],
-}
 METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+def program() -> str:
+    """Return how this program was called: `gluonlm`, or `python -m gluonlm`."""
+    own = os.path.basename(sys.argv[0]) == "gluonlm"
+    return "gluonlm" if own else "python -m gluonlm"
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line.
 
-    It accepts `--batch_size` for `--batch-size`, and the habitual names.
+    It accepts `--batch_size` for `--batch-size`, and the names of `habits`.
+
+    Parameters
+    ----------
+    common
+        The flags that `--help` shows; `--help-all` shows the others too. Empty for all.
+    examples
+        Command lines, without the program's name.
     """
 
-    def __init__(self, module: str, description: str):
-        habits = ", ".join(f"{name} ({' '.join(names)})" for name, names in ALIASES.items())
+    def __init__(
+        self,
+        command: str,
+        description: str,
+        examples: Sequence[str] = (),
+        common: Collection[str] = (),
+    ):
+        lines = [f"  {program()} {command} {example}" for example in examples]
         super().__init__(
-            prog=f"python -m gluonlm.{module}",
+            prog=f"{program()} {command}",
+            usage=f"%(prog)s {'[FLAGS]' if common else '...'}" if common else None,
             description=description,
             allow_abbrev=False,
-            epilog=f"Names from habit work too: {habits}." if module == "train" else None,
+            epilog="\n".join(["examples:", *lines]) if examples else None,
             formatter_class=_wide,
         )
+        self.common = set(common)
+        if common:
+            self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag")
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (--help explains the flags)")
+        raise InputError(message + self._nearest(message) + " (--help explains the flags)")
+
+    def _nearest(self, message):
+        """Return a hint at the flag that is most like the first one that is unknown."""
+        found = re.search(r"unrecognized arguments:.*?(--?[a-z][\w-]*)", message)
+        if not found:
+            return ""
+        names = {**{name: name for name in self._option_string_actions}, **OURS}
+        wanted = "--" + found[1].lstrip("-").replace("_", "-")
+        like = [
+            names[name]
+            for name in difflib.get_close_matches(wanted, names, 5)
+            if names[name] in self._option_string_actions
+        ]
+        return f": did you mean {like[0]}?" if like else ""
 
     def parse_args(self, args=None, namespace=None):
-        words = []
-        for word in sys.argv[1:] if args is None else args:
-            name, equals, value = word.partition("=")
-            if name.startswith("--") and len(name) > 2:
-                name = name.replace("_", "-")
-                names = ALIASES.get(name, [name])
-                words += names[:-1] + [names[-1] + equals + value]
-            else:
-                words.append(word)
-        return super().parse_args(words, namespace)
+        words = sys.argv[1:] if args is None else [*args]
+        return super().parse_args(list(translate(words, self._option_string_actions)), namespace)
+
+    def format_help(self) -> str:
+        """Return the page of the common flags, or of all if there are few."""
+        rare = [
+            action
+            for action in self._actions
+            if self.common and action.dest not in {*self.common, "help", "help_all"}
+        ]
+        kept = [action.help for action in rare]
+        for action in rare:
+            action.help = argparse.SUPPRESS
+        try:
+            return super().format_help()
+        finally:
+            for action, text in zip(rare, kept):
+                action.help = text
 
     def add_settings(self, group: type, title: str, names: Optional[Sequence[str]] = None) -> None:
         """Add a flag for each field of a group of settings, or for those named.
@@ -102,8 +147,26 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+class _HelpAll(argparse.Action):
+    """Prints every flag."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.common = set()
+        parser.print_help()
+        parser.exit()
+
+
+class _Page(argparse.HelpFormatter):
+    """Wraps descriptions, and leaves the examples as they stand."""
+
+    def _fill_text(self, text, width, indent):
+        if text.startswith("examples:"):
+            return text
+        return super()._fill_text(text, width, indent)
+
+
 def _wide(prog):
-    return argparse.HelpFormatter(prog, max_help_position=30, width=100)
+    return _Page(prog, max_help_position=30, width=100)
 
 
 def _reading(kind, choices) -> Dict[str, Any]:

@@ -27,6 +27,7 @@ from .pictures import new_axes, to_png
 from .presets import preset_settings
 from .seeds import derive_seed
 
+COMMON = ("preset", "steps", "rounds", "out", "overwrite", "model", "hidden_size", "batch_size")
 WARM_UP = 2  # first steps of a process, which allocate and compile: not counted
 
 
@@ -70,11 +71,14 @@ class Failure:
     reason: str
 
 
-def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace]:
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
     parser = Parser(
         "compare",
         "Train the same model for some steps on each device and number of threads, and print how "
         "long a step takes.",
+        examples=("", "--preset ptb-lstm --steps 5"),
+        common=COMMON,
     )
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
@@ -102,7 +106,11 @@ def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace]:
     add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
     add("--overwrite", action="store_true", help="replace a picture that is there")
     add("--worker", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace]:
+    arguments = make_parser().parse_args(argv)
     steps, rounds = arguments.steps, arguments.rounds
     if min(steps, rounds) < 1:
         raise InputError(f"`steps` {steps}, `rounds` {rounds}: must be at least 1")

@@ -15,10 +15,12 @@ from .pictures import new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
 
-def parse(argv=None) -> argparse.Namespace:
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
     parser = Parser(
         "embeddings",
         "Draw the t-SNE map of a model's most frequent words, or list the neighbours of words.",
+        examples=("runs/ptb-lstm --out map.png", "runs/ptb-lstm --near monday company"),
     )
     parser.add_run()
     add = parser.add_argument
@@ -43,7 +45,11 @@ def parse(argv=None) -> argparse.Namespace:
     )
     add("--seed", type=int, default=1, metavar="S", help="seed of the map (default: 1)")
     parser.add_overwrite()
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None) -> argparse.Namespace:
+    arguments = make_parser().parse_args(argv)
     count, neighbours, seed = arguments.count, arguments.neighbours, arguments.seed
     if count < 3 or neighbours < 1 or not 0 <= seed < 2**32:
         raise InputError(

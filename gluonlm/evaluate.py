@@ -17,11 +17,13 @@ from .files import check_output, output_file
 from .vocab import Vocab
 
 
-def parse(argv=None) -> argparse.Namespace:
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
     parser = Parser(
         "evaluate",
         "Score a text with a trained model, read as one stream from its first token to its last: "
         "nats per token, bits per character, perplexity.",
+        examples=("runs/book", "runs/book --data letter.txt --per-token surprise.tsv"),
     )
     parser.add_run()
     add = parser.add_argument
@@ -54,7 +56,11 @@ def parse(argv=None) -> argparse.Namespace:
     parser.add_unknown("")
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     add("--json", action="store_true", help="print the result as JSON")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None) -> argparse.Namespace:
+    arguments = make_parser().parse_args(argv)
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
     return arguments
@@ -110,17 +116,19 @@ def main(argv=None) -> None:
 
     ctx = get_ctx(arguments.ctx)
     from .run import load_model
-    from .scoring import perplexity, score
+    from .scoring import Unit, perplexity, score
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint, ctx)
     ids = read_ids(arguments, checkpoint)
     losses = score(model, ids, ctx[0], arguments.seq_len)
     nats = float(losses.mean())
     result = {"tokens": losses.size, "nats": nats, "perplexity": perplexity(nats)}
-    if checkpoint.config.data.level == "char":
-        result["bits_per_character"] = nats / math.log(2)
+    scored, vocab = ids[-losses.size :], checkpoint.vocab
+    result["bits_per_character"] = Unit.of(vocab, scored).bits(nats)
+    if vocab.level == "word":
+        result["unknown"] = vocab.share_unknown(scored)
     if arguments.per_token:
-        write_surprise(arguments.per_token, checkpoint.vocab, ids, losses, arguments.overwrite)
+        write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.json:
         finite = {name: value if math.isfinite(value) else None for name, value in result.items()}
         print(json.dumps(finite, allow_nan=False))

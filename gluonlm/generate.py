@@ -8,7 +8,6 @@ from typing import Any, Iterable, Iterator
 from .cli import Parser, run_command, show
 from .errors import InputError
 from .sampling import WIDEST, beam_search, probabilities, sample
-from .vocab import Vocab
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -28,7 +27,14 @@ def parse(argv=None) -> argparse.Namespace:
 
 def make_parser() -> Parser:
     """Return the parser of all flags."""
-    parser = Parser("generate", "Continue a prompt with a trained model.")
+    parser = Parser(
+        "generate",
+        "Continue a prompt with a trained model.",
+        examples=(
+            "runs/book --prompt 'In the beginning' --temperature 0.7",
+            "runs/book --prompt 'In the' --beam 8 --length 100",
+        ),
+    )
     parser.add_run()
     add = parser.add_argument
     add(
@@ -66,18 +72,6 @@ def make_parser() -> Parser:
     return parser
 
 
-class Writer:
-    """Prints tokens as they come: characters as they are, words with the spaces between them."""
-
-    def __init__(self, vocab: Vocab, prompt):
-        self.vocab, self.last = vocab, prompt[-1] if len(prompt) else None
-        show(vocab.typeset(prompt))
-
-    def __call__(self, token: int) -> None:
-        show(self.vocab.typeset([token], self.last))
-        self.last = token
-
-
 def continuations(model, prompt, arguments) -> Iterator[Iterable[int]]:
     """Yield each text that is asked for, itself to be read token by token."""
     if arguments.beam is not None:
@@ -108,9 +102,10 @@ def main(argv=None) -> None:
     for number, tokens in enumerate(continuations(model, prompt, arguments)):
         if number:
             print("\n" + "-" * 20)
-        write = Writer(vocab, shown)
+        show(vocab.typeset(shown))
+        spell = vocab.speller(shown[-1] if len(shown) else None)
         for token in tokens:
-            write(int(token))
+            show(spell(int(token)))
     print()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict
 
-from . import runtime
-from .cli import show
+from . import advice, runtime
+from .cli import show, speak_flags
 from .config import Config
 from .corpus import Corpus
 from .models import LanguageModel
 from .sampling import sample
-from .scoring import describe, score
+from .scoring import Unit, score
 from .seeds import derive_seed
 from .start import Training
 
@@ -35,6 +35,8 @@ def introduce(training: Training) -> str:
             f"validation reads its text in {streams} streams, each from a cold start; "
             "the test is one stream"
         )
+    if not trainer.progress.step:
+        lines += map(speak_flags, advice.on_text(config.data, corpus))
     return "\n".join(lines)
 
 
@@ -60,7 +62,7 @@ def make_sampler(
 def conclude(training: Training, reason: str, say: Callable[[str], None]) -> Dict[str, Any]:
     """Score the best checkpoint on the test part, or without one on the validation part.
 
-    Prints the figure, where checkpoint and curve are, and a sample.
+    Prints the figure, where checkpoint and curve are, a sample, and what to type next.
 
     Parameters
     ----------
@@ -90,16 +92,20 @@ def conclude(training: Training, reason: str, say: Callable[[str], None]) -> Dic
     for part, ids in (("test", corpus.test), ("valid", corpus.valid)):
         if len(ids) > (trainer.model.window or 1):
             losses = score(trainer.model, ids, trainer.ctx[0])
-            nats, level = float(losses.mean()), config.data.level
+            nats, unit = float(losses.mean()), Unit.of(corpus.vocab, ids[-losses.size :])
             show(
-                f"{part} {describe(nats, level)} ({nats:.4f} nats) over {losses.size:,} {level}s "
-                f"read as one stream, best checkpoint, step {step}",
+                f"{part} {unit.describe(nats, True)} ({nats:.4f} nats) over {losses.size:,} "
+                f"{unit.level}s read as one stream, best checkpoint, step {step}",
                 "\n",
             )
-            record.update(part=part, loss=nats, tokens=losses.size)
+            if part == "test":
+                for line in advice.on_parts(trainer.progress.best, nats):
+                    say(line)
+            record.update(part=part, loss=nats, tokens=losses.size, bits=unit.bits(nats))
             break
     kept = run.pointed("best") or run.pointed("last")
     show(f"checkpoint {kept}\ncurve {run.curve}", "\n")
     text = make_sampler(config, corpus, trainer.model)(step, 1.0)
     say(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
+    say(f"\nnext:\n{advice.what_next(run.path, config, reason, trainer.progress.step)}")
     return record

@@ -1,6 +1,7 @@
 """How well a model predicts a text: nats per token, perplexity, bits per character."""
 
 import math
+from dataclasses import dataclass
 from typing import Iterator
 
 import mxnet as mx
@@ -10,6 +11,9 @@ from .batchify import make_batches
 from .device import to_device
 from .errors import InputError
 from .loss import negative_log_likelihood
+from .vocab import Vocab
+
+SHORTEST = 1e-3  # characters of a token: a text of <unk> alone has some
 
 
 def batch_losses(model, batches, ctx) -> Iterator[np.ndarray]:
@@ -74,13 +78,38 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
 
 
-def describe(nats: float, level: str) -> str:
-    """Return a mean loss in the unit of its level, "char" or "word"."""
-    if level == "char":
-        return f"{nats / math.log(2):.3f} bits per character"
-    return f"perplexity {perplexity(nats):.2f}"
-
-
 def perplexity(nats: float) -> float:
     """Return exp(nats); infinity beyond what a float holds."""
     return math.exp(nats) if nats < 709 else math.inf
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit that losses are told in: bits per character, or for words perplexity.
+
+    Parameters
+    ----------
+    level
+        "char", "word" or "subword".
+    characters
+        How many characters of the text a token stands for, on average.
+    """
+
+    level: str
+    characters: float = 1.0
+
+    @classmethod
+    def of(cls, vocab: Vocab, ids: np.ndarray) -> "Unit":
+        """Return the unit for a text `(tokens,)`."""
+        return cls(vocab.level, vocab.count_characters(ids) / max(1, len(ids)))
+
+    def bits(self, nats: float) -> float:
+        """Return a mean loss in bits per character."""
+        return nats / math.log(2) / max(self.characters, SHORTEST)
+
+    def describe(self, nats: float, whole: bool = False) -> str:
+        """Return a mean loss as text; with `whole`, bits per character stand beside perplexity."""
+        bits = f"{self.bits(nats):.3f} bits per character"
+        if self.level != "word":
+            return bits
+        return f"perplexity {perplexity(nats):.2f}" + f", {bits}" * whole

@@ -22,6 +22,7 @@ COPIES = 4  # of each parameter in training: weight, gradient, and what Adam kee
 
 if TYPE_CHECKING:
     from .models import LanguageModel
+    from .scoring import Unit
     from .training import Trainer
 
 
@@ -33,6 +34,14 @@ class Training:
     config: Config
     corpus: Corpus
     trainer: Trainer
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of its losses, by the part that it is validated on."""
+        from .scoring import Unit
+
+        corpus = self.corpus
+        return Unit.of(corpus.vocab, corpus.valid if len(corpus.valid) else corpus.train)
 
     def save(self, trainer: Trainer, pointers: Sequence[str]) -> None:
         """Write a checkpoint into the run, and let `pointers` name it.
@@ -115,7 +124,8 @@ class WarmStart(FreshStart):
     def __init__(self, path, settings: Dict[str, Any], folder=None, overwrite: bool = False):
         self.checkpoint = Run(path).load("best")
         config = self.checkpoint.config
-        kept = dict(vars(config.model), level=config.data.level, lower=config.data.lower)
+        kept = {name: getattr(config.data, name) for name in ("level", "tokenizer", "lower")}
+        kept.update(vars(config.model))
         super().__init__({**kept, **settings}, folder, overwrite, "`init_from`")
         self.vocab = self.checkpoint.vocab
         self.notes = [

@@ -7,16 +7,31 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn, Union
 
 from .errors import InputError
 from .files import hash_file
+from .gutenberg import stripped
 
 PIECE = 1 << 20  # characters read at a time
 LONGEST_WORD = 1 << 24  # characters that are kept to find a word's end
 Source = Union[str, Path]  # a text itself, or the file that holds it
+
+
+def _before_space(text: str) -> int:
+    """Return the place before the last run of spaces, or after the last line break."""
+    words = text.rstrip(" ")
+    return max(1 + text.rfind("\n"), len(words[: max(0, words.rfind(" "))].rstrip(" ")))
+
+
+# where a text may be cut; not after \r, which may belong to a \n that follows
+CUTS = {
+    "word": lambda text: 1 + max(map(text.rfind, " \n\t")),
+    "space": _before_space,
+    "line": lambda text: 1 + text.rfind("\n"),
+}
 
 
 class Text:
@@ -32,8 +47,11 @@ class Text:
         That of the files.
     lower
         Whether to turn the text into lower case.
-    whole_words
-        Whether pieces end at white space, so that no word is cut.
+    cut
+        Where a piece may end: "anywhere", after white space so that no "word" is cut, before a
+        "space" as subwords begin with theirs, or after a whole "line".
+    strip_gutenberg
+        Whether to leave out what Project Gutenberg puts before and after a book.
 
     Raises
     ------
@@ -46,9 +64,11 @@ class Text:
         sources: list[Source],
         encoding: str = "utf-8",
         lower: bool = False,
-        whole_words: bool = False,
+        cut: str = "anywhere",
+        strip_gutenberg: bool = False,
     ):
-        self.encoding, self.lower, self.whole_words = encoding, lower, whole_words
+        self.encoding, self.lower, self.cut = encoding, lower, cut
+        self.strip_gutenberg = strip_gutenberg
         self._digests: dict[Path, str] = {}  # of the bytes of each file as they were last read
         self.sources: list[Source] = [
             _standard_input(encoding) if source == "-" else source for source in sources
@@ -65,11 +85,14 @@ class Text:
         for number, source in enumerate(self.sources):
             if number:
                 yield "\n"
-            for piece in [source] if isinstance(source, str) else self._read(source):
+            blocks: Iterable[str] = [source] if isinstance(source, str) else self._read(source)
+            if self.strip_gutenberg:
+                blocks = stripped(blocks)
+            for piece in self._cut(source, blocks):
                 yield piece.lower() if self.lower else piece
 
     def _read(self, path: Path) -> Iterator[str]:
-        position, rest = 0, ""
+        position = 0
         _size(path)
         try:
             with _HashedFile(path) as file:
@@ -78,11 +101,7 @@ class Text:
                     block = block[1:] if not position and block[0] == "\ufeff" else block
                     _reject_nul(path, block, position)
                     position += len(block)
-                    piece, rest = self._cut(path, rest + block)
-                    if piece:
-                        yield piece
-                if rest:
-                    yield rest
+                    yield block
                 self._digests[path] = file.digest.hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
@@ -93,21 +112,27 @@ class Text:
         if not position:
             raise InputError(f"{path} is empty: give a file with text")
 
-    def _cut(self, path: Path, text: str) -> tuple[str, str]:
-        """Return what can be passed on of a text, and what must wait for its next piece."""
+    def _cut(self, source: Source, blocks: Iterable[str]) -> Iterator[str]:
+        """Yield the text of one source in pieces that end where `cut` lets them."""
         # lower case too: that of a sigma depends on whether it ends a word
-        if not self.whole_words and not self.lower:
-            return text, ""
-        # not after \r, which may belong to a \n that follows
-        place = 1 + max(map(text.rfind, " \n\t"))
-        if place or len(text) <= LONGEST_WORD:
-            return text[:place], text[place:]
-        if self.whole_words:
-            raise InputError(
-                f"{path}: a word of more than {LONGEST_WORD:,} characters: is this text? "
-                "`level` char reads it as it is"
-            )
-        return text, ""
+        cut = "word" if self.lower and self.cut == "anywhere" else self.cut
+        rest = ""
+        for block in blocks:
+            rest += block
+            place = len(rest) if cut == "anywhere" else CUTS[cut](rest)
+            if not place and len(rest) > LONGEST_WORD:
+                if self.cut != "anywhere":
+                    what = "line" if cut == "line" else "word"
+                    raise InputError(
+                        f"{source}: a {what} of more than {LONGEST_WORD:,} characters: "
+                        "is this text? `level` char reads it as it is"
+                    )
+                place = len(rest)
+            if place:
+                yield rest[:place]
+                rest = rest[place:]
+        if rest:
+            yield rest
 
     def longest(self) -> int:
         """Return a number of characters that this text does not exceed, without reading it.
@@ -132,7 +157,8 @@ class Text:
         InputError
             For a file that cannot be read, or is not a regular one.
         """
-        digest = hashlib.sha256(repr((self.encoding, self.lower)).encode())
+        how = (self.encoding, self.lower) + ("stripped",) * self.strip_gutenberg
+        digest = hashlib.sha256(repr(how).encode())
         for source in self.sources:
             if isinstance(source, str):
                 own = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()

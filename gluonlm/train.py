@@ -43,12 +43,27 @@ def parse(argv=None) -> Tuple[Dict[str, Any], Any]:
     return settings, arguments
 
 
+# the flags that most people need, by field name
+COMMON = (
+    *("data", "level", "model", "hidden_size", "num_layers", "dropout"),
+    *("batch_size", "seq_len", "epochs", "lr", "max_minutes", "seed"),
+    *("ctx", "run", "resume", "preset", "list_presets"),
+)
+
+
 def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "train",
         "Train a recurrent language model on a text; "
         "without flags, a GRU on the text inside Python itself.",
+        examples=(
+            "--data book.txt",
+            "--data ptb --level word --model lstm --hidden-size 256,128 --ctx gpu",
+            "--data book.txt --level subword --epochs 20 --run runs/book",
+            "--resume runs/book --epochs 30",
+        ),
+        common=COMMON,
     )
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
@@ -76,11 +91,7 @@ def make_parser() -> Parser:
     add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
-    add(
-        "--init-from",
-        metavar="RUN",
-        help="start with another run's weights and vocabulary, nothing else of it",
-    )
+    add("--init-from", metavar="RUN", help="start with another run's weights and vocabulary only")
     add("--quiet", action="store_true", help="print the result only")
     return parser
 
@@ -160,6 +171,7 @@ def main(argv=None) -> int:
 
 def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
     """Train and report; return the exit code."""
+    from .advice import how_to_resume
     from .report import conclude, introduce
     from .training import Diverged
 
@@ -182,7 +194,7 @@ def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
         seconds = f"{trainer.progress.seconds:.0f} s of training"
         say(f"ended by {reason} at step {trainer.progress.step}{skipped}, {seconds}")
         if reason in REQUESTS:
-            complain(f"{reason}: continue with --resume {run.path}")
+            complain(f"{reason}: continue with {how_to_resume(run.path, training.config.data)}")
             return REQUESTS[reason]
         if result := attempt("the result", conclude, training, reason, say):
             metrics("result", result)
@@ -213,7 +225,7 @@ def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple
 
     run, config, corpus, trainer = vars(training).values()
     opened = lambda callback: stack.enter_context(contextlib.closing(callback))  # noqa: E731
-    bar = opened(ProgressBar(trainer, config.data.level, quiet))
+    bar = opened(ProgressBar(trainer, training.unit, quiet))
     metrics = opened(MetricsFile(run.metrics, trainer.progress))
     trainer.callbacks = [metrics, bar]
     if temperatures := config.training.sample_temperatures:
@@ -228,8 +240,8 @@ def draw(training: Training) -> None:
     from .files import replace_file
     from .training.curve import draw_curve, read_metrics
 
-    run, level = training.run, training.config.data.level
-    replace_file(run.curve, draw_curve(read_metrics(run.metrics), level))
+    run = training.run
+    replace_file(run.curve, draw_curve(read_metrics(run.metrics), training.unit))
 
 
 if __name__ == "__main__":

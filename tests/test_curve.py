@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gluonlm.scoring import Unit
 from gluonlm.training.curve import draw_curve
 
 
@@ -19,7 +20,7 @@ def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, m
             dict(event=event, epoch=i / 2, train_loss=loss, valid_loss=loss)
             for i, (event, loss) in enumerate(losses)
         ],
-        level,
+        Unit(level, 5.0 if level == "word" else 1.0),
     )
     bottom, highest = drawn[0].get_ylim()
     assert (

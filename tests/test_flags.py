@@ -9,9 +9,10 @@ import re
 import pytest
 from conftest import TINY, start
 
-from gluonlm import cli
+from gluonlm import cli, compare, train
 from gluonlm.config import GROUPS, Config, flag
 
+COMMON = {"train": train.COMMON, "compare": compare.COMMON}
 COMMANDS = ["train", "generate", "evaluate", "compare", "embeddings", "corpus"]
 
 
@@ -190,7 +191,7 @@ def test_help_explains_every_flag_and_tells_its_default(module, command, monkeyp
     parsers, real = [], cli.Parser.parse_args
     watched = lambda self, *args: (parsers.append(self), real(self, *args))[1]  # noqa: E731
     monkeypatch.setattr(cli.Parser, "parse_args", watched)
-    code, out, err = command(module, "--help")
+    code, out, err = command(module, "--help-all" if module in COMMON else "--help")
     assert (code, err) == (0, "")
     entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]]
     flags = [a for a in parsers[0]._actions if a.option_strings and a.help != argparse.SUPPRESS]
@@ -204,7 +205,14 @@ def test_help_explains_every_flag_and_tells_its_default(module, command, monkeyp
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
         if setting or default not in (None, False, argparse.SUPPRESS):
             assert (f"(default: {default})" in entry) == (default != ""), name
-    assert module != "train" or all(f"{habit} (" in " ".join(out.split()) for habit in cli.ALIASES)
+
+
+@pytest.mark.parametrize("module", COMMON)
+def test_help_shows_the_common_flags_and_where_the_others_are(module, command):
+    code, out, err = command(module, "--help")
+    shown = set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)) - {"--help-all"}
+    assert (code, err) == (0, "") and shown == set(map(flag, COMMON[module]))
+    assert "examples:\n  python -m gluonlm " in out and "--help-all" in out
 
 
 def test_a_flag_is_typed_whole(trained, command):

@@ -9,7 +9,8 @@ import pytest
 from gluonlm.batchify import make_batches
 from gluonlm.errors import InputError
 from gluonlm.models import RNNModel, UnrolledRNN, WindowModel
-from gluonlm.scoring import describe, mean_loss, perplexity, score
+from gluonlm.scoring import Unit, mean_loss, perplexity, score
+from gluonlm.vocab import Vocab
 
 IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)
 MODELS = {
@@ -46,9 +47,21 @@ def test_mean_loss_weighs_every_token_the_same():
 
 
 def test_units():
-    assert describe(math.log(4), "char") == "2.000 bits per character"
-    assert describe(math.log(118), "word") == "perplexity 118.00"
-    assert describe(1e4, "word") == "perplexity inf"
+    assert Unit("char").describe(math.log(4)) == "2.000 bits per character"
+    assert Unit("subword", 2.0).describe(math.log(4)) == "1.000 bits per character"
+    words = Unit("word", 4.0)
+    assert words.describe(math.log(118)) == "perplexity 118.00"
+    assert words.describe(math.log(256), True) == "perplexity 256.00, 2.000 bits per character"
+    assert words.describe(1e4) == "perplexity inf"
+
+
+@pytest.mark.parametrize("tokenizer", ["split", "punctuation"])
+def test_words_stand_for_all_characters_of_their_text_but_those_of_unknown_ones(tokenizer):
+    text = "ab ab c\n\nab c\nab ab\n"
+    vocab = Vocab.build([text], "word", tokenizer=tokenizer)
+    assert vocab.count_characters(vocab.encode(text)) == len(text)
+    assert vocab.count_characters(vocab.encode("ab what c\n")) == len("ab  c\n")
+    assert Unit.of(vocab, vocab.encode(text)).characters == len(text) / 11
 
 
 def test_too_short_a_text_is_refused():

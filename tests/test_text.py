@@ -52,7 +52,7 @@ def test_sources_follow_each_other_with_a_line_break_between(file, monkeypatch):
 def test_pieces_of_whole_words_cut_none(file, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 4)
     path = file(b"one two\nthree four five\r\nsixes\rseven")
-    pieces = list(Text([path], whole_words=True).pieces())
+    pieces = list(Text([path], cut="word").pieces())
     assert pieces == ["one ", "two\n", "three ", "four ", "five\r\n", "sixes\rseven"]
     sigma = file("\u039f\u0394\u039f\u03a3\u0391 \u03a3".encode())  # cut after its sigma
     whole = read_text(sigma).lower()
@@ -131,7 +131,7 @@ def test_a_fingerprint_is_that_of_the_bytes_and_how_they_are_read(file):
     expected = hashlib.sha256(b"('utf-8', False)")
     for content in (b"abc", b"\xed\xa0\x80d"):
         expected.update(hashlib.sha256(content).digest())
-    fingerprint = Text(sources, whole_words=True).fingerprint()
+    fingerprint = Text(sources, cut="word").fingerprint()
     assert fingerprint == expected.hexdigest()
     others = [Text(sources, "latin-1"), Text(sources, lower=True), Text(sources[::-1])]
     assert len({fingerprint, *(other.fingerprint() for other in others)}) == 4

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import List, Tuple
 
 from ..errors import InputError
+from ..levels import RULES
 from .settings import Settings, option
 
 
@@ -27,14 +28,36 @@ class DataConfig(Settings):
         True, "check a named corpus against its published SHA-256", on_resume=True
     )
     encoding: str = option("utf-8", "encoding of the text")
-    level: str = option("char", "what a token is", choices=("char", "word"))
+    level: str = option("char", "what a token is", choices=tuple(RULES))
+    tokenizer: str = option(
+        "auto",
+        "how words are found: split (at white space), punctuation, moses; or subwords: unigram, "
+        "bpe; auto: split, or unigram",
+        choices=("auto", "split", "punctuation", "moses", "unigram", "bpe"),
+    )
     lower: bool = option(False, "turn the text into lower case")
-    vocab_size: int = option(0, "keep this many words, the rest become <unk>; 0 keeps all", low=0)
+    vocab_size: int = option(
+        0,
+        "keep this many words, the rest become <unk>; 0 keeps all. The number of subwords; 0 suits "
+        "it to the text",
+        low=0,
+    )
+    strip_gutenberg: bool = option(
+        False, "leave out the header and licence that Project Gutenberg puts around a book"
+    )
     split: str = option(
         "90/5/5", "percent of the text for training, validation and test, in this order"
     )
     valid: str = option("", "a file to validate on, instead of a part of the text", on_resume=True)
     test: str = option("", "a file to test on, instead of a part of the text", on_resume=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.tokenizer not in ("auto", *RULES[self.level]):
+            raise InputError(
+                f"`tokenizer` {self.tokenizer}: that of `level` {self.level} is "
+                f"{' or '.join(RULES[self.level])}"
+            )
 
     def fractions(self) -> List[float]:
         """Return `split` as three fractions that add up to 1.

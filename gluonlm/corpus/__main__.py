@@ -10,13 +10,22 @@ from ..errors import InputError
 from .catalogue import CATALOGUE, Entry, find, named_sources
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = Parser("corpus", "List the corpora that have names, and where each is; or fetch some.")
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(
+        "corpus",
+        "List the corpora that have names, and where each is; or fetch some.",
+        examples=("", "nietzsche --data-dir ~/texts"),
+    )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="corpora to fetch if they are not here yet"
     )
     parser.add_settings(DataConfig, "data", ("data_dir", "verify", "encoding"))
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = make_parser().parse_args(argv)
     config = DataConfig(**given(arguments, DataConfig))
     for name in arguments.names:
         if name not in CATALOGUE:

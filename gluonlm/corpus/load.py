@@ -6,7 +6,6 @@ import glob
 import hashlib
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import numpy as np
 
 from ..config import DataConfig
 from ..errors import InputError
+from ..levels import cut_of
 from ..text import Source, Text
-from ..vocab import Vocab, split_words
+from ..vocab import Vocab, measure
 from .catalogue import CATALOGUE, named_sources
 from .ids import ids_of
 
@@ -50,7 +50,7 @@ def load_corpus(
         Which text, and how it becomes ids; without one, the embedded corpus.
     vocab
         The vocabulary to encode with. Without one it is built: characters from all parts, words
-        from the training part.
+        and subwords from the training part.
     fingerprint
         That of the text it must be, if it must be one. Another is not read beyond its bytes.
 
@@ -62,7 +62,8 @@ def load_corpus(
     config = config or DataConfig()
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
-    reading = config.encoding, config.lower, config.level == "word"
+    cut = cut_of(config.level, config.tokenizer)
+    reading = config.encoding, config.lower, cut, config.strip_gutenberg
     texts = [Text(sources, *reading) for sources in _sources(config, named)]
     name = config.data[0] if named else Path(config.data[0]).stem
     if fingerprint is not None:
@@ -70,7 +71,7 @@ def load_corpus(
     if vocab is None:
         vocab = _build_vocab(texts, config, fractions[0])
     ids = [ids_of(text, vocab) for text in texts]
-    train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions)
+    train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)  # what was encoded; it may have grown meanwhile
     return Corpus(name, vocab, train, valid, test, _fingerprint(texts))
@@ -128,25 +129,20 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
 
 
 def _build_vocab(texts: list[Text], config: DataConfig, train_fraction: float) -> Vocab:
-    if config.level == "word":
-        pieces = _training_words(texts[0], train_fraction if len(texts) == 1 else 1)
-    else:
-        pieces = (piece for text in texts for piece in text.pieces())
-    return Vocab.build(pieces, config.level, config.vocab_size)
+    if config.level == "char":
+        return Vocab.build(piece for text in texts for piece in text.pieces())
+    how = dict(level=config.level, tokenizer=config.tokenizer)
+    first: float = math.inf
+    if len(texts) == 1 and train_fraction < 1:
+        first = round(train_fraction * measure(texts[0].pieces(), **how))
+    return Vocab.build(texts[0].pieces(), max_size=config.vocab_size, first=first, **how)
 
 
-def _training_words(text: Text, fraction: float) -> Iterator[str]:
-    """Yield the first part of a text's words; words that only other parts have become `<unk>`."""
-    left: float = math.inf
-    if fraction < 1:
-        left = round(fraction * sum(len(split_words(piece)) for piece in text.pieces()))
-    for piece in text.pieces():
-        words = split_words(piece)
-        yield " ".join(words[: int(min(len(words), left))])
-        left = max(0, left - len(words))
-
-
-def _split(ids: np.ndarray, fractions: list[float]) -> list[np.ndarray]:
-    """Cut a text's ids into contiguous parts."""
+def _split(ids: np.ndarray, fractions: list[float], vocab: Vocab) -> list[np.ndarray]:
+    """Cut a text's ids into contiguous parts, measured as its vocabulary was."""
     train, valid, _ = fractions
-    return np.split(ids, [round(len(ids) * train), round(len(ids) * (train + valid))])
+    if vocab.level != "subword":
+        return np.split(ids, [round(len(ids) * train), round(len(ids) * (train + valid))])
+    whole = vocab.count_characters(ids)
+    ends = [round(whole * train), round(whole * (train + valid))]
+    return np.split(ids, [vocab.place_of(ids, end) for end in ends])

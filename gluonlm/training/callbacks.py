@@ -16,17 +16,17 @@ from typing import Any, Callable, Dict, Iterator, Sequence
 
 from ..cli import drop_output
 from ..errors import InputError
-from ..scoring import describe
+from ..scoring import Unit
 from .progress import Progress
 
 
 class ProgressBar:
     """Shows loss, speed and time left on a terminal, and a line for each validation everywhere."""
 
-    def __init__(self, trainer, level: str, quiet: bool = False):
+    def __init__(self, trainer, unit: Unit, quiet: bool = False):
         from tqdm import tqdm
 
-        self.level, self.quiet, self.tqdm, self.stop = level, quiet, tqdm, trainer.stop
+        self.unit, self.quiet, self.tqdm, self.stop = unit, quiet, tqdm, trainer.stop
         self.bar = tqdm(
             total=trainer.total_steps if math.isfinite(trainer.total_steps) else None,
             initial=trainer.progress.step,
@@ -62,13 +62,13 @@ class ProgressBar:
             self.smoothed = loss
         elif math.isfinite(loss):
             self.smoothed = 0.95 * self.smoothed + 0.05 * loss
-        shown = [f"{self.smoothed:.3f} nats", describe(self.smoothed, self.level), self._speed()]
+        shown = [f"{self.smoothed:.3f} nats", self.unit.describe(self.smoothed), self._speed()]
         self.bar.set_postfix_str(", ".join(shown), refresh=False)
         self.bar.update()
 
     def _print(self, record):
         losses = [
-            f"{part} {describe(record[f'{part}_loss'], self.level)}"
+            f"{part} {self.unit.describe(record[f'{part}_loss'])}"
             for part in ("train", "valid")
             if record[f"{part}_loss"] is not None
         ]
@@ -78,8 +78,8 @@ class ProgressBar:
         sys.stdout.flush()
 
     def _speed(self):
-        kind = "characters" if self.level == "char" else "words"
-        return f"{self.tokens / max(1e-9, self.seconds):,.0f} {kind}/s"
+        kind = "character" if self.unit.level == "char" else self.unit.level
+        return f"{self.tokens / max(1e-9, self.seconds):,.0f} {kind}s/s"
 
     def close(self) -> None:
         """Close the bar."""

@@ -1,13 +1,14 @@
 """The curve of a training, drawn from its metrics."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Dict, List
 
+import numpy as np
+
 from ..errors import InputError
 from ..pictures import new_axes, to_png
-from ..scoring import perplexity
+from ..scoring import Unit, perplexity
 
 STYLES = {
     "training": dict(color="#9aa5b1", linewidth=1),
@@ -34,13 +35,14 @@ def read_metrics(path: Path) -> List[Dict[str, Any]]:
     return records
 
 
-def draw_curve(records: List[Dict[str, Any]], level: str) -> bytes:
+def draw_curve(records: List[Dict[str, Any]], unit: Unit) -> bytes:
     """Draw training and validation loss over epochs.
 
     Parameters
     ----------
-    level
-        "char" for bits per character, else perplexity on a logarithmic axis.
+    unit
+        That of the text: bits per character, or for words perplexity on a logarithmic axis, with
+        bits per character on the right.
 
     Returns
     -------
@@ -48,26 +50,29 @@ def draw_curve(records: List[Dict[str, Any]], level: str) -> bytes:
         The PNG.
     """
     figure, axes = new_axes(7, 4)
-    unit = (lambda nats: nats / math.log(2)) if level == "char" else perplexity
+    words = unit.level == "word"
+    shown = perplexity if words else unit.bits
     for event, key in (("training", "train_loss"), ("validation", "valid_loss")):
-        points = _points(records, event, key, unit)
+        points = _points(records, event, key, shown)
         if points:
             axes.plot(*zip(*points), label=event, **STYLES[event])
-    if level != "char":
+    if words:
         axes.set_yscale("log")
-    validated = _points(records, "validation", "valid_loss", unit)
+        both = (lambda p: unit.bits(np.log(p)), lambda bits: np.exp(bits / unit.bits(1.0)))
+        axes.secondary_yaxis("right", functions=both).set_ylabel("bits per character")
+    validated = _points(records, "validation", "valid_loss", shown)
     if validated:
         _mark_best(axes, validated)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("bits per character" if level == "char" else "perplexity")
+    axes.set_ylabel("perplexity" if words else "bits per character")
     if axes.lines:
         axes.legend(frameon=False)
     return to_png(figure)
 
 
-def _points(records, event, key, unit):
+def _points(records, event, key, shown):
     return [
-        (record["epoch"], unit(record[key]))
+        (record["epoch"], shown(record[key]))
         for record in records
         if record["event"] == event and record.get(key) is not None
     ]

@@ -67,7 +67,7 @@ def test_pieces_of_whole_words_make_up_the_text(piece, tmp_path, monkeypatch):
     text = "One  two\tthree\r\nfour\rfive\n\nΟΔΟΣ ΣΟΦΟΣ, end"
     (tmp_path / "x.txt").write_bytes(text.encode())
     path, spaces = tmp_path / "x.txt", " \n\t"
-    pieces = list(Text([path], whole_words=True).pieces())
+    pieces = list(Text([path], cut="word").pieces())
     assert "".join(pieces) == text and all(p[-1] in spaces for p in pieces[:-1])
     assert "".join(Text([path], lower=True).pieces()) == text.lower()
 
@@ -78,10 +78,10 @@ def test_a_word_without_end_is_rejected_and_as_characters_it_is_read(tmp_path, m
     path = tmp_path / "x.txt"
     path.write_text("A" * 100)
     with pytest.raises(InputError, match="a word of more than 50 characters"):
-        list(Text([path], whole_words=True).pieces())
+        list(Text([path], cut="word").pieces())
     assert "".join(Text([path], lower=True).pieces()) == "a" * 100
     path.write_text("A" * 50)
-    assert list(Text([path], whole_words=True).pieces()) == ["A" * 50]
+    assert list(Text([path], cut="word").pieces()) == ["A" * 50]
 
 
 ENDLESS = """
@@ -90,7 +90,7 @@ from gluonlm.text import Text
 from pathlib import Path
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    for piece in Text([Path(sys.argv[1])], lower=True, whole_words=sys.argv[2] == "word").pieces():
+    for piece in Text([Path(sys.argv[1])], lower=True, cut=sys.argv[2]).pieces():
         pass
 except ValueError as error:
     print(error)
@@ -98,11 +98,11 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-@pytest.mark.parametrize("level", ["char", "word"])
-def test_a_long_line_takes_little_memory(level, tmp_path):
+@pytest.mark.parametrize("cut", ["anywhere", "word"])
+def test_a_long_line_takes_little_memory(cut, tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"A" * 150_000_000)
-    out, err = start("-c", ENDLESS, path, level).communicate()
+    out, err = start("-c", ENDLESS, path, cut).communicate()
     *said, megabytes = out.splitlines()
     assert err == "" and int(megabytes) < 150
-    assert (level == "word") == ("a word of more than" in "".join(said))
+    assert (cut == "word") == ("a word of more than" in "".join(said))

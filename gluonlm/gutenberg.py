@@ -1,0 +1,57 @@
+"""What Project Gutenberg puts around a book: a header before it, its licence after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+HEADER = 1 << 16  # characters, within which a header has ended
+_START = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^\n]*\n\s*")
+_END = re.compile(r"\s*\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG")
+_LONGEST_END = 200  # characters: white space and the mark itself
+
+
+def has_header(path: Path) -> bool:
+    """Return whether a file begins with a header of Project Gutenberg."""
+    try:
+        with open(path, "rb") as stream:
+            return bool(_START.search(stream.read(HEADER).decode("latin-1")))
+    except OSError:
+        return False
+
+
+def stripped(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a book without its header and licence; a text that has none, as it stands.
+
+    Parameters
+    ----------
+    pieces
+        The text of one file.
+    """
+    pieces = iter(pieces)
+    head = ""
+    while len(head) < HEADER and (piece := next(pieces, "")):
+        head += piece
+    start = _START.search(head)
+    if not start:
+        yield head
+        yield from pieces
+        return
+    rest = head[start.end() :]
+    while True:
+        end = _END.search(rest)
+        if end:
+            yield rest[: end.start()] + "\n"
+            for _ in pieces:  # to its end, so that all of the file is known to be text
+                pass
+            return
+        piece = next(pieces, "")
+        if not piece:
+            yield rest
+            return
+        # the mark may stand across two pieces
+        place = max(0, len(rest) - _LONGEST_END)
+        if place:
+            yield rest[:place]
+        rest = rest[place:] + piece

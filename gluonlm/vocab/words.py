@@ -1,0 +1,163 @@
+"""Words as tokens, found by one of three rules.
+
+`split` cuts at white space, as the Penn Treebank is read. `punctuation` also cuts off every mark
+and writes `￭` where it touched its neighbour, as OpenNMT does, so that the text can be written
+again exactly. `moses` is the tokenizer of machine translation (sacremoses).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from ..errors import InputError
+
+UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
+JOINER = "\uffed"  # this mark touches its neighbour on this side
+# tokens of the Penn Treebank style that stand without a space before them, or after them
+_CLOSING = re.compile(r"[,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m|t)", re.IGNORECASE)
+_OPENING = re.compile(r"[$#(\[{“‘]|``")
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_MARKED = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+
+
+def split_words(text: str) -> list[str]:
+    """Split at white space, each line break becoming `<eos>`, as the Penn Treebank reader does."""
+    return _LINE_BREAK.sub(f" {END_OF_LINE} ", text).split()
+
+
+def split_punctuation(text: str) -> list[str]:
+    """Split into words and marks, `￭` on the side where a mark touches its neighbour.
+
+    >>> split_punctuation("I don't -- (really) know.")
+    ['I', "don't", '-', '￭-', '(￭', 'really', '￭)', 'know', '￭.']
+    """
+    tokens = []
+    for word in split_words(text):
+        if word in (END_OF_LINE, UNKNOWN):
+            tokens.append(word)
+            continue
+        parts = _MARKED.findall(word)
+        for place, part in enumerate(parts):
+            word_after = place + 1 < len(parts) and _is_word(parts[place + 1])
+            before = JOINER if place and not _is_word(part) else ""
+            tokens.append(before + part + (JOINER if word_after and not _is_word(part) else ""))
+    return tokens
+
+
+def _is_word(part):
+    return part[0].isalnum() or part[0] == "_"
+
+
+@functools.lru_cache(maxsize=1)
+def _moses():
+    from sacremoses import MosesTokenizer
+
+    return functools.partial(MosesTokenizer("en").tokenize, escape=False)
+
+
+def split_moses(text: str) -> list[str]:
+    """Split by the rules of Moses for English, line by line."""
+    tokens, place = [], 0
+    for found in _LINE_BREAK.finditer(text):
+        tokens += [*_moses()(text[place : found.start()]), END_OF_LINE]
+        place = found.end()
+    return tokens + _moses()(text[place:])
+
+
+TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
+    "split": split_words,
+    "punctuation": split_punctuation,
+    "moses": split_moses,
+}
+
+
+class Words:
+    """How words become ids and text again; an unknown one becomes `<unk>`."""
+
+    unit = "word"
+    line_break = END_OF_LINE
+
+    def __init__(self, tokens: list[str], index: dict[str, int], tokenizer: str = "split"):
+        if not all(tokens):
+            raise InputError("vocabulary: a token is not a word")
+        if tokenizer not in TOKENIZERS:
+            raise InputError(
+                f"vocabulary: tokenizer {tokenizer!r} is not one of {', '.join(TOKENIZERS)}"
+            )
+        self.tokenizer, self._index = tokenizer, index
+
+    @staticmethod
+    def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
+        """Count words with `gluonnlp.Vocab`, and keep the most frequent."""
+        import gluonnlp
+
+        split = TOKENIZERS[tokenizer]
+        counter: Counter[str] = Counter()
+        for piece in pieces:
+            words = split(piece)
+            counter.update(words[: int(min(len(words), first))])
+            first -= min(first, len(words))
+        reserved = [
+            token for token in (UNKNOWN, END_OF_LINE) if counter.pop(token, 0) or token == UNKNOWN
+        ]
+        vocab = gluonnlp.Vocab(
+            counter,
+            max_size=max(1, max_size - len(reserved)) if max_size else None,
+            unknown_token=UNKNOWN,
+            padding_token=None,
+            bos_token=None,
+            eos_token=None,
+            reserved_tokens=reserved[1:] or None,
+        )
+        own = {} if tokenizer == "split" else {"tokenizer": tokenizer}
+        return {"tokens": vocab.idx_to_token, **own}
+
+    def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
+        """Return the ids of a text's words, -1 for an unknown one, and the words themselves."""
+        words, default = TOKENIZERS[self.tokenizer](text), self._index.get(UNKNOWN, -1)
+        ids = (self._index.get(word, default) for word in words)
+        return np.fromiter(ids, np.int32, len(words)), words
+
+    def decode(self, tokens: list[str]) -> str:
+        """Return the text of tokens, which encodes to the same again."""
+        if self.tokenizer == "punctuation":
+            return "".join(map(self.speller(None), tokens))
+        return re.sub(f" ?{END_OF_LINE} ?", "\n", " ".join(tokens))
+
+    def speller(self, before: str | None) -> Callable[[str], str]:
+        """Return the function that spells one token after another, with the spaces between."""
+        exact, last = self.tokenizer == "punctuation", END_OF_LINE if before is None else before
+
+        def spell(token):
+            nonlocal last
+            if exact:
+                touching = last.endswith(JOINER) or token.startswith(JOINER)
+            else:
+                touching = _OPENING.fullmatch(last) or _CLOSING.fullmatch(token)
+            space = "" if touching or END_OF_LINE in (last, token) else " "
+            last = token
+            if token == END_OF_LINE:
+                return "\n"
+            return space + (token.strip(JOINER) or token if exact else token)
+
+        return spell
+
+    def length(self, token: str) -> int:
+        """Return how many characters of a text a word stands for, its space included.
+
+        `<unk>` stands for none of the word it hides: a model gets no credit for what it cannot
+        write. A mark takes away the space that is not where it touches its neighbour.
+        """
+        if token == END_OF_LINE:
+            return 1
+        word = "" if token == UNKNOWN else token.strip(JOINER)
+        return len(word) + 1 - (len(token) - len(word)) * (token != UNKNOWN)
+
+    def details(self) -> dict:
+        """Return the rule that finds the words, where it is not the first."""
+        return {} if self.tokenizer == "split" else {"tokenizer": self.tokenizer}

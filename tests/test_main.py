@@ -1,0 +1,91 @@
+"""The one command that leads to the others."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import start
+
+import gluonlm
+from gluonlm import __main__ as door
+from gluonlm.cli import run_command
+
+
+@pytest.fixture
+def gluonlm_command(capfd):
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: door.main([str(word) for word in words]))
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+def test_the_page_names_every_command_in_the_order_they_are_needed(gluonlm_command):
+    for words in ([], ["--help"], ["-h"]):
+        code, out, err = gluonlm_command(*words)
+        assert (code, err) == (0, "")
+        named = re.findall(r"^  ([a-z]+)  ", out, re.MULTILINE)
+        assert named == [*door.COMMANDS, "completion"]
+    assert re.findall(r"^  python -m gluonlm (\w+)", out, re.MULTILINE) == (
+        ["train", "generate", "evaluate"]
+    )
+
+
+def test_each_command_is_reached_and_named_as_it_was_called(trained, gluonlm_command):
+    for name in door.COMMANDS:
+        code, out, err = gluonlm_command(name, "--help")
+        assert (code, err) == (0, "") and out.startswith(f"usage: python -m gluonlm {name} ")
+    flags = ["--prompt", "the", "--length", 2]
+    code, out, err = gluonlm_command("generate", trained, *flags)
+    assert (code, err) == (0, "") and out.startswith("the") and len(out) == 6
+    assert gluonlm_command("generate", trained, "--length", 0)[0] == 2
+
+
+def test_a_command_that_is_none_names_the_nearest(gluonlm_command):
+    code, out, err = gluonlm_command("trian")
+    assert (code, out) == (2, "")
+    assert err == "gluonlm: error: 'trian' is not a command: did you mean train?\n"
+    assert "the commands are train, generate" in gluonlm_command("zzz")[2]
+
+
+def test_the_version_is_that_of_everything_that_matters(gluonlm_command):
+    import mxnet
+    import numpy
+
+    lines = gluonlm_command("--version")[1].splitlines()
+    found = dict(line.split(" ", 1) for line in lines)
+    assert found["gluonlm"] == gluonlm.__version__
+    assert found["NumPy"] == numpy.__version__ and found["MXNet"].startswith(mxnet.__version__)
+    assert found["Python"] == "{}.{}.{}".format(*sys.version_info) and found["threads"] == "1"
+
+
+def test_the_version_is_told_without_loading_mxnet(tmp_path):
+    code = "import sys; from gluonlm.__main__ import main; main(['--version']); "
+    run = start("-c", code + "print('mxnet' in sys.modules)")
+    assert run.communicate()[0].splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_a_shell_can_complete_commands_and_flags(shell, gluonlm_command, tmp_path):
+    code, out, err = gluonlm_command("completion", shell)
+    assert (code, err) == (0, "") and "embeddings" in out
+    assert "--hidden-size" in out or shell == "tcsh"  # where shtab completes commands only
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(out)
+        assert subprocess.run([shell, "-n", tmp_path / "script"]).returncode == 0
+    assert gluonlm_command("completion", "dos")[0] == 2
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")
+def test_bash_completes_flags_and_choices(gluonlm_command, tmp_path):
+    (tmp_path / "script").write_text(gluonlm_command("completion", "bash")[1])
+    words = "COMP_WORDS=(gluonlm train --weight-dr); COMP_CWORD=2; COMP_LINE='x'"
+    ask = f"source {tmp_path}/script; {words}; _shtab_gluonlm; echo ${{COMPREPLY[@]}}"
+    assert subprocess.check_output(["bash", "-c", ask], text=True).split() == ["--weight-drop"]
+
+
+def test_everything_is_listed():
+    assert set(gluonlm.__all__) <= set(dir(gluonlm))

@@ -1,0 +1,109 @@
+"""Subwords: nothing is unknown, nothing is changed, and no foreign model file is read."""
+
+import numpy as np
+import pytest
+import sentencepiece
+from conftest import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gluonlm.errors import InputError
+from gluonlm.run import Run
+from gluonlm.vocab import Vocab
+from gluonlm.vocab.subwords import _BYTES, suggest_size
+
+TEXT = "the ducks went out to play\nout there, ducks played and went\n" * 30
+VOCABS = {kind: Vocab.build([TEXT], "subword", 310, tokenizer=kind) for kind in ("unigram", "bpe")}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581")))
+def test_every_text_comes_back_whatever_its_characters(text):
+    for vocab in VOCABS.values():
+        ids = vocab.encode(text)
+        assert vocab.decode(ids) == vocab.typeset(ids) == text
+        assert vocab.count_characters(ids) == len(text)
+
+
+@pytest.mark.parametrize("kind", VOCABS)
+def test_the_model_made_here_cuts_as_the_one_that_was_trained(kind, tmp_path):
+    """SentencePiece's own model of the same text and settings."""
+    vocab = VOCABS[kind]
+    (tmp_path / "own.model").write_bytes(vocab.kind.model_file())
+    read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "own.model"))
+    assert [read.id_to_piece(i) for i in range(len(read))] == vocab.tokens
+    pieces = [vocab.tokens[i] for i in vocab.encode("the ducks")]
+    assert "".join(pieces) == "the\u2581ducks" and len(pieces) < 9
+    assert Vocab(**vocab.to_dict()).encode(TEXT).tolist() == vocab.encode(TEXT).tolist()
+
+
+def test_a_text_cut_before_spaces_is_cut_into_the_same_subwords():
+    for vocab in VOCABS.values():
+        whole = vocab.encode("out there, ducks\nplayed").tolist()
+        parts = map(vocab.encode, ("out", " there,", " ducks\n", "played"))
+        assert np.concatenate([*parts]).tolist() == whole
+
+
+def test_the_bytes_of_a_character_are_written_with_the_last_of_them():
+    vocab = VOCABS["bpe"]
+    spell = vocab.speller()
+    assert [spell(i) for i in vocab.encode("é€")] == ["", "é", "", "", "€"]
+
+
+def test_half_a_character_is_unknown():
+    with pytest.raises(InputError, match=r"subword '\\ud800'"):
+        VOCABS["bpe"].encode("a\ud800")
+    assert VOCABS["bpe"].decode(VOCABS["bpe"].encode("a\ud800", "skip")) == "a"
+
+
+def test_the_number_of_subwords_grows_with_the_text():
+    assert [suggest_size(10**n) for n in (3, 5, 6, 8, 12)] == [400, 900, 3000, 30000, 32000]
+
+
+def test_more_subwords_than_a_text_holds_are_no_error_and_fewer_than_bytes_are_raised():
+    assert 258 < len(Vocab.build([TEXT], "subword", 5000)) < 5000
+    assert len(Vocab.build([TEXT], "subword", 10)) <= 300
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(scores=[0.0]), "one score for each"),
+        (dict(scores="x" * 310), "one score for each"),
+        (dict(scores=[float("nan")] * 310), "not a number"),
+        (dict(scores=[[]] * 310), "not a number"),
+        (dict(scores=[1e39] * 310), "not a number"),
+        (dict(tokenizer="moses"), "'moses' is not one of unigram, bpe"),
+        (dict(tokens=["<unk>", "\n", *_BYTES[:-1], "x"]), "not the pieces"),
+        (dict(tokens=["<unk>", "\n", *_BYTES, "\ud800"]), "not the pieces"),
+        (dict(tokens=["<unk>", "\n", *_BYTES, "a" * 300]), "more than 256 bytes"),
+        (dict(tokens=["<unk>", "\n", *_BYTES, *map(str, range(1 << 17))]), "more than 131,072"),
+    ],
+)
+def test_forged_subwords_are_refused(change, message):
+    forged = {**Vocab.build([TEXT], "subword", 310).to_dict(), **change}
+    forged["scores"] = (
+        forged["scores"][: len(forged["tokens"])]
+        if not change.get("scores")
+        else (forged["scores"])
+    )
+    if len(forged["tokens"]) != 310 and "scores" not in change:
+        forged["scores"] = [0.0] * len(forged["tokens"])
+    if "scores" in change and len(change["scores"]) == 310:
+        length = len(forged["tokens"])
+        forged["scores"] = (forged["scores"] * 2)[:length]
+    with pytest.raises(InputError, match=message):
+        Vocab(**forged)
+
+
+def test_a_run_of_subwords_is_resumed_scored_and_written_with(text_file, tmp_path, command):
+    flags = ["--data", text_file, "--level", "subword", "--tokenizer", "bpe", *TINY]
+    run = tmp_path / "run"
+    assert command("train", *flags, "--run", run, "--vocab-size", 320)[::2] == (0, "")
+    vocab = Run(run).load("best").vocab
+    train = text_file.read_text()[: round(0.9 * text_file.stat().st_size)]
+    assert vocab == Vocab.build([train], "subword", 320, tokenizer="bpe")
+    assert command("train", "--resume", run, "--max-steps", 8, "--quiet")[::2] == (0, "")
+    code, out, err = command("evaluate", run, "--data", text_file, "--json")
+    assert (code, err) == (0, "") and "bits_per_character" in out
+    code, out, err = command("generate", run, "--prompt", "the Ω", "--length", 5)
+    assert (code, err) == (0, "") and out.startswith("the Ω")

@@ -1,0 +1,78 @@
+"""Words by three rules, and how they are written again."""
+
+import pytest
+from conftest import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gluonlm.config import Config
+from gluonlm.errors import InputError
+from gluonlm.run import Run
+from gluonlm.vocab import Vocab
+from gluonlm.vocab.words import split_moses, split_punctuation, split_words
+
+NOVEL = "“Yes, then?” said she - it's 3.5 (or so)...\n\nWell--no_one knew; O'Brien: 'tis!\n"
+
+
+def test_each_rule_finds_its_own_words():
+    assert split_words("“Yes, then?” it's\n") == ["“Yes,", "then?”", "it's", "<eos>"]
+    assert split_punctuation("“Yes, then?” it's\n") == (
+        ["“￭", "Yes", "￭,", "then", "￭?", "￭”", "it's", "<eos>"]
+    )
+    assert split_moses('He isn\'t, "is" he?\nNo & yes') == (
+        ["He", "isn", "'t", ",", '"', "is", '"', "he", "?", "<eos>", "No", "&", "yes"]
+    )
+
+
+lines = st.lists(st.text("ab'’.,“”-(5_ é漢\u0301", max_size=12), max_size=4)
+
+
+@given(lines)
+def test_words_with_marks_cut_off_are_written_again_exactly(lines):
+    text = "\n".join(" ".join(line.split()) for line in lines) + "\n"
+    vocab = Vocab.build([text], "word", tokenizer="punctuation")
+    ids = vocab.encode(text)
+    assert vocab.decode(ids) == vocab.typeset(ids) == text
+    assert vocab.count_characters(ids) == len(text)
+
+
+def test_marks_cut_off_leave_fewer_words_of_a_novel():
+    cut = Vocab.build([NOVEL], "word", tokenizer="punctuation")
+    assert {"Yes", "￭,", "it's", "no_one", "O'Brien"} <= set(cut.tokens)
+    assert cut.decode(cut.encode(NOVEL)) == NOVEL
+    whole = Vocab.build([NOVEL], "word")
+    assert "“Yes," in whole.tokens and whole.to_dict().keys() == {"level", "tokens"}
+
+
+def test_a_vocabulary_keeps_its_rule():
+    vocab = Vocab.build([NOVEL], "word", tokenizer="punctuation")
+    again = Vocab(**vocab.to_dict())
+    assert again == vocab and again.encode("Yes,").tolist() == vocab.encode("Yes,").tolist()
+    assert vocab != Vocab("word", vocab.tokens)
+    with pytest.raises(InputError, match="tokenizer 'latin' is not one of split, punctuation"):
+        Vocab("word", vocab.tokens, tokenizer="latin")
+    with pytest.raises(InputError, match="'weights' is not part"):
+        Vocab("word", vocab.tokens, weights=[])
+
+
+def test_only_the_first_words_are_counted():
+    vocab = Vocab.build(["a b, ", "b, c d"], "word", tokenizer="punctuation", first=5)
+    assert vocab.tokens == ["<unk>", "b", "￭,", "a"]
+
+
+def test_a_run_keeps_its_rule_and_writes_by_it(text_file, tmp_path, command):
+    flags = ["--data", text_file, "--level", "word", "--tokenizer", "punctuation", *TINY]
+    code, out, err = command("train", *flags, "--run", tmp_path / "run")
+    assert (code, err) == (0, "") and "bits per character" in out
+    vocab = Run(tmp_path / "run").load("best").vocab
+    assert "￭," in vocab.tokens and "play," not in vocab.tokens
+    code, out, err = command("generate", tmp_path / "run", "--prompt", "play, 3", "--length", 2)
+    assert (code, err) == (0, "") and out.startswith("play, 3")
+    code, _, err = command("train", "--resume", tmp_path / "run", "--tokenizer", "split")
+    assert code == 2 and "tokenizer was punctuation and is now split" in err
+
+
+@pytest.mark.parametrize("level, rule", [("char", "split"), ("word", "bpe"), ("subword", "moses")])
+def test_a_rule_of_another_level_is_refused(level, rule):
+    with pytest.raises(InputError, match=f"`tokenizer` {rule}"):
+        Config.from_dict({"level": level, "tokenizer": rule})
