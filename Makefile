@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
+# a wheelhouse, where there is one, stands in for the package index
+LOCKS := $(dir $(wildcard wheelhouse/requirements.txt))
+PIP += $(LOCKS:%=--no-index --find-links %)
 
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
 
-.PHONY: train test test-full tutorials bench lint mutants clean
+.PHONY: train test test-full tutorials bench lint mutants pins wheelhouse clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -35,20 +38,28 @@ mutants: $(VENV)/installed-dev
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) gluonlm/preflight.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(PIP) -r requirements.txt
+	$(PIP) -r $(LOCKS)requirements.txt
 	touch $@
 
 $(VENV)/installed-tutorials: requirements-tutorials.txt $(VENV)/installed
-	$(PIP) -r requirements-tutorials.txt
+	$(PIP) -r $(LOCKS)requirements-tutorials.txt
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed-tutorials
-	$(PIP) -r requirements-dev.txt
+	$(PIP) -r $(LOCKS)requirements-dev.txt
 	touch $@
 
 $(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed
 	$(PIP) -r requirements-bench.txt
 	touch $@
+
+pins: $(VENV)/installed
+	$(PIP) uv==0.13.9
+	$(RUN) tests/pins.py
+
+wheelhouse:
+	@$(PYTHON) gluonlm/preflight.py
+	$(PYTHON) tests/wheelhouse.py
 
 clean:
 	rm -rf $(VENV)

@@ -1,7 +1,7 @@
 """Package gluonlm.
 
 MXNet is an extra (cpu or gpu): both builds install into one folder, and a hard requirement would
-overwrite the other.
+overwrite the other. `make pins` writes requirements*.txt from what stands here.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
+REPOSITORY = "https://github.com/gluonlm/gluonlm"
 
 
 def read(name):
@@ -17,21 +18,60 @@ def read(name):
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def gpu_requirements():
-    """Return the MXNet and CUDA lines of requirements-gpu.txt."""
-    lines = read("requirements-gpu.txt").splitlines()
-    return [line for line in lines if line.startswith(("mxnet", "nvidia-"))]
+def readme():
+    """Return the README with links that lead somewhere from a package index, too."""
+    text = re.sub(r"(!\[[^\]]*\]\()(?!https?:)", rf"\1{REPOSITORY}/raw/main/", read("README.md"))
+    return re.sub(r"((?<!!)\[[^\]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/blob/main/", text)
 
+
+TUTORIALS = ["nbclient>=0.10,<0.11", "nbformat>=5.10,<6", "ipykernel>=6.29,<7", "ipywidgets>=8,<9"]
+GPU = [
+    "mxnet-cu117==1.9.1",
+    "nvidia-cuda-runtime-cu11==11.7.99",
+    "nvidia-cuda-nvrtc-cu11==11.7.99",
+    "nvidia-cublas-cu11==11.10.3.66",
+    "nvidia-cudnn-cu11==8.5.0.96",
+    "nvidia-cufft-cu11==10.7.2.91",
+    "nvidia-curand-cu11==10.2.10.91",
+    "nvidia-cusolver-cu11==11.4.0.1",
+    "nvidia-cusparse-cu11==11.7.4.91",
+    "nvidia-nccl-cu11==2.14.3",
+    "nvidia-nvtx-cu11==11.7.91",
+]
 
 setup(
     name="gluonlm",
     version=re.search(r'^__version__ = "(.+)"', read("gluonlm/__init__.py"), re.M).group(1),
     description="Recurrent language models on Apache MXNet Gluon: a package and a course",
-    long_description=read("README.md"),
+    long_description=readme(),
     long_description_content_type="text/markdown",
+    author="The gluonlm developers",
+    author_email="gluonlm@users.noreply.github.com",
+    url=REPOSITORY,
+    project_urls={
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+        "Course": f"{REPOSITORY}/tree/main/tutorials",
+        "Changes": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+    },
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="language-model rnn lstm gru mxnet gluon gluonnlp perplexity text-generation course",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (9, 10, 11, 12)),
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["gluonlm", "gluonlm.*"]),
     package_data={"gluonlm": ["py.typed"]},
+    zip_safe=False,
     python_requires=">=3.9,<3.13",
     install_requires=[
         "gluonnlp==0.10.0",
@@ -45,8 +85,14 @@ setup(
         "sacremoses>=0.1,<0.3",
         "shtab>=1.7,<2",
         'tomli>=2,<3; python_version < "3.11"',
+        # Python 3.12 has no distutils, which MXNet imports; setuptools brings it
         'setuptools>=65,<81; python_version >= "3.12"',
     ],
+    extras_require={
+        "cpu": ["mxnet==1.9.1"],
+        "gpu": GPU,
+        "tutorials": TUTORIALS,
+        "test": [*TUTORIALS, "pytest>=8.4,<9", "hypothesis>=6.100,<7", "ruff==0.17.6", "mypy<2"],
+    },
     entry_points={"console_scripts": ["gluonlm = gluonlm.__main__:script"]},
-    extras_require={"cpu": ["mxnet==1.9.1"], "gpu": gpu_requirements()},
 )

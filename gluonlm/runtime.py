@@ -182,6 +182,7 @@ def load_mxnet():
         raise InputError(f"MXNet does not load: {error}: {remedy}") from None
     except ModuleNotFoundError as error:
         raise InputError(
-            f"MXNet does not import: no module {error.name}: pip install -r requirements.txt"
+            f"MXNet does not import: no module {error.name}: pip install 'gluonlm[cpu]', "
+            "or in a checkout pip install -r requirements.txt"
         ) from None
     return mxnet

@@ -47,7 +47,9 @@ def test_words_that_stand_once_and_marks_that_stick_are_told(tmp_path, command):
     code, out, err = command("train", *flags, *LOUD)
     assert (code, err) == (0, "")
     assert re.search(r"<unk> stands for 0.0% of training, \d\d?\.\d% of validation", out)
-    assert "--tokenizer punctuation" not in out and "words stand once" not in out  # rare ones come late
+    assert (
+        "--tokenizer punctuation" not in out and "words stand once" not in out
+    )  # rare ones come late
     text.write_text(rare + "\n" + text.read_text())
     out = command("train", *flags, *LOUD, "--overwrite")[1]
     assert "60 of 70 words stand once: --vocab-size 10 makes" in out

@@ -3,10 +3,12 @@
 import ast
 import inspect
 import re
+import runpy
 import tokenize
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
 from setuptools import find_packages
 
 import gluonlm
@@ -195,14 +197,42 @@ def test_everything_the_package_offers_is_there():
         _ = gluonlm.nonsense
 
 
-def test_the_three_lists_of_requirements_agree():
-    def pins(name):
-        text = (ROOT / name).read_text(encoding="utf-8")
-        return dict(re.findall(r"^([A-Za-z_-]+)==([\w.]+)", text, re.M))
+LOCKS = [ROOT / f"requirements{name}.txt" for name in ("", "-tutorials", "-dev", "-gpu")]
 
-    cpu, gpu = pins("requirements.txt"), pins("requirements-gpu.txt")
-    setup = (ROOT / "setup.py").read_text(encoding="utf-8").replace("'", '"')
-    own = re.findall(r'^        "([a-z-]+)', setup, re.M)
-    assert {"gluonnlp", "numpy", "scipy", "safetensors", "tqdm"} <= set(own)
-    for name in [*own, "tomli", "setuptools"]:
-        assert cpu[name] == gpu[name], name
+
+def entries(path):
+    """Return the packages of a lock for each Python: name to version."""
+    text = re.sub(r" \\\n\s+--hash=sha256:[0-9a-f]{64}", " hashed", path.read_text("utf-8"))
+    pythons = {f"3.{minor}": {} for minor in (9, 10, 11, 12)}
+    for line in filter(None, text.splitlines()):
+        if not line.startswith("#"):
+            wanted = Requirement(line.split(" hashed")[0])
+            assert line.endswith(" hashed"), line
+            for python, found in pythons.items():
+                version = {"python_full_version": f"{python}.9", "python_version": python}
+                if wanted.marker is None or wanted.marker.evaluate(version):
+                    assert wanted.name not in found, (path, python, line)
+                    found[wanted.name] = str(wanted.specifier).lstrip("=")
+    return pythons
+
+
+def test_every_python_finds_one_version_of_all_that_setup_asks_for_and_all_locks_agree(monkeypatch):
+    asked = {}
+    monkeypatch.setattr("setuptools.setup", lambda **about: asked.update(about))
+    runpy.run_path(str(ROOT / "setup.py"))
+    extras, (cpu, tutorials, dev, gpu) = asked["extras_require"], map(entries, LOCKS)
+    for lock, own in (
+        (cpu, extras["cpu"]),
+        (gpu, extras["gpu"]),
+        (tutorials, extras["cpu"] + extras["tutorials"]),
+        (dev, extras["cpu"] + extras["test"]),
+    ):
+        for python, found in lock.items():
+            for wanted in map(Requirement, asked["install_requires"] + own):
+                if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
+                    assert found[wanted.name] in wanted.specifier, (python, wanted)
+            for name in set(found) & set(cpu[python]):
+                assert found[name] == cpu[python][name], (python, name)
+    assert {python: set(cpu[python]) <= set(dev[python]) for python in cpu} == dict.fromkeys(
+        cpu, True
+    )

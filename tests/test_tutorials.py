@@ -214,13 +214,3 @@ def test_the_cover_is_the_tagged_picture_else_the_first(tmp_path):
     notebook.cells[2].metadata["tags"] = ["cover"]
     assert width(cover(notebook)) > 600 and width(shrink(cover(notebook))) == 480
     assert cover(nbformat.v4.new_notebook()) is None
-
-
-def test_no_package_is_pinned_twice():
-    pins = [
-        re.match(r"[\w.-]+==", line).group().lower().replace("_", "-")
-        for file in ("requirements.txt", "requirements-tutorials.txt", "requirements-dev.txt")
-        for line in (ROOT / file).read_text(encoding="utf-8").splitlines()
-        if line and line[0] not in "#-"
-    ]
-    assert sorted(pins) == sorted(set(pins))
