@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator
+
+import numpy as np
 
 from .cli import Parser, run_command, show
 from .errors import InputError
-from .sampling import WIDEST, beam_search, probabilities, sample
+from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -20,8 +22,12 @@ def parse(argv=None) -> argparse.Namespace:
         )
     if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
         raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
-    if arguments.beam is not None and (samples > 1 or arguments.greedy):
-        raise InputError("`beam` finds one text: leave out `samples` and `greedy`")
+    if arguments.beam is not None and (
+        samples > 1 or arguments.greedy or arguments.repetition_penalty != 1
+    ):
+        raise InputError(
+            "`beam` finds one text: leave out `samples`, `greedy` and `repetition_penalty`"
+        )
     return arguments
 
 
@@ -43,6 +49,15 @@ def make_parser() -> Parser:
         help="text to begin with; - reads standard input (default: a line break)",
     )
     add("--length", type=int, default=300, metavar="N", help="tokens to write (default: 300)")
+    add("--samples", type=int, default=1, metavar="N", help="texts to write (default: 1)")
+    add("--seed", type=int, default=1, metavar="S", help="seed of the draws (default: 1)")
+    parser.add_unknown(" of the prompt")
+    add_drawing(parser.add_argument_group("how to choose a token").add_argument)
+    return parser
+
+
+def add_drawing(add: Callable) -> None:
+    """Add the flags that say how a token is chosen."""
     add(
         "--temperature",
         type=float,
@@ -66,18 +81,30 @@ def make_parser() -> Parser:
     )
     add("--greedy", action="store_true", help="always the likeliest token")
     add("--beam", type=int, metavar="W", help="search with a beam of this width instead of drawing")
-    add("--samples", type=int, default=1, metavar="N", help="texts to write (default: 1)")
-    add("--seed", type=int, default=1, metavar="S", help="seed of the draws (default: 1)")
-    parser.add_unknown(" of the prompt")
-    return parser
+    add(
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="make what has been written X times less likely, as a logarithm (default: 1.0)",
+    )
+    add(
+        "--no-repeat-ngram",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write no N tokens twice, with a beam too; 0: write what comes (default: 0)",
+    )
 
 
 def continuations(model, prompt, arguments) -> Iterator[Iterable[int]]:
     """Yield each text that is asked for, itself to be read token by token."""
     if arguments.beam is not None:
-        yield beam_search(model, prompt, arguments.length, arguments.beam)[0]
+        ngram = arguments.no_repeat_ngram
+        yield beam_search(model, prompt, arguments.length, arguments.beam, ngram)[0]
         return
-    how = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy")}
+    names = ("temperature", "top_k", "top_p", "greedy", "repetition_penalty", "no_repeat_ngram")
+    how = {name: getattr(arguments, name) for name in names}
     for number in range(arguments.samples):
         drawn = sample(model, prompt, arguments.length, seed=arguments.seed + number, **how)
         yield (ids[0] for ids in drawn)
@@ -90,6 +117,9 @@ def main(argv=None) -> None:
 
     # rejects bad parameters before the prompt appears
     probabilities([[0.0]], arguments.temperature, arguments.top_k, arguments.top_p)
+    nothing = np.empty((1, 0), int)
+    penalise([[0.0]], nothing, arguments.repetition_penalty)
+    forbid_repeats([[0.0]], nothing, arguments.no_repeat_ngram)
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vocab = checkpoint.vocab
     text = read_text("-") if arguments.prompt == "-" else arguments.prompt

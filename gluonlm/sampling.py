@@ -8,6 +8,7 @@ import numpy as np
 from .errors import InputError
 
 COLDEST = 1e-10  # temperature: below it, differences of logits overflow
+HARDEST = 1e6  # repetition penalty
 WIDEST = 1 << 16  # beam: each text has a state and a row of logits
 
 
@@ -53,6 +54,75 @@ def probabilities(
     return chances / chances.sum(axis=1, keepdims=True)
 
 
+def penalise(logits, written: np.ndarray, penalty: float) -> np.ndarray:
+    """Return logits `(N, V)` in which what has been written is less likely.
+
+    The log-probability of each token that stands in `written` is multiplied by `penalty`, and the
+    rest share what that leaves (Keskar et al. 2019, on log-probabilities: raw logits may be shifted
+    at will).
+
+    Parameters
+    ----------
+    written
+        Ids `(N, tokens)`.
+    penalty
+        From 1, which changes nothing.
+
+    Raises
+    ------
+    InputError
+        If the penalty is out of its range.
+    """
+    if not 1 <= penalty <= HARDEST:
+        raise InputError(f"`repetition_penalty` {penalty}: must be from 1 to {HARDEST:g}")
+    if penalty == 1 or not written.size:
+        return logits
+    logits = log_softmax(logits)
+    rows = np.arange(len(logits))[:, None]
+    logits[rows, written] = penalty * logits[rows, written]
+    return logits
+
+
+def log_softmax(logits) -> np.ndarray:
+    """Return the logarithms of the probabilities, `(N, V)`, float64."""
+    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def forbid_repeats(logits, written: np.ndarray, size: int) -> np.ndarray:
+    """Return logits `(N, V)` in which a token that would repeat an n-gram is impossible.
+
+    Where that would leave none, all stay as they are.
+
+    Parameters
+    ----------
+    written
+        Ids `(N, tokens)`.
+    size
+        The n of the n-grams that may stand once only; 0 allows all.
+
+    Raises
+    ------
+    InputError
+        If the size is negative.
+    """
+    if size < 0:
+        raise InputError(f"`no_repeat_ngram` {size}: must be at least 0")
+    starts = written.shape[1] - size + 1  # of the n-grams so far
+    if not size or starts < 1:
+        return logits
+    same = np.ones((len(written), starts), bool)
+    for place in range(size - 1):  # of an n-gram, its last token left out
+        last = written[:, starts + place, None]
+        same &= written[:, place : place + starts] == last
+    rows, places = np.nonzero(same)
+    allowed = np.array(logits, np.float64)
+    allowed[rows, written[rows, places + size - 1]] = -np.inf
+    stuck = np.isinf(allowed).all(axis=1)
+    allowed[stuck] = logits[stuck]
+    return allowed
+
+
 def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     """Read the prompt into every stream, each token once.
 
@@ -96,6 +166,8 @@ def sample(
     greedy: bool = False,
     seed: int = 1,
     streams: int = 1,
+    repetition_penalty: float = 1.0,
+    no_repeat_ngram: int = 0,
 ) -> Iterator[np.ndarray]:
     """Continue a prompt, one token at a time.
 
@@ -113,6 +185,8 @@ def sample(
         Of the draws: the same seed writes the same text.
     streams
         How many texts to write side by side.
+    repetition_penalty, no_repeat_ngram
+        As for `penalise` and `forbid_repeats`, by what is written after the prompt.
 
     Yields
     ------
@@ -126,7 +200,11 @@ def sample(
     """
     random, stepper = np.random.default_rng(seed), model.stepper(streams)
     logits = prime(stepper, _whole_window(prompt, model.window), streams)  # (N, V)
-    for left in reversed(range(length)):
+    looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
+    written = np.empty((streams, length if looks_back else 0), np.int32)
+    for place in range(length):
+        logits = penalise(logits, written[:, :place], repetition_penalty)
+        logits = forbid_repeats(logits, written[:, :place], no_repeat_ngram)
         if greedy:
             ids = logits.argmax(axis=1)  # (N,)
         else:
@@ -134,14 +212,22 @@ def sample(
             draws = random.random((streams, 1)) * ladder[:, -1:]
             ids = (ladder <= draws).sum(axis=1)
         yield ids
-        if left:
+        written[:, place : place + 1] = ids[:, None]
+        if place + 1 < length:
             logits = stepper.step(ids)
 
 
-def beam_search(model, prompt, length: int, width: int) -> Tuple[np.ndarray, float]:
+def beam_search(
+    model, prompt, length: int, width: int, no_repeat_ngram: int = 0
+) -> Tuple[np.ndarray, float]:
     """Find a likely continuation of a prompt.
 
     Of all one-token extensions of the `width` best texts so far, the `width` best are kept.
+
+    Parameters
+    ----------
+    no_repeat_ngram
+        As for `forbid_repeats`.
 
     Returns
     -------
@@ -163,8 +249,7 @@ def beam_search(model, prompt, length: int, width: int) -> Tuple[np.ndarray, flo
     for written in range(length):
         if written:
             logits = stepper.step(texts[:, -1])  # (width, V)
-        shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
-        total = likelihood + shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        total = likelihood + forbid_repeats(log_softmax(logits), texts, no_repeat_ngram)
         best = np.argsort(-total, axis=None, kind="stable")[:width]
         rows, ids = np.unravel_index(best, total.shape)
         stepper.select(rows)

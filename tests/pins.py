@@ -22,9 +22,9 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
     "-dev": (["cpu", "test"], "the tests and the linters, with all of the above"),
     "-gpu": (
         ["gpu"],
-        "an NVIDIA GPU of compute capability 5.0 to 8.9 (Maxwell to Ada) with a driver for CUDA\n"
-        "# 11.7 or later, instead of requirements.txt. The CPU and the GPU build of MXNet live in\n"
-        "# the same folder: pip uninstall mxnet first",
+        "an NVIDIA GPU of compute capability 5.0\n"
+        "# to 8.9 (Maxwell to Ada) with a driver for CUDA 11.7, instead of requirements.txt.\n"
+        "# The CPU and the GPU build of MXNet live in the same folder: pip uninstall mxnet first",
     ),
 }
 PYTHON = r"(py2\.)?py3|cp3(9|10|11|12)"

@@ -34,6 +34,9 @@ def generate(trained, command):
         (["--top-k", "-1"], "top-k -1"),
         (["--length", "0"], "--length 0"),
         (["--beam", "0"], "--beam 0"),
+        (["--beam", "2", "--repetition-penalty", "2"], "--beam finds one text"),
+        (["--repetition-penalty", "0.9"], "--repetition-penalty 0.9"),
+        (["--no-repeat-ngram", "-1"], "--no-repeat-ngram -1"),
         (["--checkpoint", "worst"], "--checkpoint"),
         (["--prompt", "Ω", "--unknown", "skip"], "holds nothing"),
     ],
@@ -66,6 +69,8 @@ def test_prompts_are_lowered_as_the_text_was(text_file, tmp_path, command):
         (["--top-p", 0.1], dict(top_p=0.1)),
         (["--greedy"], dict(greedy=True)),
         (["--seed", 7], dict(seed=7)),
+        (["--repetition-penalty", 3], dict(repetition_penalty=3)),
+        (["--no-repeat-ngram", 2], dict(no_repeat_ngram=2)),
     ],
 )
 def test_text_is_drawn_as_the_flags_say(flags, how, trained, generate):
@@ -99,7 +104,7 @@ def test_a_beam_is_as_wide_as_was_asked(trained, generate):
 @pytest.mark.parametrize("flags", [["--samples", 2], ["--greedy"]])
 def test_a_beam_finds_one_text(flags, trained, command):
     code, out, err = command("generate", trained, "--beam", 2, *flags)
-    assert (code, out) == (2, "") and "leave out --samples and --greedy" in err
+    assert (code, out) == (2, "") and "leave out --samples, --greedy and --rep" in err
 
 
 def test_seed_zero_is_a_seed(generate):

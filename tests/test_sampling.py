@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from gluonlm.errors import InputError
 from gluonlm.models import RNNModel
-from gluonlm.sampling import beam_search, probabilities, sample
+from gluonlm.sampling import beam_search, forbid_repeats, penalise, probabilities, sample
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +161,57 @@ def test_a_prompt_fills_the_window_of_a_model_from_its_end():
         entered.clear()
         list(sample(Windowed(), np.array(prompt), 1))
         assert entered == list(expected)
+
+
+def test_the_penalty_multiplies_the_log_probability_of_what_was_written():
+    logits = np.log([[0.1, 0.2, 0.7], [0.1, 0.2, 0.7]]) + 5  # a shift changes nothing
+    chances = probabilities(penalise(logits, np.array([[2, 2, 0], [1, 1, 1]]), 2.0))
+    expected = np.array([[0.01, 0.2, 0.49], [0.1, 0.04, 0.7]])
+    np.testing.assert_allclose(chances, expected / expected.sum(axis=1, keepdims=True))
+    assert penalise(logits, np.empty((2, 0), int), 2.0) is logits
+    for bad in (0.99, float("nan"), 1e7):
+        with pytest.raises(InputError, match="repetition_penalty"):
+            penalise(logits, np.empty((2, 0), int), bad)
+
+
+def test_a_token_that_would_repeat_an_ngram_is_impossible():
+    logits = np.arange(12.0).reshape(3, 4)
+    written = np.array([[0, 1, 2, 0, 1], [3, 3, 3, 3, 3], [0, 1, 2, 3, 2]])
+    ruled_out = [[2], [3], [3]]
+    for size, expected in (
+        (3, [[2], [3], []]),
+        (2, ruled_out),
+        (1, [[0, 1, 2], [3], [0, 1, 2, 3]]),
+    ):
+        found = np.isinf(forbid_repeats(logits, written, size))
+        # where nothing is left, everything is allowed
+        assert [np.flatnonzero(row).tolist() for row in found] == (
+            [ids if len(ids) < 4 else [] for ids in expected]
+        )
+    assert forbid_repeats(logits, written, 0) is forbid_repeats(logits, written, 6) is logits
+    with pytest.raises(InputError, match="no_repeat_ngram"):
+        forbid_repeats(logits, written, -1)
+
+
+def ngrams(text, size):
+    return [tuple(text[i : i + size]) for i in range(len(text) - size + 1)]
+
+
+def test_texts_repeat_no_ngram_drawn_or_found_by_a_beam(model):
+    plain = [int(ids[0]) for ids in sample(model, [1], 24, greedy=True)]
+    assert len(set(ngrams(plain, 3))) < 22
+    for streams in (1, 3):
+        drawn = np.array([*sample(model, [1], 24, streams=streams, no_repeat_ngram=3)])  # (24, N)
+        assert all(len(set(ngrams(column.tolist(), 3))) == 22 for column in drawn.T)
+    for width in (1, 4):
+        found, likelihood = beam_search(model, [1], 24, width, no_repeat_ngram=2)
+        assert len(set(ngrams(found.tolist(), 2))) == 23 and np.isfinite(likelihood)
+    assert beam_search(model, [1], 6, 2, 6)[0].tolist() == beam_search(model, [1], 6, 2)[0].tolist()
+
+
+def test_a_penalty_makes_texts_more_varied(model):
+    plain, varied = (
+        [int(ids[0]) for ids in sample(model, [1], 40, greedy=True, repetition_penalty=penalty)]
+        for penalty in (1.0, 100.0)
+    )
+    assert len(set(varied)) > len(set(plain))

@@ -56,6 +56,7 @@ COMMANDS = {
         "--length": ["0", "1", "3", "-1", "x"], "--temperature": REAL, "--top-k": WHOLE,
         "--top-p": REAL, "--beam": ["0", "1", "2", "-1", "65537", "x"], "--seed": WHOLE,
         "--prompt": [*WORDS, "the hills"], "--samples": ["0", "1", "2", "-1"], "--greedy": [None],
+        "--repetition-penalty": REAL, "--no-repeat-ngram": WHOLE,
         "--unknown": ["error", "skip", "x"],
     },
     "evaluate": {
