@@ -253,6 +253,10 @@ def speak_flags(message: str) -> str:
 
 def show(text: str, end: str = "") -> None:
     """Print text at once; what a terminal cannot show, or would obey, comes as escapes."""
+    print(encodable(harmless(text)), end=end, flush=True)
+
+
+def encodable(text: str) -> str:
+    """Return a text in which escapes stand for what standard output has no letters for."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    shown = harmless(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(shown, end=end, flush=True)
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from .checkpoint import Checkpoint
-from .cli import Parser, run_command
+from .cli import Parser, encodable, run_command
 from .errors import InputError
 from .files import check_output, output_file
+from .surprise import page, spans, terminal
 from .vocab import Vocab
 
 
@@ -23,7 +24,7 @@ def make_parser() -> Parser:
         "evaluate",
         "Score a text with a trained model, read as one stream from its first token to its last: "
         "nats per token, bits per character, perplexity.",
-        examples=("runs/book", "runs/book --data letter.txt --per-token surprise.tsv"),
+        examples=("runs/book", "runs/book --data letter.txt --html surprise.html"),
     )
     parser.add_run()
     add = parser.add_argument
@@ -48,10 +49,20 @@ def make_parser() -> Parser:
         help="tokens read at a time: speed only (default: 1000)",
     )
     add(
+        "--streams",
+        type=int,
+        default=1,
+        metavar="N",
+        help="score as others publish: N columns from a cold start, whole segments of --seq-len "
+        "only (default: 1)",
+    )
+    add(
         "--per-token",
         metavar="FILE",
         help="write each token's surprise, nats, as tab-separated lines",
     )
+    add("--html", metavar="FILE", help="draw a page of the text, each token on its surprise")
+    add("--ansi", action="store_true", help="print the text so, for a terminal of 256 colours")
     parser.add_overwrite()
     parser.add_unknown("")
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
@@ -63,6 +74,12 @@ def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
+    if arguments.streams < 1:
+        raise InputError(f"`streams` {arguments.streams}: must be at least 1")
+    if arguments.streams > 1 and (arguments.per_token or arguments.html or arguments.ansi):
+        raise InputError("`streams` leave gaps in a text: `per_token`, `html` and `ansi` need one")
+    if arguments.ansi and arguments.json:
+        raise InputError("`ansi` prints a text and `json` a record: leave out one")
     return arguments
 
 
@@ -110,32 +127,55 @@ def write_surprise(
 
 def main(argv=None) -> None:
     arguments = parse(argv)
-    if arguments.per_token:
-        check_output(Path(arguments.per_token), arguments.overwrite)
+    for path in filter(None, (arguments.per_token, arguments.html)):
+        check_output(Path(path), arguments.overwrite)
     from .device import get_ctx
 
     ctx = get_ctx(arguments.ctx)
     from .run import load_model
-    from .scoring import Unit, perplexity, score
+    from .scoring import score, score_columns
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint, ctx)
     ids = read_ids(arguments, checkpoint)
-    losses = score(model, ids, ctx[0], arguments.seq_len)
-    nats = float(losses.mean())
-    result = {"tokens": losses.size, "nats": nats, "perplexity": perplexity(nats)}
-    scored, vocab = ids[-losses.size :], checkpoint.vocab
-    result["bits_per_character"] = Unit.of(vocab, scored).bits(nats)
-    if vocab.level == "word":
-        result["unknown"] = vocab.share_unknown(scored)
+    if arguments.streams > 1:
+        losses = score_columns(model, ids, arguments.streams, arguments.seq_len, ctx[0])
+    else:
+        losses = score(model, ids, ctx[0], arguments.seq_len)
+    result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
+    if arguments.html:
+        title, about = f"What surprises {arguments.run}", describe(result).replace("  ", " · ")
+        pieces = page(title, about, vocab, spans(vocab, ids, losses))
+        with output_file(arguments.html, arguments.overwrite) as stream:
+            stream.writelines(piece.encode() for piece in pieces)
+    for piece in terminal(vocab, spans(vocab, ids, losses)) if arguments.ansi else ():
+        print(encodable(piece), end="")
     if arguments.json:
         finite = {name: value if math.isfinite(value) else None for name, value in result.items()}
         print(json.dumps(finite, allow_nan=False))
     else:
-        shown = {name: f"{value:.6f}" for name, value in result.items()}
-        shown["tokens"] = f"{losses.size:,}"
-        print("  ".join(f"{name} {value}" for name, value in shown.items()))
+        print("\n" * arguments.ansi + describe(result))
+
+
+def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict[str, float]:
+    """Return the figures of a text `(tokens,)` whose last tokens have these losses, in nats."""
+    from .scoring import Unit, perplexity
+
+    nats = float(losses.mean())
+    result = {"tokens": losses.size, "nats": nats, "perplexity": perplexity(nats)}
+    scored = ids[-losses.size :]
+    result["bits_per_character"] = Unit.of(vocab, scored).bits(nats)
+    if vocab.level == "word":
+        result["unknown"] = vocab.share_unknown(scored)
+    return result
+
+
+def describe(result: dict[str, float]) -> str:
+    """Return the figures as one line."""
+    shown = {name: f"{value:.6f}" for name, value in result.items()}
+    shown["tokens"] = f"{result['tokens']:,}"
+    return "  ".join(f"{name} {value}" for name, value in shown.items())
 
 
 if __name__ == "__main__":

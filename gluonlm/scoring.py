@@ -78,6 +78,40 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
 
 
+def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) -> np.ndarray:
+    """Score a text as many publish it: in columns side by side, each from a cold start.
+
+    Only whole segments count: what the columns do not share, and a shorter last segment, is
+    dropped. It is for comparison with such figures; `score` is the measure.
+
+    Parameters
+    ----------
+    ids
+        `(tokens,)`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(T*N,)`, the nats of each target, segment by segment.
+
+    Raises
+    ------
+    InputError
+        If there is no whole segment, or the model reads windows.
+    """
+    rows = len(ids) // columns
+    kept = (rows - 1) // seq_len * seq_len + 1
+    if model.window or kept < 2:
+        raise InputError(
+            f"`streams` {columns}: the model reads windows of a text, not streams"
+            if model.window
+            else f"`streams` {columns}, `seq_len` {seq_len}: {len(ids)} tokens fill no segment"
+        )
+    whole = ids[: columns * rows].reshape(columns, rows)[:, :kept].ravel()
+    batches = make_batches(None, whole, columns, seq_len)
+    return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
+
+
 def perplexity(nats: float) -> float:
     """Return exp(nats); infinity beyond what a float holds."""
     return math.exp(nats) if nats < 709 else math.inf

@@ -64,6 +64,7 @@ COMMANDS = {
         "--encoding": EXPRESSIVE["encoding"], "--data-dir": WORDS, "--seq-len": WHOLE,
         "--per-token": WORDS[:5] + ["/dev/null", "/proc/x", "."], "--checkpoint": ["best", "x"],
         "--unknown": ["skip", "error"], "--json": [None], "--ctx": OTHER["--ctx"],
+        "--html": WORDS[:5] + ["/dev/null", "/proc/x", "."], "--ansi": [None], "--streams": WHOLE,
     },
     "embeddings": {"--seed": WHOLE, "--out": ["", ".", "/dev/null", "/proc/x"], "--count": WHOLE,
         "--near": WORDS, "--neighbours": WHOLE},

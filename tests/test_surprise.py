@@ -1,0 +1,135 @@
+"""The map of surprise: what it shows, and that a text cannot break out of it."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from gluonlm.batchify import rnn_batch
+from gluonlm.errors import InputError
+from gluonlm.evaluate import main as evaluate
+from gluonlm.run import load_model
+from gluonlm.scoring import score, score_columns
+from gluonlm.surprise import GROUNDS, SHADES, Span, page, shade, spans, terminal
+from gluonlm.vocab import Vocab
+
+HOSTILE = "</pre><script>alert(1)</script> & \x1b[2J\r\x9b \"'\n"
+
+
+class Reader(HTMLParser):
+    """Reads a page back: its text inside <pre>, and the tags it holds."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.inside, self.text, self.hints = [], False, "", []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.inside = self.inside or tag == "pre"
+        self.hints += [float(value) for name, value in attributes if name == "title"]
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "pre"
+
+    def handle_data(self, data):
+        self.text += data * self.inside
+
+
+def test_a_page_holds_the_text_and_every_surprise_and_no_code_of_it():
+    vocab = Vocab.build([HOSTILE])
+    ids = vocab.encode(HOSTILE)
+    losses = np.linspace(0.01, 9, len(ids) - 1)
+    read = Reader("".join(page("<run>", "a & b", vocab, spans(vocab, ids, losses))))
+    shown = HOSTILE.replace("\x1b", "\\x1b").replace("\r", "\\x0d").replace("\x9b", "\\x9b")
+    assert read.text == shown.replace("\n", "↵\n")
+    assert read.hints == pytest.approx(losses / np.log(2), abs=0.006)
+    assert set(read.tags) == {"html", "meta", "title", "style", "h1", "p", "pre", "i"}
+
+
+def test_a_page_asks_for_nothing_from_elsewhere():
+    text = "".join(page("run", "", Vocab("char", "ab"), iter([Span("a", 1.0)])))
+    assert "default-src 'none'" in text and not re.search(r"https?:|src=|href=|url\(|@import", text)
+
+
+def test_shades_run_from_nothing_to_twice_a_blind_guess():
+    assert [shade(bits, 16, SHADES) for bits in (None, 0, 0.49, 0.5, 4, 7.9, 8, 99, np.inf)] == (
+        [0, 0, 0, 1, 8, 15, 15, 15, 15]
+    )
+    assert shade(float("nan"), 16, SHADES) == 0 and shade(1.0, 1, 10) == 5
+
+
+def test_a_terminal_obeys_no_escape_of_the_text():
+    vocab = Vocab.build([HOSTILE])
+    ids = vocab.encode(HOSTILE)
+    out = "".join(terminal(vocab, spans(vocab, ids, np.full(len(ids) - 1, 50.0))))
+    last = f"\x1b[38;5;16;48;5;{GROUNDS[-1]}m"
+    assert out.count(last) == len(ids) - 1 and out.endswith(f"{last}↵\x1b[0m\n")
+    plain = out.replace(last, "").replace("\x1b[0m", "").replace("↵", "")
+    assert (
+        "\x1b" not in plain
+        and "\r" not in plain
+        and plain.replace("\\x1b", "\x1b").replace("\\x0d", "\r").replace("\\x9b", "\x9b")
+        == HOSTILE
+    )
+    calm = "".join(terminal(vocab, spans(vocab, ids, np.zeros(len(ids) - 1))))
+    assert "\x1b" not in calm and calm.endswith("'\n")
+
+
+def test_words_stand_on_their_ground_with_their_spaces():
+    vocab = Vocab("word", ["<unk>", "<eos>", "it", ","])
+    found = list(spans(vocab, np.array([2, 2, 3, 1]), np.log([2.0, 4.0, 8.0])))
+    assert [span.text for span in found] == ["it", " it", ",", "\n"]
+    assert found[0].bits is None and [s.bits for s in found[1:]] == pytest.approx([1, 2, 3])
+
+
+def test_evaluate_writes_the_page_once_and_prints_the_map(trained, text_file, tmp_path, command):
+    place = tmp_path / "map.html"
+    flags = [trained, "--data", text_file, "--html", place]
+    code, out, err = command("evaluate", *flags)
+    assert (code, err) == (0, "") and Reader(place.read_text("utf-8")).text.replace("↵", "") == (
+        text_file.read_text()
+    )
+    before = place.read_bytes()
+    code, _, err = command("evaluate", *flags)
+    assert code == 2 and "already exists" in err and place.read_bytes() == before
+    assert command("evaluate", *flags, "--overwrite")[0] == 0
+    code, colours, err = command("evaluate", trained, "--data", text_file, "--ansi")
+    assert (code, err) == (0, "") and colours.endswith(out) and "\x1b[38;5;16;48;5;" in colours
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--streams", 0], "--streams 0"),
+        (["--streams", 3, "--ansi"], "--streams leave gaps"),
+        (["--streams", 3, "--html", "x"], "--streams leave gaps"),
+        (["--streams", 99999], "fill no segment"),
+        (["--ansi", "--json"], "leave out one"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(flags, message, trained, text_file, command):
+    code, out, err = command("evaluate", trained, "--data", text_file, *flags)
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+
+
+def test_columns_are_scored_as_others_publish_them(trained, text_file, capfd):
+    """Each column read from a cold start, whole segments only, as PyTorch's example reads them."""
+    model, checkpoint = load_model(trained)
+    ids = checkpoint.encode(text_file.read_text())
+    data = rnn_batch(ids, 7)  # (T, 7)
+    rows = (len(data) - 1) // 20 * 20
+    expected = [score(model, data[: rows + 1, column]) for column in range(7)]
+    losses = score_columns(model, ids, 7, 20)
+    assert losses.size == 7 * rows and losses.size < 7 * (len(data) - 1)
+    np.testing.assert_allclose(losses.reshape(rows, 7).T, np.stack(expected), atol=1e-5)
+    evaluate([str(trained), "--data", str(text_file), "--streams", "7", "--seq-len", "20"])
+    assert f"tokens {7 * rows:,}  nats {losses.mean():.5f}"[:-1] in capfd.readouterr().out
+
+
+def test_a_model_of_windows_has_no_columns(trained):
+    from types import SimpleNamespace
+
+    with pytest.raises(InputError, match="windows"):
+        score_columns(SimpleNamespace(window=3), np.arange(100), 2, 3)
