@@ -67,7 +67,9 @@ def main() -> None:
         for model in MODELS:
             rows.append(train(model, Path(folder) / model))
             print(rows[-1], flush=True)
-    DOCUMENT.write_text(page(rows, platform.python_version()), encoding="utf-8")
+    _, heading, levels = DOCUMENT.read_text(encoding="utf-8").partition("\n## ")
+    text = page(rows, platform.python_version()) + heading + levels
+    DOCUMENT.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

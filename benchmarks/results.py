@@ -26,7 +26,10 @@ DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LIST = re.compile(r"(<!-- presets -->\n).*?(<!-- end -->)", re.DOTALL)
-PARTS = {"test, as one stream": "test", "valid, as one stream": "validation"}
+PARTS = {
+    "test, as one stream": "test",
+    "valid, as one stream": "validation (no test part: settings were chosen on it)",
+}
 ROWS = 16  # epochs shown at most, besides the best and the last
 WIDTH = 100
 
@@ -110,6 +113,8 @@ def figures_of(config, lines) -> Dict[str, object]:
         "best validation": show(best["valid_loss"]),
         "at epoch": f"{best['epoch']:.2f}",
     }
+    if result.get("part") == "valid":
+        figures["test"] = "no such part: checkpoint and settings were chosen on validation"
     if "part" in result:
         figures[f"{result['part']}, as one stream"] = f"**{show(result['loss'])}**"
     return figures

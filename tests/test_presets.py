@@ -24,6 +24,8 @@ PARAMETERS = {
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
 PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
 PARAMETERS["tinyshakespeare-gru-long"] = 6 * PARAMETERS["tinyshakespeare-gru"]
+for _name in ("tinyshakespeare-gru", "tinyshakespeare-gru-12min", "tinyshakespeare-gru-long"):
+    PARAMETERS[f"{_name}-test"] = PARAMETERS[_name]
 
 
 @pytest.mark.parametrize("name", PRESETS)
