@@ -22,8 +22,7 @@ LEVELS = {
     "word-punctuation": ("--level", "word", "--tokenizer", "punctuation"),
     "word-split": ("--level", "word"),
 }
-HEAD = """| flags | tokens known | parameters | time | test, tokens | nats per token | `<unk>` | \
-**test, bits per character** |
+HEAD = """| level | tokens | parameters | time | test tokens | nats | `<unk>` | bits per character |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -39,7 +38,7 @@ def row(folder, flags):
     vocab = Run(folder).load("best").vocab
     unknown = f"{score['unknown']:.1%}" if "unknown" in score else ""
     return (
-        f"| `{' '.join(flags)}` | {len(vocab):,} | {ended['parameters']:,} "
+        f"| `{folder.name}` | {len(vocab):,} | {ended['parameters']:,} "
         f"| {ended['seconds']:.0f} s | {score['tokens']:,} | {score['nats']:.3f} | {unknown} "
         f"| **{score['bits_per_character']:.3f}** |"
     )

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
@@ -48,6 +49,16 @@ def make_parser() -> Parser:
         metavar="N",
         help="tokens read at a time: speed only (default: 1000)",
     )
+    parser.add_overwrite()
+    parser.add_unknown("")
+    add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
+    add("--json", action="store_true", help="print the result as JSON")
+    add_views(parser.add_argument_group("other views of the score").add_argument)
+    return parser
+
+
+def add_views(add: Callable) -> None:
+    """Add the flags that show where the surprise lies, or score as others do."""
     add(
         "--streams",
         type=int,
@@ -63,11 +74,6 @@ def make_parser() -> Parser:
     )
     add("--html", metavar="FILE", help="draw a page of the text, each token on its surprise")
     add("--ansi", action="store_true", help="print the text so, for a terminal of 256 colours")
-    parser.add_overwrite()
-    parser.add_unknown("")
-    add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
-    add("--json", action="store_true", help="print the result as JSON")
-    return parser
 
 
 def parse(argv=None) -> argparse.Namespace:

@@ -141,13 +141,17 @@ def test_readme_says_what_the_page_of_results_says():
     shown = results.LIST.search(readme)[0]
     assert shown == f"<!-- presets -->\n{results.summary(page)}<!-- end -->"
     assert re.findall(r"^- `(.+?)`", shown, re.MULTILINE) == list(PRESETS)
-    (figure,) = re.findall(r"^\| test, as one stream \| \*\*(117\.02)\*\* \|$", page, re.MULTILINE)
+    (figure,) = re.findall(r"^\| test, as one stream \| \*\*(116\.84)\*\* \|$", page, re.MULTILINE)
     assert f"- `ptb-lstm`: test **{figure}** perplexity" in shown
-    assert "- `tinyshakespeare-gru`: validation **2.217 (1.5369)** bits per character" in shown
+    assert (
+        "- `tinyshakespeare-gru`: validation (no test part: settings were chosen on it) **2.217"
+        in shown
+    )
 
 
 def test_the_page_of_models_is_what_its_script_writes_about_its_rows():
-    page = compare_models.DOCUMENT.read_text(encoding="utf-8")
+    whole = compare_models.DOCUMENT.read_text(encoding="utf-8")
+    page = whole[: whole.index("\n## ")]
     rows = re.findall(r"^\| `.+$", page, re.MULTILINE)
     assert [row.split("`")[1] for row in rows] == list(compare_models.MODELS)
     assert page == compare_models.page(rows, re.search(r"Python ([\d.]+)", page)[1])

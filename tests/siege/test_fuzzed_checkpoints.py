@@ -79,7 +79,7 @@ def forged_arrays(content, random):
         lambda: {name: np.broadcast_to(array, (40, *array.shape)).copy()},
         lambda: {name: np.where(random.random(array.shape) < 0.1, np.nan, array).astype("float32")},
         lambda: {name: np.full_like(array, random.choice([3e38, -3e38, 1e-45, 0, -1]))},
-        lambda: {name: np.float32(7)},
+        lambda: {name: np.array(7, "float32")},
         lambda: {name: array.T.copy()},
         lambda: {name: np.zeros((1 << 20,), "float32")},
     ]

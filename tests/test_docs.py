@@ -1,0 +1,160 @@
+"""Every command of the Markdown runs: trainings in a short form, texts with stand-ins."""
+
+import importlib
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from gluonlm.cli import run_command
+from gluonlm.corpus import CATALOGUE
+
+PAGES = ["README.md", "CONTRIBUTING.md"]
+PAGES += [f"{room}/README.md" for room in ("benchmarks", "data", "tutorials")]
+PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = ("pip", "jupyter", "cat", "cd", "git", "export", "apt-get")  # not ours to test
+# two steps of a small network; the corpora are stand-ins, whose hashes differ
+SHORT = "--max-steps 2 --max-minutes 1 --batch-size 2 --seq-len 5 --no-verify --quiet"
+WORDS = "the company said on monday that it will buy shares of the other company today"
+
+
+def blocks(page):
+    """Yield ("sh" or "python", text) of each block of code of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for found in re.finditer(
+        r"^```(\w*)\n(.*?)^```|((?:^ {4}.*\n)+)", text, re.MULTILINE | re.DOTALL
+    ):
+        yield (found[1] or "sh", found[2]) if found[3] is None else ("sh", found[3])
+
+
+def commands(text):
+    """Yield the words of each command of a block or a span of code."""
+    for line in re.sub(r"\\\n\s*", " ", text).splitlines():
+        for part in re.split(r"&&|(?<= )\|(?= )", line):
+            try:
+                words = shlex.split(part, comments=True)
+            except ValueError:  # what a program printed
+                continue
+            while words and re.match(r"[A-Z_]+=", words[0]):
+                words.pop(0)
+            if words:
+                yield [
+                    words[0].rpartition("/")[2] if ".venv/" in words[0] else words[0],
+                    *words[1:],
+                ]
+
+
+def ours(words):
+    """Return the name of our command and its flags, or None."""
+    if words[0].startswith("python") and words[1:2] == ["-m"]:
+        words = [words[2].replace(".", " ", 1), *words[3:]]
+        words = [*words[0].split(), *words[1:]]
+    return words[1:] if words[0] == "gluonlm" else None
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """A folder with texts under the names that the pages use."""
+    folder = tmp_path_factory.mktemp("workshop")
+    lines = "".join(f"{WORDS} for {n} dollars .\n" for n in range(60)) + "In the beginning\n" * 9
+    names = [file.path for entry in CATALOGUE.values() for file in entry.files]
+    for name in (*names, "book.txt", "notes/all.txt", "letter.txt", "sentence.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(lines)
+    (folder / "letter.txt").write_text(WORDS)
+    return folder
+
+
+@pytest.fixture
+def run(workshop, monkeypatch, capfd):
+    monkeypatch.chdir(workshop)
+    monkeypatch.setenv("GLUONLM_DATA", str(workshop))
+
+    def run(name, flags):
+        package = importlib.import_module("gluonlm.__main__")
+        if name == "train":
+            flags = [*(("cpu" if flag == "gpu" else flag) for flag in flags)]
+            resumed = "--resume" in flags or "--list-presets" in flags
+            short = SHORT if "--hidden-size" in flags else f"{SHORT} --hidden-size 8"
+            flags += [] if resumed else short.split()
+        monkeypatch.setattr("sys.stdin", open("letter.txt"))
+        with pytest.raises(SystemExit) as ended:
+            run_command(lambda: package.main([name, *flags]))
+        out, err = capfd.readouterr()
+        assert ended.value.code == 0, (name, flags, err)
+
+    return run
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p not in ("docs/results.md", "docs/api.md")])
+def test_every_command_of_a_page_runs(page, run, workshop):
+    ran = 0
+    for language, text in blocks(page):
+        if language == "python":
+            (workshop / "page.py").write_text(text)
+            runpy.run_path(str(workshop / "page.py"))
+            continue
+        for words in commands(text):
+            command = ours(words)
+            if command and command[0] == "corpus" and command[1:]:
+                assert set(command[1:]) <= {*CATALOGUE, "--help"}
+            elif command:
+                if command[:3] == ["train", "--data", "'notes/*.txt'"]:
+                    shutil.rmtree(workshop / "runs", ignore_errors=True)
+                run(command[0], command[1:])
+                ran += 1
+            else:
+                check_other(words)
+    assert ran >= {"README.md": 15}.get(page, 0)
+
+
+def check_other(words):
+    """Assert that what a command of another program names is there."""
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert next(word for word in words[1:] if "=" not in word) in targets, words
+    elif words[0].startswith("python") and words[1:2] not in (["-m"], []):
+        assert (ROOT / words[1]).exists(), words
+    for place, word in enumerate(words[:-1]):
+        if word == "-r" and words[0].startswith("pip"):
+            assert (ROOT / words[place + 1]).exists(), words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_a_sentence_is_one(page):
+    """Its flags exist, and so does its preset; names in capitals stand for the reader's own."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    if page == "docs/results.md":
+        spans += [text for _, text in blocks(page)]
+    for span in spans:
+        for words in commands(span):
+            command = ours(words)
+            if command and "." not in command[0] and command[1:]:
+                check_flags(*command)
+            elif words[0] == "make" and words[1:]:
+                check_other(words)
+
+
+def check_flags(name, *flags):
+    door = importlib.import_module("gluonlm.__main__")
+    assert name in door.COMMANDS or name.startswith("-") or name == "completion", name
+    if name not in door.COMMANDS or "--help" in flags or any(f.endswith("...") for f in flags):
+        return
+    flags = [flag for flag in flags if flag not in ("...", "NAME")]
+    if flags and flags[-1] != "--preset":
+        parsed = door._module(name).make_parser().parse_args(flags)
+        presets = importlib.import_module("gluonlm.presets").PRESETS
+        assert not getattr(parsed, "preset", None) or parsed.preset in presets
+
+
+def test_the_command_of_the_readme_runs_as_a_process(workshop):
+    done = subprocess.run(
+        [sys.executable, "-m", "gluonlm", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.startswith("python -m gluonlm: recurrent")

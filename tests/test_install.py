@@ -1,0 +1,88 @@
+"""What a package index would hand out: an sdist whose tests run, a wheel that works anywhere."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.full
+
+
+def run(*words, cwd, **env):
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        list(map(str, words)), cwd=cwd, env={**own, **env}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The sdist, and the wheel that is built from it, by setuptools as any index would."""
+    folder = tmp_path_factory.mktemp("built")
+    tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
+    for name in filter(None, tracked):
+        if (ROOT / name).is_file():
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    dist = folder / "dist"
+    call = f"from setuptools import build_meta; print(build_meta.build_sdist({str(dist)!r}))"
+    name = run(sys.executable, "-c", call, cwd=folder / "source")
+    with tarfile.open(folder / "dist" / name.split()[-1]) as archive:
+        archive.extractall(folder / "sdist", filter="data") if sys.version_info >= (3, 12) else (
+            archive.extractall(folder / "sdist")
+        )
+    (unpacked,) = (folder / "sdist").iterdir()
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps")
+    run(*pip, "--wheel-dir", dist, unpacked, cwd=folder)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return unpacked, wheel
+
+
+def environment(folder):
+    """Return the Python of an environment that holds what this one does, but not gluonlm."""
+    venv.create(folder, with_pip=True)
+    version = "python{}.{}".format(*sys.version_info)
+    (site,) = (folder / "lib" / version).glob("site-packages")
+    ours = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "others.pth").write_text("\n".join(ours))
+    return folder / "bin" / "python"
+
+
+def test_a_wheel_trains_from_another_folder_and_brings_its_command(built, tmp_path):
+    _, wheel = built
+    python = environment(tmp_path / "env")
+    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index")
+    run(*pip, wheel, cwd=tmp_path)
+    away = tmp_path / "away"
+    away.mkdir()
+    command = python.parent / "gluonlm"
+    run(command, "train", "--max-steps", 3, "--quiet", "--run", "run", cwd=away)
+    assert "bits_per_character" in run(command, "evaluate", "run", cwd=away)
+    assert "nietzsche-unrolled" in run(command, "train", "--list-presets", cwd=away)
+    assert len(run(command, "generate", "run", "--length", 5, cwd=away)) > 5
+    found = run(python, "-c", "import gluonlm; print(gluonlm.__file__)", cwd=away)
+    assert found.startswith(str(tmp_path))
+
+
+def test_a_wheel_holds_the_package_and_nothing_else(built):
+    names = zipfile.ZipFile(built[1]).namelist()
+    assert "gluonlm/py.typed" in names and "gluonlm/vocab/subwords.py" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm"}
+    (metadata,) = [name for name in names if name.endswith("METADATA")]
+    text = zipfile.ZipFile(built[1]).read(metadata).decode()
+    assert "Provides-Extra: cpu" in text and "](docs/" not in text and "](tutorials/" not in text
+
+
+def test_the_tests_of_an_sdist_run(built):
+    unpacked, _ = built
+    quick = ["tests/test_vocab.py", "tests/test_train.py", "tests/test_architecture.py"]
+    quick += ["tests/test_form.py", "tests/test_docs.py"]
+    out = run(sys.executable, "-m", "pytest", "-q", "-m", "not full", *quick, cwd=unpacked)
+    assert " passed" in out or "[100%]" in out
