@@ -25,6 +25,7 @@ def readme():
 
 
 TUTORIALS = ["nbclient>=0.10,<0.11", "nbformat>=5.10,<6", "ipykernel>=6.29,<7", "ipywidgets>=8,<9"]
+ONNX = ["onnx>=1.16,<2", "onnxruntime>=1.17,<2"]
 GPU = [
     "mxnet-cu117==1.9.1",
     "nvidia-cuda-runtime-cu11==11.7.99",
@@ -91,8 +92,16 @@ setup(
     extras_require={
         "cpu": ["mxnet==1.9.1"],
         "gpu": GPU,
+        "onnx": ONNX,
         "tutorials": TUTORIALS,
-        "test": [*TUTORIALS, "pytest>=8.4,<9", "hypothesis>=6.100,<7", "ruff==0.17.6", "mypy<2"],
+        "test": [
+            *TUTORIALS,
+            *ONNX,
+            "pytest>=8.4,<9",
+            "hypothesis>=6.100,<7",
+            "ruff==0.17.6",
+            "mypy<2",
+        ],
     },
     entry_points={"console_scripts": ["gluonlm = gluonlm.__main__:script"]},
 )

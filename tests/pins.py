@@ -28,7 +28,9 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
     ),
 }
 PYTHON = r"(py2\.)?py3|cp3(9|10|11|12)"
-HERE = re.compile(rf"-({PYTHON}|cp3\d-abi3)[^-]*-[^-]+-(any|[^-]*manylinux[^-]*x86_64[^-]*)\.whl$")
+HERE = re.compile(
+    rf"-(({PYTHON})[^-]*-[^-]+|cp3\d-abi3)-(any|[^-]*manylinux[^-]*x86_64[^-]*)\.whl$"
+)
 
 
 def solve(extras, constraints):
