@@ -25,7 +25,7 @@ def readme():
 
 
 TUTORIALS = ["nbclient>=0.10,<0.11", "nbformat>=5.10,<6", "ipykernel>=6.29,<7", "ipywidgets>=8,<9"]
-ONNX = ["onnx>=1.16,<2", "onnxruntime>=1.17,<2"]
+ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
 GPU = [
     "mxnet-cu117==1.9.1",
     "nvidia-cuda-runtime-cu11==11.7.99",

@@ -27,6 +27,11 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
         "# The CPU and the GPU build of MXNet live in the same folder: pip uninstall mxnet first",
     ),
 }
+# what every marker says, because pyproject.toml asks for no other system
+TRUE = (
+    r"python_full_version >= '3.9' and |"
+    r"( and )?(platform_machine == 'x86_64'|sys_platform == 'linux'|python_full_version < '3.13')"
+)
 PYTHON = r"(py2\.)?py3|cp3(9|10|11|12)"
 HERE = re.compile(
     rf"-(({PYTHON})[^-]*-[^-]+|cp3\d-abi3)-(any|[^-]*manylinux[^-]*x86_64[^-]*)\.whl$"
@@ -47,12 +52,8 @@ def solve(extras, constraints):
 
 
 def entry(package):
-    """Return a package as an entry of a requirements file; none for one of another system."""
-    marker = package.get("marker", "")
-    if "sys_platform == 'win32'" in marker or "sys_platform == 'darwin'" in marker:
-        return ""
-    if "sys_platform" in marker or marker == "python_full_version >= '3.9'":  # true here
-        marker = ""
+    """Return a package as an entry of a requirements file."""
+    marker = re.sub(TRUE, "", package.get("marker", ""))
     files = [file for file in package.get("wheels", []) if HERE.search(file["url"])]
     files += [package["sdist"]] if "sdist" in package else []
     line = f"{package['name']}=={package['version']}" + f" ; {marker}" * bool(marker)
@@ -63,7 +64,7 @@ def entry(package):
 def main():
     for name, (extras, purpose) in LOCKS.items():
         constraints = "requirements.txt" if name and "cpu" in extras else None
-        entries = filter(None, map(entry, solve(extras, constraints)))
+        entries = map(entry, solve(extras, constraints))
         head = f"# What a Linux x86-64 machine needs for {purpose}.\n"
         head += "# Python 3.9 to 3.12, each its newest; written by make pins from setup.py.\n"
         path = ROOT / f"requirements{name}.txt"
