@@ -72,7 +72,7 @@ def check_output(path: Path, overwrite: bool = False) -> None:
 
 @contextlib.contextmanager
 def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears at its path once it is whole.
+    """Open a file to write, and to read back, that appears at its path once it is whole.
 
     Raises
     ------
@@ -82,9 +82,9 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     path = Path(path)
     check_output(path, overwrite)
     part = path.with_name(f".{path.name}.{os.getpid()}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with open(os.open(part, flags, 0o666), "wb") as stream:
+        with open(os.open(part, flags, 0o666), "w+b") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

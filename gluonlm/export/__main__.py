@@ -1,0 +1,125 @@
+"""Command line: write a trained model for other programs. `python -m gluonlm export --help`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cli import Parser, run_command, show
+from ..errors import InputError
+from ..files import check_output, output_file
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
+    from .check import Runner
+
+
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(
+        "export",
+        "Write a trained model for ONNX Runtime or for PyTorch. "
+        "What was written is run and compared with the model before it gets its name.",
+        examples=(
+            "runs/book --format onnx --out book.onnx",
+            "runs/book --format torch --out book.safetensors",
+        ),
+    )
+    parser.add_run()
+    add = parser.add_argument
+    add("--format", choices=[*WRITERS], required=True, help="what to write")
+    add("--out", metavar="FILE", required=True, help="file to write")
+    parser.add_overwrite()
+    return parser
+
+
+def parse(argv=None) -> argparse.Namespace:
+    arguments = make_parser().parse_args(argv)
+    if not arguments.out:
+        raise InputError("`out`: is empty; was a variable of the shell not set?")
+    return arguments
+
+
+def write(path: Path, content: bytes, overwrite: bool, check) -> None:
+    """Write a file and read it back; it gets its name once `check` has passed what was read."""
+    with output_file(path, overwrite) as stream:
+        stream.write(content)
+        stream.flush()
+        stream.seek(0)
+        check(stream.read())
+
+
+def main(argv=None) -> None:
+    arguments = parse(argv)
+    out, overwrite = Path(arguments.out), arguments.overwrite
+    files = [out, out.with_suffix(".py")] if arguments.format == "torch" else [out]
+    if len(set(files)) < len(files):
+        raise InputError(f"`out` {out}: the weights need another ending: {out.stem}.safetensors")
+    for path in files:
+        check_output(path, overwrite)
+    from ..run import load_model
+
+    model, checkpoint = load_model(arguments.run, arguments.checkpoint)
+    said = WRITERS[arguments.format](out, model, checkpoint, overwrite)
+    for path in files:
+        show(f"{path}: {path.stat().st_size / 1e6:.3f} MB\n")
+    show(f"{said} from the model\n")
+
+
+def write_onnx(out: Path, model, checkpoint: Checkpoint, overwrite: bool) -> str:
+    """Write an ONNX model; return what was found when it ran."""
+    from .onnx import build, runner
+
+    said = ""
+
+    def check(content):
+        nonlocal said
+        run, name = runner(content)
+        said = compare(model, checkpoint, run, name)
+
+    write(out, build(checkpoint), overwrite, check)
+    return said
+
+
+def write_torch(out: Path, model, checkpoint: Checkpoint, overwrite: bool) -> str:
+    """Write a state_dict and its module; return what was found when NumPy ran it."""
+    from .plan import networks_of
+    from .torch import module, runner, state_dict
+
+    said = ""
+
+    def check(content):
+        nonlocal said
+        run = runner(content, networks_of(checkpoint))
+        said = compare(model, checkpoint, run, "NumPy (PyTorch is not asked for)")
+
+    def parses(content):
+        compile(content, out.with_suffix(".py").name, "exec")
+
+    with output_file(out.with_suffix(".py"), overwrite) as stream:
+        content = module(checkpoint, out.name).encode()
+        stream.write(content)
+        parses(content)
+        write(out, state_dict(checkpoint), overwrite, check)
+    return said
+
+
+def compare(model, checkpoint: Checkpoint, run: Runner, name: str) -> str:
+    """Run what was written beside the model; return a sentence on how far apart they are."""
+    from .check import STREAMS, check_written, probe_text
+    from .plan import networks_of
+
+    sizes = [size for network in networks_of(checkpoint) for size in network.sizes()]
+    zeros = [np.zeros((1, STREAMS, size), np.float32) for size in sizes]
+    worst = check_written(model, probe_text(checkpoint), zeros, run)
+    return f"run by {name} on real text: largest difference {worst:.1e}"
+
+
+WRITERS = {"onnx": write_onnx, "torch": write_torch}
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,91 @@
+"""The networks of a checkpoint as plain arrays, so that a writer needs no MXNet."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checkpoint import Checkpoint
+
+GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: what kind it is, and its arrays by name.
+
+    Parameters
+    ----------
+    kind
+        "rnn", "lstm", "gru", "unrolled" or "window".
+    activation
+        "tanh" or "relu", of an rnn or the unrolled network.
+    window
+        How many tokens it reads for a prediction; 0 if it carries its state.
+    representation
+        "onehot", "real" or "embedding": what a window model reads.
+    arrays
+        Weights `(out, in)` and biases `(out,)`, as Gluon names them.
+    """
+
+    kind: str
+    activation: str
+    vocab_size: int
+    window: int
+    representation: str
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def cell(self) -> str:
+        """The kind of its recurrent layers."""
+        return "lstm" if self.kind == "window" else self.kind
+
+    @property
+    def tied(self) -> bool:
+        """Whether one matrix is embedding and output."""
+        return self.kind in GATES and "embedding.weight" not in self.arrays
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """The embedding, `(V, C)`."""
+        return self.arrays["decoder.weight" if self.tied else "embedding.weight"]
+
+    def layers(self) -> list[list[np.ndarray]]:
+        """Return the recurrent layers: weights of input and state, biases of input and state."""
+        names = sorted({name.rpartition(".")[0] for name in self.arrays if "h2h_w" in name})
+        names.sort(key=lambda name: int(re.sub(r"\D", "", name) or 0))
+        return [[self.arrays[f"{name}.{part}"] for part in PARTS] for name in names]
+
+    def sizes(self) -> list[int]:
+        """Return the size of each array of the carried state: h, and for an LSTM c, of a layer."""
+        sizes = [] if self.window else [layer[1].shape[1] for layer in self.layers()]
+        return [size for size in sizes for _ in range(1 + (self.cell == "lstm"))]
+
+
+def networks_of(checkpoint: Checkpoint) -> list[Network]:
+    """Return a checkpoint's network, or the members of its ensemble."""
+    config, members = checkpoint.config.model, checkpoint.config.model.members
+    fused = config.model in GATES
+    default = "tanh" if fused else "relu"
+    found = []
+    for member in range(members):
+        prefix = f"networks.{member}." if members > 1 else ""
+        arrays = {
+            name[len(prefix) :]: array
+            for name, array in sorted(checkpoint.parameters.items())
+            if name.startswith(prefix)
+        }
+        found.append(
+            Network(
+                config.model,
+                default if config.activation == "auto" else config.activation,
+                len(checkpoint.vocab),
+                0 if fused else config.window,
+                config.representation,
+                arrays,
+            )
+        )
+    return found

@@ -1,0 +1,157 @@
+"""What leaves the house computes what the model computes, wherever it runs."""
+
+import importlib.util
+import json
+import sys
+
+import mxnet as mx
+import numpy as np
+import onnx
+import pytest
+from conftest import TINY
+
+from gluonlm.checkpoint import Checkpoint
+from gluonlm.config import Config
+from gluonlm.errors import InputError
+from gluonlm.export import check_written, networks_of, probe_text
+from gluonlm.export import onnx as to_onnx
+from gluonlm.export import torch as to_torch
+from gluonlm.models import build_model
+from gluonlm.vocab import Vocab
+
+VOCAB = Vocab("char", "\n abcdefghijklmnopqrstuvwxyz.,")
+KINDS = {
+    "rnn tanh": dict(model="rnn", hidden_size=(7,)),
+    "rnn relu": dict(model="rnn", activation="relu", hidden_size=(7, 5)),
+    "lstm": dict(model="lstm", hidden_size=(6, 9, 4)),
+    "gru": dict(model="gru", hidden_size=(8, 5)),
+    "tied": dict(model="gru", hidden_size=(9, 6), embed_size=6, tie_weights=True),
+    "ensemble": dict(model="lstm", hidden_size=(6, 5), members=3),
+    "tied ensemble": dict(model="gru", hidden_size=(6,), embed_size=6, tie_weights=True, members=2),
+    "unrolled": dict(model="unrolled", hidden_size=(6,), window=3),
+    "unrolled tanh": dict(model="unrolled", hidden_size=(6,), window=4, activation="tanh"),
+    "onehot": dict(model="window", hidden_size=(6,), window=5, representation="onehot"),
+    "real": dict(model="window", hidden_size=(6,), window=5, representation="real"),
+    "embedding": dict(model="window", hidden_size=(6,), window=5, representation="embedding"),
+}
+
+
+@pytest.fixture(params=KINDS)
+def trained_kind(request):
+    """A model of each kind, and its checkpoint."""
+    config = Config.from_dict(KINDS[request.param])
+    model = build_model(config.model, len(VOCAB)).prepare([mx.cpu()], "uniform:0.5", 3)
+    return model, Checkpoint(config, VOCAB, model.arrays(), {}, {"step": 0})
+
+
+def zeros(checkpoint, streams=2):
+    sizes = [size for network in networks_of(checkpoint) for size in network.sizes()]
+    return [np.zeros((1, streams, size), np.float32) for size in sizes]
+
+
+def test_onnx_computes_what_the_model_does_with_its_state_carried(trained_kind):
+    model, checkpoint = trained_kind
+    content = to_onnx.build(checkpoint)
+    run, name = to_onnx.runner(content)
+    assert name.startswith("ONNX Runtime ")
+    assert check_written(model, probe_text(checkpoint), zeros(checkpoint), run) < 2e-6
+    graph = onnx.load_from_string(content)
+    assert graph.ir_version == 8 and [o.version for o in graph.opset_import] == [17]
+    props = {prop.key: prop.value for prop in graph.metadata_props}
+    assert Vocab(**json.loads(props["vocabulary"])) == VOCAB
+    shared = [c for c in graph.graph.initializer if list(c.dims) == [len(VOCAB), 6]]
+    if checkpoint.config.model.tie_weights:
+        assert len(shared) == checkpoint.config.model.members  # one matrix for both ends
+
+
+def test_onnx_runs_in_numpy_where_its_runtime_is_missing(monkeypatch):
+    config = Config.from_dict(KINDS["gru"])
+    model = build_model(config.model, len(VOCAB)).prepare([mx.cpu()], "uniform:0.5", 3)
+    checkpoint = Checkpoint(config, VOCAB, model.arrays(), {}, {"step": 0})
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    run, name = to_onnx.runner(to_onnx.build(checkpoint))
+    assert name == "onnx's reference in NumPy"
+    assert check_written(model, probe_text(checkpoint), zeros(checkpoint), run) < 2e-6
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(InputError, match=r"gluonlm\[onnx\]"):
+        to_onnx.build(checkpoint)
+
+
+def test_numpy_runs_the_state_dict_by_pytorchs_names(trained_kind):
+    model, checkpoint = trained_kind
+    run = to_torch.runner(to_torch.state_dict(checkpoint), networks_of(checkpoint))
+    assert check_written(model, probe_text(checkpoint), zeros(checkpoint), run) < 2e-6
+
+
+def test_the_module_is_short_and_runs_nothing_but_itself(trained_kind):
+    text = to_torch.module(trained_kind[1], 'x".safetensors')
+    compile(text, "module", "exec")
+    assert len(text.splitlines()) < 65 and "gluonlm." not in text.replace("gluonlm 0", "")
+    assert "def load(path='x\".safetensors'):" in text
+
+
+def test_pytorch_computes_what_the_model_does(trained_kind, tmp_path):
+    """Where PyTorch is installed; the suite does not need it."""
+    torch = pytest.importorskip("torch")
+    model, checkpoint = trained_kind
+    (tmp_path / "m.safetensors").write_bytes(to_torch.state_dict(checkpoint))
+    (tmp_path / "m.py").write_text(to_torch.module(checkpoint, "m.safetensors"))
+    spec = importlib.util.spec_from_file_location("exported", tmp_path / "m.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    network, vocab = module.load(str(tmp_path / "m.safetensors"))
+    assert vocab["tokens"] == VOCAB.tokens
+
+    def run(ids, state):
+        with torch.no_grad():
+            logits, state = network(torch.from_numpy(ids.astype(np.int64)), state)
+        return logits.reshape(-1, len(VOCAB)).numpy(), state
+
+    assert check_written(model, probe_text(checkpoint), None, run) < 2e-6
+
+
+def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, command, monkeypatch):
+    from gluonlm.export import onnx as writer
+
+    monkeypatch.setitem(writer.ORDER, "gru", [0, 1, 2])  # gates in the wrong order
+    out = tmp_path / "model.onnx"
+    code, _, err = command("export", trained, "--format", "onnx", "--out", out)
+    assert code == 2 and "differs from the model by" in err and list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(to_torch.NAMES, "i2h_weight", "weight_hh_l0")
+    out = tmp_path / "model.safetensors"
+    code, _, err = command("export", trained, "--format", "torch", "--out", out)
+    assert code == 2 and err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "form, names", [("onnx", ["a.onnx"]), ("torch", ["a.py", "a.safetensors"])]
+)
+def test_the_command_writes_whole_files_once(form, names, trained, tmp_path, command):
+    out = tmp_path / names[-1]
+    code, said, err = command("export", trained, "--format", form, "--out", out)
+    assert (code, err) == (0, "") and "largest difference" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    before = out.read_bytes()
+    code, _, err = command("export", trained, "--format", form, "--out", out)
+    assert code == 2 and "already exists" in err and out.read_bytes() == before
+    assert command("export", trained, "--format", form, "--out", out, "--overwrite")[0] == 0
+    code, _, err = command("export", trained, "--format", "torch", "--out", tmp_path / "b.py")
+    assert code == 2 and "another ending" in err
+
+
+def test_a_text_in_foreign_letters_is_probed_too(text_file):
+    checkpoint = Checkpoint(Config(), Vocab("char", "אבג"), {}, {}, {"step": 0})
+    ids = probe_text(checkpoint)
+    assert ids.shape == (200, 2) and set(ids.ravel()) == {0, 1, 2}
+
+
+def test_words_and_subwords_leave_with_their_rule(text_file, tmp_path, command):
+    for level, rule in (("word", "punctuation"), ("subword", "bpe")):
+        run = tmp_path / level
+        flags = ["--level", level, "--tokenizer", rule, "--run", run, *TINY]
+        assert command("train", "--data", text_file, *flags)[0] == 0
+        out = tmp_path / f"{level}.onnx"
+        assert command("export", run, "--format", "onnx", "--out", out)[::2] == (0, "")
+        props = {prop.key: prop.value for prop in onnx.load(out).metadata_props}
+        vocab = Vocab(**json.loads(props["vocabulary"]))
+        assert vocab.decode(vocab.encode("the 3 ducks, away.")) == "the 3 ducks, away."
