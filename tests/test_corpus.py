@@ -25,7 +25,7 @@ def files(tmp_path, monkeypatch):
 
     def write(**texts):
         for name, text in texts.items():
-            Path(name).write_text(text, encoding="utf-8", newline="")
+            Path(name).write_bytes(text.encode())
 
     return write
 
