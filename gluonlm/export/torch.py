@@ -5,6 +5,7 @@ Gates stand in the same order in both; names change. PyTorch is not needed to wr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,14 +13,11 @@ from safetensors.numpy import load, save
 
 from ..checkpoint import Checkpoint
 from ..errors import InputError
-from ..loss import log_mean_probability
-from ..models.stepper import ACTIVATIONS, GRUCell, LSTMCell, RNNCell
 from .check import Runner
 from .plan import Network, networks_of
+from .reference import numpy_runner
 
-CELLS = {"rnn": RNNCell, "lstm": LSTMCell, "gru": GRUCell}
 NAMES = {"i2h_weight": "weight_ih_l0", "h2h_weight": "weight_hh_l0"}
-THEIRS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 NAMES.update(i2h_bias="bias_ih_l0", h2h_bias="bias_hh_l0")
 HEAD = '''"""{about}
 
@@ -175,67 +173,26 @@ def _values(network: Network) -> dict[str, object]:
 
 
 def runner(content: bytes, networks: list[Network]) -> Runner:
-    """Return a function that runs a state_dict in NumPy, by PyTorch's names and its equations.
+    """Return a function that runs a state_dict in NumPy.
 
     Raises
     ------
     InputError
         If an array is not where PyTorch will look for it.
     """
-    arrays = load(content)
-    ensemble = len(networks) > 1
-
-    def run(ids, state):
-        each, logits, new = len(state) // len(networks), [], []
-        for k, network in enumerate(networks):
-            prefix = f"networks.{k}." if ensemble else ""
-            own = {n[len(prefix) :]: a for n, a in arrays.items() if n.startswith(prefix)}
-            out, after = _run(network, own, ids, state[k * each : (k + 1) * each])
-            logits.append(out)
-            new += after
-        return (log_mean_probability(np.stack(logits)) if ensemble else logits[0]), new
-
-    def checked(ids, state):
+    arrays, read = load(content), []
+    for k, network in enumerate(networks):
+        prefix = f"networks.{k}." if len(networks) > 1 else ""
         try:
-            return run(ids, state)
+            own = {name: arrays[prefix + _theirs(name)] for name in network.arrays}
         except KeyError as error:
             raise InputError(f"`format` torch: what was written lacks {error}") from None
-
-    return checked
-
-
-def _run(network, arrays, ids, state):
-    """Run one network on ids `(T, N)`; return logits and the new state."""
-    f, weight = ACTIVATIONS[network.activation], arrays["decoder.weight"]
-    embedding = weight if network.tied else arrays.get("embedding.weight")
-    x = _read(network, embedding, ids)  # (T, N, C)
-    if network.kind == "unrolled":
-        reads = f(x @ arrays["i2h.weight"].T + arrays["i2h.bias"])
-        hidden = reads[0]
-        for read in reads[1:]:
-            hidden = f(hidden @ arrays["h2h.weight"].T + arrays["h2h.bias"]) + read
-        return hidden @ weight.T + arrays["decoder.bias"], state
-    new, each = [], 2 if network.cell == "lstm" else 1
-    for layer in range(len(network.layers())):
-        # as PyTorch calls them, and not by the map that wrote them, which may be wrong
-        parts = [arrays[f"layers.{layer}.{part}_l0"] for part in THEIRS]
-        cell = CELLS[network.cell](*parts, *[f] * (network.kind == "rnn"))
-        zeros = [np.zeros((ids.shape[1], cell.size), np.float32)] * each
-        own = zeros if network.window else [a[0] for a in state[layer * each : (layer + 1) * each]]
-        outputs = []
-        for step in x:
-            own = cell(step, own)
-            outputs.append(own[0])
-        x = np.stack(outputs)
-        new += [array[None] for array in own]
-    hidden = x[-1] if network.window else x.reshape(-1, x.shape[-1])
-    return hidden @ weight.T + arrays["decoder.bias"], [] if network.window else new
+        read.append(dataclasses.replace(network, arrays=own))
+    return numpy_runner(read)
 
 
-def _read(network, embedding, ids):
-    """Return what the first layer reads, `(T, N, C)`."""
-    if embedding is not None:
-        return embedding[ids]
-    if network.representation == "onehot":
-        return np.eye(network.vocab_size, dtype=np.float32)[ids]
-    return (ids[..., None] / np.float32(network.vocab_size)).astype(np.float32)
+def _theirs(name):
+    """Return PyTorch's name, spelled apart from the map that wrote it: that may be wrong."""
+    place, _, part = name.replace("lstm.", "layers.0.").rpartition(".")
+    side, _, what = part.partition("_")
+    return f"{place}.{what}_{side[0]}h_l0" if side in ("i2h", "h2h") else f"{place}.{part}"
