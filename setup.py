@@ -71,7 +71,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["gluonlm", "gluonlm.*"]),
-    package_data={"gluonlm": ["py.typed"]},
+    package_data={"gluonlm": ["py.typed"], "gluonlm.export.page": ["*.html", "*.css", "*.js"]},
     zip_safe=False,
     python_requires=">=3.9,<3.13",
     install_requires=[
@@ -97,6 +97,7 @@ setup(
         "test": [
             *TUTORIALS,
             *ONNX,
+            "playwright>=1.50,<2",
             "pytest>=8.4,<9",
             "hypothesis>=6.100,<7",
             "ruff==0.17.6",

@@ -146,6 +146,11 @@ PRESETS = {
         _UNTOUCHED,
         dict({**_TWELVE_MINUTES, **_TESTED}, max_minutes=12.0),
     ),
+    "tinyshakespeare-gru-long-test": Preset(
+        "As tinyshakespeare-gru-long, with a test part that nothing was chosen on.",
+        _UNTOUCHED,
+        dict({**_TWELVE_MINUTES, **_TESTED}, members=6, max_minutes=60.0),
+    ),
 }  # fmt: skip
 
 

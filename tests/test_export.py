@@ -4,11 +4,11 @@ import importlib.util
 import json
 import sys
 
-import mxnet as mx
 import numpy as np
 import onnx
 import pytest
 from conftest import TINY
+from networks_of_each_kind import KINDS, VOCAB, checkpoint_of
 
 from gluonlm.checkpoint import Checkpoint
 from gluonlm.config import Config
@@ -16,32 +16,13 @@ from gluonlm.errors import InputError
 from gluonlm.export import check_written, networks_of, probe_text
 from gluonlm.export import onnx as to_onnx
 from gluonlm.export import torch as to_torch
-from gluonlm.models import build_model
 from gluonlm.vocab import Vocab
-
-VOCAB = Vocab("char", "\n abcdefghijklmnopqrstuvwxyz.,")
-KINDS = {
-    "rnn tanh": dict(model="rnn", hidden_size=(7,)),
-    "rnn relu": dict(model="rnn", activation="relu", hidden_size=(7, 5)),
-    "lstm": dict(model="lstm", hidden_size=(6, 9, 4)),
-    "gru": dict(model="gru", hidden_size=(8, 5)),
-    "tied": dict(model="gru", hidden_size=(9, 6), embed_size=6, tie_weights=True),
-    "ensemble": dict(model="lstm", hidden_size=(6, 5), members=3),
-    "tied ensemble": dict(model="gru", hidden_size=(6,), embed_size=6, tie_weights=True, members=2),
-    "unrolled": dict(model="unrolled", hidden_size=(6,), window=3),
-    "unrolled tanh": dict(model="unrolled", hidden_size=(6,), window=4, activation="tanh"),
-    "onehot": dict(model="window", hidden_size=(6,), window=5, representation="onehot"),
-    "real": dict(model="window", hidden_size=(6,), window=5, representation="real"),
-    "embedding": dict(model="window", hidden_size=(6,), window=5, representation="embedding"),
-}
 
 
 @pytest.fixture(params=KINDS)
 def trained_kind(request):
     """A model of each kind, and its checkpoint."""
-    config = Config.from_dict(KINDS[request.param])
-    model = build_model(config.model, len(VOCAB)).prepare([mx.cpu()], "uniform:0.5", 3)
-    return model, Checkpoint(config, VOCAB, model.arrays(), {}, {"step": 0})
+    return checkpoint_of(request.param)
 
 
 def zeros(checkpoint, streams=2):
@@ -65,9 +46,7 @@ def test_onnx_computes_what_the_model_does_with_its_state_carried(trained_kind):
 
 
 def test_onnx_runs_in_numpy_where_its_runtime_is_missing(monkeypatch):
-    config = Config.from_dict(KINDS["gru"])
-    model = build_model(config.model, len(VOCAB)).prepare([mx.cpu()], "uniform:0.5", 3)
-    checkpoint = Checkpoint(config, VOCAB, model.arrays(), {}, {"step": 0})
+    model, checkpoint = checkpoint_of("gru")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     run, name = to_onnx.runner(to_onnx.build(checkpoint))
     assert name == "onnx's reference in NumPy"

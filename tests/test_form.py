@@ -40,7 +40,7 @@ def prose(path):
     return text.splitlines()
 
 
-@pytest.mark.parametrize("ending", [".py", ".md", ".ipynb", ".toml", ".txt", ".cfg"])
+@pytest.mark.parametrize("ending", [".py", ".md", ".ipynb", ".toml", ".txt", ".js", ".css"])
 def test_no_line_is_cut_in_print_or_scrolls(ending):
     for path in tracked(ending):
         for number, line in enumerate(prose(path), 1):

@@ -24,7 +24,7 @@ PARAMETERS = {
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
 PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
 PARAMETERS["tinyshakespeare-gru-long"] = 6 * PARAMETERS["tinyshakespeare-gru"]
-for _name in ("tinyshakespeare-gru", "tinyshakespeare-gru-12min"):
+for _name in ("tinyshakespeare-gru", "tinyshakespeare-gru-12min", "tinyshakespeare-gru-long"):
     PARAMETERS[f"{_name}-test"] = PARAMETERS[_name]
 
 

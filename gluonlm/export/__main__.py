@@ -12,6 +12,8 @@ from ..cli import Parser, run_command, show
 from ..errors import InputError
 from ..files import check_output, output_file
 
+ALLOWED, ROUNDED = 1e-5, 0.05  # largest difference, and where weights were rounded to 16 bits
+
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
     from .check import Runner
@@ -21,17 +23,19 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "export",
-        "Write a trained model for ONNX Runtime or for PyTorch. "
+        "Write a trained model for ONNX Runtime, for PyTorch, or as a page that types with you. "
         "What was written is run and compared with the model before it gets its name.",
         examples=(
             "runs/book --format onnx --out book.onnx",
             "runs/book --format torch --out book.safetensors",
+            "runs/book --format html --out book.html",
         ),
     )
     parser.add_run()
     add = parser.add_argument
     add("--format", choices=[*WRITERS], required=True, help="what to write")
     add("--out", metavar="FILE", required=True, help="file to write")
+    add("--half", action="store_true", help="weights of 16 bits, in a page of half the size")
     parser.add_overwrite()
     return parser
 
@@ -40,6 +44,8 @@ def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
     if not arguments.out:
         raise InputError("`out`: is empty; was a variable of the shell not set?")
+    if arguments.half and arguments.format != "html":
+        raise InputError("`half` is for `format` html")
     return arguments
 
 
@@ -63,13 +69,13 @@ def main(argv=None) -> None:
     from ..run import load_model
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
-    said = WRITERS[arguments.format](out, model, checkpoint, overwrite)
+    said = WRITERS[arguments.format](out, model, checkpoint, arguments)
     for path in files:
         show(f"{path}: {path.stat().st_size / 1e6:.3f} MB\n")
     show(f"{said} from the model\n")
 
 
-def write_onnx(out: Path, model, checkpoint: Checkpoint, overwrite: bool) -> str:
+def write_onnx(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
     """Write an ONNX model; return what was found when it ran."""
     from .onnx import build, runner
 
@@ -80,11 +86,28 @@ def write_onnx(out: Path, model, checkpoint: Checkpoint, overwrite: bool) -> str
         run, name = runner(content)
         said = compare(model, checkpoint, run, name)
 
-    write(out, build(checkpoint), overwrite, check)
+    write(out, build(checkpoint), arguments.overwrite, check)
     return said
 
 
-def write_torch(out: Path, model, checkpoint: Checkpoint, overwrite: bool) -> str:
+def write_page(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
+    """Write a page; return what was found when NumPy ran its weights."""
+    from .page import build, runner
+    from .plan import networks_of
+
+    said, allowed = "", ROUNDED if arguments.half else ALLOWED
+
+    def check(content):
+        nonlocal said
+        run = runner(content, networks_of(checkpoint))
+        said = compare(model, checkpoint, run, "NumPy", allowed)
+
+    title = f"{Path(arguments.run).resolve().name} types with you"
+    write(out, build(checkpoint, title, arguments.half), arguments.overwrite, check)
+    return said
+
+
+def write_torch(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
     """Write a state_dict and its module; return what was found when NumPy ran it."""
     from .plan import networks_of
     from .torch import module, runner, state_dict
@@ -99,26 +122,26 @@ def write_torch(out: Path, model, checkpoint: Checkpoint, overwrite: bool) -> st
     def parses(content):
         compile(content, out.with_suffix(".py").name, "exec")
 
-    with output_file(out.with_suffix(".py"), overwrite) as stream:
+    with output_file(out.with_suffix(".py"), arguments.overwrite) as stream:
         content = module(checkpoint, out.name).encode()
         stream.write(content)
         parses(content)
-        write(out, state_dict(checkpoint), overwrite, check)
+        write(out, state_dict(checkpoint), arguments.overwrite, check)
     return said
 
 
-def compare(model, checkpoint: Checkpoint, run: Runner, name: str) -> str:
+def compare(model, checkpoint: Checkpoint, run: Runner, name: str, allowed=ALLOWED) -> str:
     """Run what was written beside the model; return a sentence on how far apart they are."""
     from .check import STREAMS, check_written, probe_text
     from .plan import networks_of
 
     sizes = [size for network in networks_of(checkpoint) for size in network.sizes()]
     zeros = [np.zeros((1, STREAMS, size), np.float32) for size in sizes]
-    worst = check_written(model, probe_text(checkpoint), zeros, run)
+    worst = check_written(model, probe_text(checkpoint), zeros, run, allowed)
     return f"run by {name} on real text: largest difference {worst:.1e}"
 
 
-WRITERS = {"onnx": write_onnx, "torch": write_torch}
+WRITERS = {"onnx": write_onnx, "torch": write_torch, "html": write_page}
 
 
 if __name__ == "__main__":

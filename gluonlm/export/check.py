@@ -13,7 +13,6 @@ from ..corpus import load_corpus
 from ..errors import InputError
 from ..models import LanguageModel
 
-ALLOWED = 1e-5  # largest difference of a logit, as a share of the largest one
 STREAMS, SEGMENTS = (
     2,
     (1, 7, 42, 150),
@@ -34,7 +33,9 @@ def probe_text(checkpoint: Checkpoint) -> np.ndarray:
     return ids[: STREAMS * rows].reshape(STREAMS, rows).T
 
 
-def check_written(model: LanguageModel, ids: np.ndarray, state: list, run: Runner) -> float:
+def check_written(
+    model: LanguageModel, ids: np.ndarray, state: list, run: Runner, allowed: float = 1e-5
+) -> float:
     """Return the largest difference between what a file computes and the model.
 
     It is the difference of two logits, as a share of the largest logit, or of 1.
@@ -47,11 +48,13 @@ def check_written(model: LanguageModel, ids: np.ndarray, state: list, run: Runne
         What the file begins with.
     run
         Runs the file.
+    allowed
+        The largest difference.
 
     Raises
     ------
     InputError
-        If they differ by more than 1e-5.
+        If they differ by more.
     """
     own, worst, start = model.begin_state(ids.shape[1]), 0.0, 0
     segments = [model.window] * 3 if model.window else SEGMENTS
@@ -63,9 +66,9 @@ def check_written(model: LanguageModel, ids: np.ndarray, state: list, run: Runne
         found, state = run(part, state)
         gap = np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max()))
         worst = max(worst, float(gap) if np.isfinite(gap) else np.inf)
-    if worst > ALLOWED:
+    if worst > allowed:
         raise InputError(
-            f"what was written differs from the model by {worst:.1e}, more than {ALLOWED:g}: "
+            f"what was written differs from the model by {worst:.1e}, more than {allowed:g}: "
             "nothing is kept"
         )
     return worst

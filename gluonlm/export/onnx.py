@@ -103,8 +103,7 @@ def _layer(graph, network, number, x, state, prefix):
 
 
 def _recurrent(graph, network, state, prefix):
-    name = "decoder.weight" if network.tied else "embedding.weight"
-    table = graph.constant(prefix + name, network.embedding)
+    table = graph.constant(prefix + network.embedding_name, network.embedding)
     x, states = graph.add("Gather", [table, "ids"], f"{prefix}embedded"), []
     each = 1 + (network.cell == "lstm")
     for number in range(len(network.layers())):

@@ -49,15 +49,23 @@ class Network:
         return self.kind in GATES and "embedding.weight" not in self.arrays
 
     @property
+    def embedding_name(self) -> str:
+        """The name of the embedding's array."""
+        return "decoder.weight" if self.tied else "embedding.weight"
+
+    @property
     def embedding(self) -> np.ndarray:
         """The embedding, `(V, C)`."""
-        return self.arrays["decoder.weight" if self.tied else "embedding.weight"]
+        return self.arrays[self.embedding_name]
+
+    def layer_names(self) -> list[str]:
+        """Return the names of the recurrent layers, the lowest first."""
+        names = {name.rpartition(".")[0] for name in self.arrays if name.endswith("h2h_weight")}
+        return sorted(names, key=lambda name: int(re.sub(r"\D", "", name) or 0))
 
     def layers(self) -> list[list[np.ndarray]]:
         """Return the recurrent layers: weights of input and state, biases of input and state."""
-        names = sorted({name.rpartition(".")[0] for name in self.arrays if "h2h_w" in name})
-        names.sort(key=lambda name: int(re.sub(r"\D", "", name) or 0))
-        return [[self.arrays[f"{name}.{part}"] for part in PARTS] for name in names]
+        return [[self.arrays[f"{name}.{part}"] for part in PARTS] for name in self.layer_names()]
 
     def sizes(self) -> list[int]:
         """Return the size of each array of the carried state: h, and for an LSTM c, of a layer."""

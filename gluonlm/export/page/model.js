@@ -1,0 +1,225 @@
+"use strict";
+// One token at a time, as the package's stepper reads: no library, any browser, or Node.
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+const ACTIVATIONS = { tanh: Math.tanh, relu: (x) => Math.max(0, x) };
+
+// weight (out, in) times x, plus bias
+function dense(weight, bias, x) {
+  const out = new Float32Array(bias.length), size = x.length;
+  for (let row = 0, at = 0; row < out.length; row++) {
+    let sum = bias[row];
+    for (let i = 0; i < size; i++) sum += weight[at++] * x[i];
+    out[row] = sum;
+  }
+  return out;
+}
+
+function softmax(logits, temperature = 1) {
+  let top = -Infinity, sum = 0;
+  for (const logit of logits) top = Math.max(top, logit);
+  const chances = Float64Array.from(logits, (x) => Math.exp((x - top) / temperature));
+  for (const chance of chances) sum += chance;
+  return chances.map((chance) => chance / sum);
+}
+
+// Each returns the new state of a layer, its output first.
+const ADVANCE = {
+  rnn: (read, carried, [h], f) => [h.map((_, i) => f(read[i] + carried[i]))],
+  lstm(read, carried, [h, c]) {
+    const size = h.length, out = new Float32Array(size), cell = new Float32Array(size);
+    const gate = (which, i) => read[which * size + i] + carried[which * size + i];
+    for (let i = 0; i < size; i++) {
+      cell[i] = sigmoid(gate(1, i)) * c[i] + sigmoid(gate(0, i)) * Math.tanh(gate(2, i));
+      out[i] = sigmoid(gate(3, i)) * Math.tanh(cell[i]);
+    }
+    return [out, cell];
+  },
+  gru(read, carried, [h]) {
+    const size = h.length, out = new Float32Array(size);
+    for (let i = 0; i < size; i++) {
+      const reset = sigmoid(read[i] + carried[i]);
+      const keep = sigmoid(read[size + i] + carried[size + i]);
+      const fresh = Math.tanh(read[2 * size + i] + reset * carried[2 * size + i]);
+      out[i] = fresh + keep * (h[i] - fresh);
+    }
+    return [out];
+  },
+};
+
+class Network {
+  constructor(plan, arrays) {
+    Object.assign(this, plan);
+    this.get = (name) => arrays[plan.prefix + name];
+    this.f = ACTIVATIONS[plan.activation];
+    this.firsts = new Map(); // the first layer's reading of each token, once it was met
+  }
+
+  begin() {
+    if (this.window) return { recent: [], layers: [] };
+    return { recent: [], layers: this.zeros() };
+  }
+
+  zeros() {
+    const states = this.cell === "lstm" ? 2 : 1;
+    const zero = (size) => Array.from({ length: states }, () => new Float32Array(size));
+    return this.layers.map(({ size }) => zero(size));
+  }
+
+  row(name, token, width) {
+    return this.get(name).subarray(token * width, (token + 1) * width);
+  }
+
+  // what the first layer makes of a token
+  first(token) {
+    if (!this.firsts.has(token)) this.firsts.set(token, this.read(token));
+    return this.firsts.get(token);
+  }
+
+  read(token) {
+    const name = this.kind === "unrolled" ? "i2h" : this.layers[0].name;
+    const part = this.kind === "unrolled" ? [".weight", ".bias"] : [".i2h_weight", ".i2h_bias"];
+    const weight = this.get(name + part[0]), bias = this.get(name + part[1]);
+    if (this.embedded) return dense(weight, bias, this.row(this.embedded, token, this.columns));
+    if (this.representation === "real") return dense(weight, bias, [token / this.vocab_size]);
+    const width = weight.length / bias.length; // a one-hot row picks a column
+    return bias.map((b, row) => b + weight[row * width + token]);
+  }
+
+  // Read a token: the new state. Nothing of the old one is changed, so that all may be kept.
+  step(state, token) {
+    if (this.window) return { recent: [...state.recent, token].slice(-this.window), layers: [] };
+    return { recent: [], layers: this.advance(state.layers, token) };
+  }
+
+  advance(layers, token) {
+    let read = this.first(token);
+    return this.layers.map(({ name }, number) => {
+      const get = (part) => this.get(`${name}.${part}`);
+      const own = layers[number];
+      const carried = dense(get("h2h_weight"), get("h2h_bias"), own[0]);
+      const next = ADVANCE[this.cell](read, carried, own, this.f);
+      const above = this.layers[number + 1];
+      if (above) {
+        const part = (name) => this.get(`${above.name}.${name}`);
+        read = dense(part("i2h_weight"), part("i2h_bias"), next[0]);
+      }
+      return next;
+    });
+  }
+
+  // the logits of the next token; a window that is not full yet knows nothing
+  logits(state) {
+    if (this.window && state.recent.length < this.window) return new Float32Array(this.vocab_size);
+    return dense(this.get("decoder.weight"), this.get("decoder.bias"), this.hidden(state));
+  }
+
+  hidden(state) {
+    if (!this.window) return state.layers[state.layers.length - 1][0];
+    if (this.kind === "window") {
+      let layers = this.zeros();
+      for (const token of state.recent) layers = this.advance(layers, token);
+      return layers[0][0];
+    }
+    const [start, ...rest] = state.recent.map((token) => this.first(token).map(this.f));
+    const weight = this.get("h2h.weight"), bias = this.get("h2h.bias");
+    const carried = (h) => dense(weight, bias, h).map(this.f);
+    return rest.reduce((h, read) => carried(h).map((x, i) => x + read[i]), start);
+  }
+}
+
+// One network, or several whose probabilities are averaged.
+class Model {
+  constructor(plans, arrays) {
+    this.networks = plans.map((plan) => new Network(plan, arrays));
+  }
+
+  begin() {
+    return this.networks.map((network) => network.begin());
+  }
+
+  step(state, token) {
+    return this.networks.map((network, k) => network.step(state[k], token));
+  }
+
+  logits(state) {
+    const all = this.networks.map((network, k) => network.logits(state[k]));
+    if (all.length === 1) return all[0];
+    const chances = all.map((logits) => softmax(logits));
+    return all[0].map((_, i) => Math.log(chances.reduce((sum, c) => sum + c[i], 0) / all.length));
+  }
+}
+
+// base64 of little-endian numbers of 4 bytes, or of 2, to arrays by name
+function decodeArrays(text, shapes, half) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)), arrays = {};
+  let at = 0;
+  for (const [name, count] of shapes) {
+    arrays[name] = half
+      ? Float32Array.from(new Uint16Array(bytes.buffer, at, count), fromHalf)
+      : new Float32Array(bytes.buffer, at, count);
+    at += count * (half ? 2 : 4);
+  }
+  return arrays;
+}
+
+function fromHalf(bits) {
+  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+// Text to tokens and back: characters, or words by the rules split and punctuation.
+const JOINER = "\uffed", UNKNOWN = "<unk>", END = "<eos>";
+
+class Vocabulary {
+  constructor({ level, tokens, tokenizer = "split" }, lower) {
+    Object.assign(this, { level, tokens, tokenizer, lower });
+    this.index = new Map(tokens.map((token, i) => [token, i]));
+    this.lineBreak = this.index.get(level === "char" ? "\n" : END) ?? 0;
+  }
+
+  // pieces {text, id}: put together they are the whole text; id is -1 for an unknown character
+  split(text) {
+    const known = (token) => this.index.get(token) ?? this.index.get(UNKNOWN) ?? -1;
+    const id = (piece) => known(this.lower ? piece.toLowerCase() : piece);
+    if (this.level === "char") return Array.from(text, (char) => ({ text: char, id: id(char) }));
+    const pieces = [];
+    for (const [found] of text.matchAll(/[^\S\r\n]*(?:\r\n|\r|\n)|\s*[^\s]+/gu)) {
+      const word = found.trim();
+      if (!word) pieces.push({ text: found, id: known(END) });
+      else if (this.tokenizer !== "punctuation") pieces.push({ text: found, id: id(word) });
+      else pieces.push(...this.marks(found, word, id));
+    }
+    return pieces;
+  }
+
+  marks(found, word, id) {
+    if (word === UNKNOWN || word === END) return [{ text: found, id: this.index.get(word) ?? 0 }];
+    const isWord = (part) => part !== undefined && /^[\p{L}\p{N}_]/u.test(part);
+    const parts = word.match(/[\p{L}\p{N}_]+(?:['’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu);
+    return parts.map((part, i) => {
+      const before = i && !isWord(part) ? JOINER : "";
+      const after = !isWord(part) && isWord(parts[i + 1]) ? JOINER : "";
+      const space = i ? "" : found.slice(0, found.length - word.length);
+      return { text: space + part, id: id(before + part + after) };
+    });
+  }
+
+  // how a token is written after another one
+  spell(id, before) {
+    const token = this.tokens[id];
+    if (this.level === "char") return token;
+    if (token === END) return "\n";
+    const last = before === undefined ? END : this.tokens[before];
+    const exact = this.tokenizer === "punctuation";
+    const touching = exact
+      ? last.endsWith(JOINER) || token.startsWith(JOINER)
+      : /^([,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m|t))$/i.test(token) ||
+        /^([$#([{“‘]|``)$/.test(last);
+    const bare = exact ? token.replaceAll(JOINER, "") || token : token;
+    return (touching || last === END ? "" : " ") + bare;
+  }
+}
+
+if (typeof module !== "undefined") module.exports = { Model, Vocabulary, decodeArrays, softmax };

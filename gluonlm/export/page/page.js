@@ -1,0 +1,307 @@
+"use strict";
+// The page: a keyboard that predicts, a mirror of surprise, and the state inside.
+// Texts and tokens enter the page as text only, never as markup.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
+const vocabulary = new Vocabulary(data.vocabulary, data.lower);
+const at = (id) => document.getElementById(id);
+const [field, map, strip] = [at("text"), at("map"), at("strip")];
+const chars = vocabulary.level === "char";
+const LONGEST = 20000, SLICE = 12; // characters; milliseconds of work between two frames
+const BLIND = 2 * Math.log2(vocabulary.tokens.length); // bits: twice those of a blind guess
+const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "↵" };
+
+// What was read is kept as a tree: a text that begins like an earlier one costs nothing.
+function begin() {
+  let state = model.begin();
+  const reads = data.networks[0].window || 1; // before a text stand line breaks
+  for (let i = 0; i < reads; i++) state = model.step(state, vocabulary.lineBreak);
+  return { state, token: vocabulary.lineBreak, bits: null, children: new Map() };
+}
+
+function chancesAfter(node) {
+  return softmax(model.logits(node.state));
+}
+
+function child(node, token) {
+  if (!node.children.has(token)) {
+    const chances = chancesAfter(node);
+    let best = 0;
+    chances.forEach((chance, i) => { if (chance > chances[best]) best = i; });
+    node.children.set(token, {
+      state: model.step(node.state, token), token, children: new Map(),
+      bits: -Math.log2(Math.max(chances[token], 1e-300)), best, chance: chances[best],
+    });
+  }
+  return node.children.get(token);
+}
+
+const root = begin();
+let pieces = [], nodes = [], turn = 0, cell = null, layer = 0;
+
+const pause = () => new Promise((go) => setTimeout(go));
+
+// Read a text, a slice at a time; null when another keystroke has come meanwhile.
+async function walk(text, mine) {
+  const found = vocabulary.split(text), path = [];
+  let node = root, since = performance.now();
+  for (const { id } of found) {
+    if (id >= 0) node = child(node, id);
+    path.push(id >= 0 ? node : null);
+    if (performance.now() - since > SLICE) {
+      await pause();
+      if (mine !== turn) return null;
+      since = performance.now();
+    }
+  }
+  return { found, path, node };
+}
+
+async function update() {
+  const mine = ++turn, started = performance.now();
+  if (field.value.length > LONGEST) field.value = field.value.slice(0, LONGEST);
+  const whole = await walk(field.value, mine);
+  if (!whole) return;
+  [pieces, nodes] = [whole.found, whole.path];
+  const here = await predicted(mine);
+  if (!here) return;
+  keys(here);
+  mirror();
+  inside();
+  document.body.dataset.milliseconds = (performance.now() - started).toFixed(2);
+  await pause();
+  if (mine === turn) await complete(here, mine);
+  document.body.dataset.turn = mine;
+}
+
+// where the next token goes: the node before it, and a word that has begun (of a word model)
+async function predicted(mine) {
+  const before = field.value.slice(0, field.selectionStart);
+  const begun = chars ? "" : /[^\s]*$/u.exec(before)[0];
+  const read = await walk(before.slice(0, before.length - begun.length), mine);
+  return read && { node: read.node, begun, before };
+}
+
+function button(label, hint, chance, insert) {
+  const key = document.createElement("button");
+  key.type = "button";
+  key.textContent = label;
+  key.setAttribute("aria-label", `${hint}, ${(100 * chance).toFixed(1)} percent`);
+  key.style.setProperty("--chance", chance);
+  key.addEventListener("click", insert);
+  return key;
+}
+
+function put(text, drop = 0) {
+  const end = field.selectionStart;
+  field.setRangeText(text, end - drop, field.selectionEnd, "end");
+  field.focus();
+  update();
+}
+
+function likeliest(chances, count, keep = () => true) {
+  const order = [];
+  chances.forEach((chance, id) => { if (keep(id)) order.push([chance, id]); });
+  return order.sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0, count);
+}
+
+function keys({ node, begun }) {
+  const fits = (id) => chars || (vocabulary.tokens[id] !== UNKNOWN &&
+    vocabulary.tokens[id].replaceAll(JOINER, "").startsWith(begun));
+  const found = likeliest(chancesAfter(node), 10, fits);
+  at("next").replaceChildren(...found.map(([chance, id]) => {
+    const written = vocabulary.spell(id, node === root ? undefined : node.token);
+    const bare = written.trim() || written, label = SHOWN[written] ?? bare;
+    const names = { "\n": "line break", " ": "space", "\t": "tab" };
+    return button(label, names[written] ?? bare, chance, () => {
+      const text = begun ? bare : written;
+      put(field.selectionStart || chars ? text : text.trimStart(), begun.length);
+    });
+  }));
+}
+
+// Words as the model would end them: a beam over its continuations, letter by letter.
+async function complete({ node, before }, mine) {
+  if (!chars) return at("words").replaceChildren();
+  const letter = (id) => /[\p{L}\p{M}'’]/u.test(vocabulary.tokens[id]);
+  let beam = [{ node, text: "", log: 0 }], done = [], since = performance.now();
+  for (let length = 0; length < 14 && beam.length; length++) {
+    const grown = [];
+    for (const { node: from, text, log } of beam) {
+      const chances = chancesAfter(from);
+      const ends = chances.reduce((sum, chance, id) => sum + (letter(id) ? 0 : chance), 0);
+      if (text) done.push({ text, chance: Math.exp(log) * ends });
+      for (const [chance, id] of likeliest(chances, 5, letter)) {
+        grown.push({ from, id, text: text + vocabulary.tokens[id], log: log + Math.log(chance) });
+      }
+    }
+    grown.sort((a, b) => b.log - a.log);
+    beam = grown.slice(0, 5).map((g) => ({ node: child(g.from, g.id), text: g.text, log: g.log }));
+    if (performance.now() - since > SLICE) {
+      await pause();
+      if (mine !== turn) return;
+      since = performance.now();
+    }
+  }
+  const begun = /[\p{L}\p{M}'’]*$/u.exec(before)[0];
+  done.sort((a, b) => b.chance - a.chance);
+  at("words").replaceChildren(...done.slice(0, 5).map(({ text, chance }) =>
+    button(begun + text, begun + text, chance, () => put(`${text} `))));
+}
+
+function characters(piece) {
+  return Array.from(piece.text).length;
+}
+
+function mirror() {
+  map.replaceChildren(...pieces.map((piece, i) => {
+    const span = document.createElement("span"), node = nodes[i];
+    span.textContent = piece.text.replace(/\r\n|\r|\n/g, "↵\n");
+    span.dataset.place = i;
+    if (!node) {
+      span.className = "unknown";
+      span.title = "not a character this model knows: left out";
+    } else {
+      const guess = vocabulary.tokens[node.best];
+      span.title = `${node.bits.toFixed(2)} bits; expected ${SHOWN[guess] ?? guess} ` +
+        `(${(100 * node.chance).toFixed(0)} %)`;
+    }
+    return span;
+  }));
+  colour();
+  const read = nodes.filter(Boolean), bits = read.reduce((sum, node) => sum + node.bits, 0);
+  const length = pieces.reduce((sum, piece, i) => sum + (nodes[i] ? characters(piece) : 0), 0);
+  at("score").textContent = length
+    ? `${(bits / length).toFixed(3)} bits per character over ${length.toLocaleString("en")}`
+    : "Type or paste something: its surprise appears here.";
+  const worst = pieces.map((piece, i) => ({ i, node: nodes[i] })).filter(({ node }) => node);
+  worst.sort((a, b) => b.node.bits - a.node.bits);
+  at("worst").replaceChildren(...worst.slice(0, 5).map(({ i, node }) => {
+    const item = document.createElement("li"), guess = vocabulary.tokens[node.best];
+    const before = pieces.slice(Math.max(0, i - (chars ? 12 : 3)), i).map(({ text }) => text);
+    const lead = document.createElement("span"), what = document.createElement("strong");
+    lead.textContent = before.join("").replace(/\s+/g, " ");
+    what.textContent = SHOWN[pieces[i].text] ?? pieces[i].text;
+    item.append(lead, what, `  ${node.bits.toFixed(1)} bits; it expected ` +
+      `${SHOWN[guess] ?? guess} with ${(100 * node.chance).toFixed(0)} %`);
+    return item;
+  }));
+}
+
+// the state of a layer after a token
+function stateOf(node) {
+  return node.state[0].layers[layer][0];
+}
+
+function scale() {
+  let top = 1e-6;
+  for (const node of nodes.filter(Boolean)) {
+    for (const h of stateOf(node)) top = Math.max(top, Math.abs(h));
+  }
+  return top;
+}
+
+// the ground of every token: its surprise, or the value of the cell that is held
+function colour() {
+  const most = cell === null ? BLIND : scale();
+  map.classList.toggle("cell", cell !== null);
+  Array.from(map.children).forEach((span, i) => {
+    const value = nodes[i] ? (cell === null ? nodes[i].bits : stateOf(nodes[i])[cell]) / most : 0;
+    span.style.setProperty("--value", Math.max(-1, Math.min(1, value)).toFixed(3));
+    span.classList.toggle("low", cell === null ? value < 0.03 : false);
+    span.classList.toggle("minus", value < 0);
+  });
+  at("cell").textContent = cell === null
+    ? "Hold the pointer over a row, or use the arrow keys, to see one cell over the text."
+    : `Cell ${cell} of layer ${layer}: orange is positive, blue negative.`;
+}
+
+function inside() {
+  if (data.networks[0].window) return;
+  const shown = nodes.filter(Boolean).slice(-240), size = data.networks[0].layers[layer].size;
+  strip.width = Math.max(1, shown.length);
+  strip.height = size;
+  const context = strip.getContext("2d"), image = context.createImageData(strip.width, size);
+  const most = scale();
+  shown.forEach((node, x) => stateOf(node).forEach((h, y) => {
+    const place = 4 * (y * strip.width + x), strength = Math.round((255 * Math.abs(h)) / most);
+    const hue = h > 0 ? [235, 110, 20] : [30, 110, 235];
+    image.data.set([...hue, strength], place);
+  }));
+  context.putImageData(image, 0, 0);
+}
+
+function hold(which) {
+  const size = data.networks[0].layers[layer].size;
+  cell = which === null ? null : Math.max(0, Math.min(size - 1, which));
+  colour();
+}
+
+let writing = false;
+
+async function writeOn() {
+  writing = !writing;
+  at("write").textContent = writing ? "Stop" : "Write on";
+  at("write").setAttribute("aria-pressed", writing);
+  field.setSelectionRange(field.value.length, field.value.length);
+  while (writing && field.value.length < LONGEST) {
+    const here = await predicted(turn);
+    if (!here) continue;
+    const id = draw(model.logits(here.node.state));
+    const before = here.node === root ? undefined : here.node.token;
+    field.setRangeText(vocabulary.spell(id, before), field.value.length, field.value.length, "end");
+    field.scrollTop = field.scrollHeight;
+    await update();
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+function draw(logits) {
+  const chances = softmax(logits, Number(at("temperature").value));
+  const kept = likeliest(chances, Number(at("top").value) || chances.length);
+  let left = Math.random() * kept.reduce((sum, [chance]) => sum + chance, 0);
+  for (const [chance, id] of kept) if ((left -= chance) < 0) return id;
+  return kept[0][1];
+}
+
+function start() {
+  document.title = data.title;
+  at("title").textContent = data.title;
+  at("about").textContent = data.about;
+  field.value = data.example;
+  field.setSelectionRange(field.value.length, field.value.length);
+  const layers = data.networks[0].window ? [] : data.networks[0].layers;
+  at("inside").hidden = !layers.length;
+  at("layer").replaceChildren(...layers.map((_, i) => new Option(`layer ${i}`, i)));
+  field.addEventListener("input", update);
+  field.addEventListener("keyup", ({ key }) => {
+    if (/^(Arrow|Home|End|Page)/.test(key)) update();
+  });
+  field.addEventListener("click", update);
+  at("write").addEventListener("click", writeOn);
+  at("clear").addEventListener("click", () => { field.value = ""; update(); field.focus(); });
+  at("temperature").addEventListener("input", ({ target }) => {
+    at("warmth").value = Number(target.value).toFixed(1);
+  });
+  at("layer").addEventListener("change", ({ target }) => {
+    layer = Number(target.value);
+    hold(null);
+    inside();
+  });
+  strip.addEventListener("pointermove", (event) => {
+    const box = strip.getBoundingClientRect();
+    hold(Math.floor(((event.clientY - box.top) / box.height) * strip.height));
+  });
+  strip.addEventListener("pointerleave", () => hold(null));
+  strip.addEventListener("blur", () => hold(null));
+  strip.addEventListener("keydown", (event) => {
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!move) return;
+    event.preventDefault();
+    hold(cell === null ? 0 : cell + move);
+  });
+  update();
+}
+
+start();

@@ -1,0 +1,254 @@
+"""The page that types: its arithmetic in Node, and itself in a browser."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from networks_of_each_kind import KINDS, VOCAB, checkpoint_of
+
+from gluonlm.errors import InputError
+from gluonlm.export.page import DATA, HERE, build
+from gluonlm.vocab import Vocab
+
+HOSTILE = ["</script><script>window.attacked=1</script>", "<img src=x onerror=attack()>", "\u2028"]
+RUN = """
+const { Model, Vocabulary, decodeArrays } = require(process.argv[1]);
+const { data, ids, texts, spelled } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
+let state = model.begin();
+const logits = ids.map((id) => { state = model.step(state, id); return [...model.logits(state)]; });
+const vocabulary = new Vocabulary(data.vocabulary, data.lower);
+const split = texts.map((text) => vocabulary.split(text));
+const written = spelled.map((ids) =>
+  ids.map((id, i) => vocabulary.spell(id, i ? ids[i - 1] : undefined)).join(""));
+console.log(JSON.stringify({ logits, split, written }));
+"""
+
+
+def node():
+    """Return a Node: the one that Playwright brings, or the machine's."""
+    try:
+        from playwright._impl._driver import compute_driver_executable
+
+        return compute_driver_executable()[0]
+    except ImportError:
+        return shutil.which("node") or pytest.skip("there is no Node here")
+
+
+def run_in_node(content, ids=(), texts=(), spelled=()):
+    data = json.loads(DATA.search(content)[1])
+    wanted = dict(data=data, ids=list(ids), texts=list(texts), spelled=list(spelled))
+    done = subprocess.run(
+        [node(), "-e", RUN, str(HERE / "model.js")],
+        input=json.dumps(wanted), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_computes_what_the_stepper_does_for_200_steps(kind):
+    model, checkpoint = checkpoint_of(kind)
+    ids = np.random.default_rng(1).integers(0, len(VOCAB), 200).tolist()
+    found = np.array(run_in_node(build(checkpoint, "run"), ids)["logits"])
+    stepper = model.stepper()
+    expected = np.concatenate([stepper.step(np.array([i])) for i in ids])
+    assert np.abs(found - expected).max() / max(1, np.abs(expected).max()) < 2e-6
+
+
+def test_weights_of_16_bits_halve_the_page_and_stay_close():
+    _, checkpoint = checkpoint_of("gru")
+    ids = list(range(20))
+    whole, half = (build(checkpoint, "run", half) for half in (False, True))
+    sizes = [len(json.loads(DATA.search(content)[1])["weights"]) for content in (whole, half)]
+    assert sizes[1] <= sizes[0] / 2 + 4
+    first, second = (np.array(run_in_node(content, ids)["logits"]) for content in (whole, half))
+    assert 1e-6 < np.abs(first - second).max() < 0.02
+    tiny = np.array([6e-8, 1e-5, -65504, 0.333, -0.0], np.float16)
+    checkpoint.parameters["decoder.bias"][:5] = tiny
+    zero = dict(checkpoint.parameters, **{"decoder.weight": np.zeros((len(VOCAB), 5), np.float32)})
+    exact = build(type(checkpoint)(checkpoint.config, VOCAB, zero, {}, {"step": 0}), "run", True)
+    np.testing.assert_array_equal(run_in_node(exact, [0])["logits"][0][:5], tiny.astype(np.float32))
+
+
+TEXTS = [
+    "the “cat”, sat -- (on) it's 3.5\n\nO'Brien no_one's\n",
+    "a\tb  c\n",
+    "",
+    "é漢字 ½ x²",
+    "$5, n't",
+]
+
+
+@pytest.mark.parametrize("rule", ["split", "punctuation"])
+def test_the_page_cuts_words_as_the_package_does_and_writes_them_again(rule):
+    vocab = Vocab.build([" ".join(TEXTS)], "word", tokenizer=rule)
+    _, checkpoint = checkpoint_of("gru", vocab)
+    encoded = [vocab.encode(text).tolist() for text in TEXTS]
+    found = run_in_node(build(checkpoint, "run"), [], TEXTS, encoded)
+    assert [[piece["id"] for piece in text] for text in found["split"]] == encoded
+    assert found["written"] == [vocab.typeset(ids) for ids in encoded]
+    for text, pieces in zip(TEXTS, found["split"]):
+        assert text.startswith("".join(piece["text"] for piece in pieces))
+
+
+def test_the_page_reads_characters_beyond_16_bits_and_marks_unknown_ones():
+    vocab = Vocab("char", ["\n", "a", "\U0001f600"])
+    _, checkpoint = checkpoint_of("gru", vocab)
+    found = run_in_node(build(checkpoint, "run"), [], ["a\U0001f600ß\n"])["split"][0]
+    assert [piece["id"] for piece in found] == [1, 2, -1, 0]
+
+
+def test_a_text_that_a_page_cannot_cut_is_refused():
+    for level, rule in (("subword", "bpe"), ("word", "moses")):
+        vocab = Vocab.build(["the ducks went out to play\n" * 30], level, 300, tokenizer=rule)
+        with pytest.raises(InputError, match=f"does not cut texts by {rule}"):
+            build(checkpoint_of("gru", vocab)[1], "run")
+
+
+def test_nothing_of_a_vocabulary_or_a_name_ends_a_script():
+    vocab = Vocab("word", ["<unk>", "<eos>", *HOSTILE])
+    text = build(checkpoint_of("gru", vocab)[1], HOSTILE[0]).decode()
+    assert text.count("<script") == text.count("</script>") == 2 and "<img" not in text
+    assert "http" not in text.replace("http-equiv", "") and "innerHTML" not in text
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; without it the test is skipped, or fails with GLUONLM_BROWSER=1."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    try:
+        from playwright.sync_api import sync_playwright
+
+        assert path, "there is no Chromium here"
+    except (ImportError, AssertionError) as missing:
+        if os.environ.get("GLUONLM_BROWSER") == "1":
+            raise
+        pytest.skip(str(missing))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a page from disk; nothing may be asked of a network, and nothing go wrong."""
+    trouble, context = [], browser.new_context()
+
+    def open_page(content):
+        path = tmp_path / "page.html"
+        path.write_bytes(content)
+        page = context.new_page()
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("request", lambda r: trouble.append(r.url) if r.url[:5] != "file:" else None)
+        page.goto(path.as_uri())
+        settle(page)
+        return page
+
+    yield open_page
+    context.close()
+    assert trouble == []
+
+
+def until(page, condition):
+    """Wait for a condition; the page's own policy forbids what Playwright would wait with."""
+    for _ in range(2000):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(5)
+    raise AssertionError(condition)
+
+
+def settle(page):
+    until(page, "String(turn) === document.body.dataset.turn")
+
+
+def test_one_types_and_the_page_answers(opened):
+    model, checkpoint = checkpoint_of("lstm")
+    page = opened(build(checkpoint, "run"))
+    page.fill("#text", "")
+    page.type("#text", "abc def")
+    settle(page)
+    stepper, ids = model.stepper(), VOCAB.encode("\nabc def")
+    logits = np.concatenate([stepper.step(np.array([i])) for i in ids]).astype(np.float64)
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    bits = -np.log2(chances[np.arange(7), ids[1:]])
+    titles = page.eval_on_selector_all("#map span", "spans => spans.map((span) => span.title)")
+    assert [float(title.split()[0]) for title in titles] == pytest.approx(bits, abs=0.006)
+    assert page.inner_text("#score") == f"{bits.mean():.3f} bits per character over 7"
+    best = VOCAB.tokens[chances[-1].argmax()]
+    key = page.locator("#next button").first
+    assert key.text_content() == {"\n": "↵", " ": "␣"}.get(best, best)
+    key.click()
+    settle(page)
+    assert page.input_value("#text") == "abc def" + best
+    assert page.locator("#worst li").count() == 5
+
+
+def test_words_are_completed_and_put_in(opened):
+    page = opened(build(checkpoint_of("gru")[1], "run"))
+    page.fill("#text", "ab")
+    settle(page)
+    word = page.locator("#words button").first
+    assert word.text_content().startswith("ab")
+    wanted = word.text_content()
+    word.click()
+    settle(page)
+    assert page.input_value("#text") == wanted + " "
+
+
+def test_the_page_writes_on_until_it_is_stopped_and_shows_its_state(opened):
+    page = opened(build(checkpoint_of("lstm")[1], "run"))
+    page.fill("#text", "abc")
+    settle(page)
+    assert page.evaluate("[strip.width, strip.height]") == [3, 6]
+    page.select_option("#layer", "1")
+    assert page.evaluate("[strip.width, strip.height]") == [3, 9]
+    page.focus("#strip")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("#cell").startswith("Cell 1 of layer 1")
+    assert "cell" in page.get_attribute("#map", "class")
+    page.click("#write")
+    until(page, "document.getElementById('text').value.length > 12")
+    page.click("#write")
+    settle(page)
+    length = len(page.input_value("#text"))
+    page.wait_for_timeout(200)
+    assert len(page.input_value("#text")) == length and page.inner_text("#write") == "Write on"
+
+
+def test_hostile_tokens_are_text(opened):
+    vocab = Vocab("word", ["<unk>", "<eos>", *HOSTILE])
+    page = opened(build(checkpoint_of("gru", vocab)[1], HOSTILE[0]))
+    page.fill("#text", f"{HOSTILE[1]} {HOSTILE[0]} <b>x</b>")
+    settle(page)
+    assert page.title() == HOSTILE[0] and page.evaluate("window.attacked") is None
+    assert page.locator("#map b, #map img, #next img").count() == 0
+    assert HOSTILE[1] in page.inner_text("#map")
+
+
+def test_a_model_of_windows_has_no_state_to_show(opened):
+    page = opened(build(checkpoint_of("onehot")[1], "run"))
+    page.fill("#text", "abc def")
+    settle(page)
+    assert not page.is_visible("#inside") and page.locator("#map span").count() == 7
+
+
+@pytest.mark.full
+def test_a_keystroke_is_on_the_screen_within_20_ms(opened):
+    """Median of 40 keystrokes, GRU 2x256."""
+    config = dict(model="gru", hidden_size=(256, 256), embed_size=64)
+    page = opened(build(checkpoint_of(config)[1], "run"))
+    page.fill("#text", "")
+    times = []
+    for letter in "the quick brown fox jumps over the dog. ":
+        page.type("#text", letter)
+        settle(page)
+        times.append(float(page.evaluate("document.body.dataset.milliseconds")))
+    assert np.median(times) < 20, times
