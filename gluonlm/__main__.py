@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("score a text: bits per character, perplexity", "evaluate"),
     "embeddings": ("draw a map of words, or list the nearest of one", "embeddings"),
     "export": ("write a model for ONNX Runtime, PyTorch or a browser", "export.__main__"),
+    "import": ("make a run of old weights: Gluon, GluonNLP, PyTorch", "legacy.__main__"),
     "compare": ("time a training on each device and number of threads", "compare"),
     "corpus": ("list the corpora that have names, or fetch some", "corpus.__main__"),
 }

@@ -71,6 +71,7 @@ def command(capfd):
     """Runs a command line in this process: gives exit code, standard output, standard error."""
 
     def run(module, *args):
+        module = {"import": "legacy"}.get(module, module)  # the word is Python's own
         package = importlib.util.find_spec(f"gluonlm.{module}").submodule_search_locations
         name = f"gluonlm.{module}.__main__" if package else f"gluonlm.{module}"
         main = importlib.import_module(name).main

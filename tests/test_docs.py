@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 import re
 import runpy
 import shlex
@@ -13,6 +14,7 @@ from conftest import ROOT
 
 from gluonlm.cli import run_command
 from gluonlm.corpus import CATALOGUE
+from gluonlm.vocab import Vocab
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
 PAGES += [f"{room}/README.md" for room in ("benchmarks", "data", "tutorials")]
@@ -67,7 +69,20 @@ def workshop(tmp_path_factory):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(lines)
     (folder / "letter.txt").write_text(WORDS)
+    save_old_weights(folder)
     return folder
+
+
+def save_old_weights(folder):
+    """Write a model.params with its vocab.json, and an lm.params with the text of its words."""
+    from networks_of_each_kind import checkpoint_of
+
+    (folder / "train.txt").write_text(WORDS)
+    letters = Vocab.build([(folder / "book.txt").read_text()])
+    for name, vocab in (("model", letters), ("lm", Vocab.build([WORDS], "word"))):
+        model, _ = checkpoint_of("gru", vocab)
+        model.save_parameters(str(folder / f"{name}.params"))
+    (folder / "vocab.json").write_text(json.dumps(letters.tokens))
 
 
 @pytest.fixture
@@ -82,6 +97,8 @@ def run(workshop, monkeypatch, capfd):
             flags = [*(("cpu" if flag == "gpu" else flag) for flag in flags)]
             resumed = "--resume" in flags or "--list-presets" in flags
             short = SHORT if "--hidden-size" in flags else f"{SHORT} --hidden-size 8"
+            if "--init-from" in flags:  # which keeps the size of its layers
+                short = SHORT
             flags += [] if resumed else [*short.split(), "--overwrite"]
         if "runs/gru-python-docs" in flags:  # of make train, which takes two minutes
             flags[flags.index("runs/gru-python-docs")] = "runs/notes"

@@ -1,0 +1,306 @@
+"""Old weights come in: the files are read safely, and the networks compute what they did."""
+
+import json
+import struct
+import tracemalloc
+
+import mxnet as mx
+import numpy as np
+import pytest
+from gluonnlp.model.language_model import AWDRNN, StandardRNN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mxnet import gluon
+from networks_of_each_kind import VOCAB, checkpoint_of
+from safetensors.numpy import save
+
+from gluonlm.errors import InputError
+from gluonlm.export.torch import state_dict
+from gluonlm.legacy import read_arrays, recognise
+from gluonlm.run import Run, load_model
+from gluonlm.vocab import Vocab
+
+TOKENS = len(VOCAB)
+
+
+class RNNModel(gluon.Block):
+    """The model of Gluon's word_language_model tutorial."""
+
+    def __init__(self, mode, embed, hidden, layers, tied, **kwargs):
+        super().__init__(**kwargs)
+        kind = {"lstm": gluon.rnn.LSTM, "gru": gluon.rnn.GRU, "rnn": gluon.rnn.RNN}[mode]
+        with self.name_scope():
+            self.encoder = gluon.nn.Embedding(TOKENS, embed)
+            self.rnn = kind(hidden, layers, input_size=embed)
+            shared = {"params": self.encoder.params} if tied else {}
+            self.decoder = gluon.nn.Dense(TOKENS, in_units=hidden, flatten=False, **shared)
+
+    def forward(self, ids, state):
+        output, state = self.rnn(self.encoder(ids), state)
+        return self.decoder(output), state
+
+    def begin_state(self, batch_size, func):
+        return self.rnn.begin_state(batch_size=batch_size, func=func)
+
+
+def tutorial(mode="gru", tied=False, layers=2):
+    return RNNModel(mode, 6 if tied else 5, 6, layers, tied)
+
+
+def awd():
+    drops = dict(dropout=0.1, weight_drop=0.2, drop_h=0.1, drop_i=0.1, drop_e=0.1)
+    return AWDRNN("lstm", TOKENS, 6, 9, 3, tie_weights=True, **drops)
+
+
+OLD = {
+    "tutorial gru": tutorial,
+    "tutorial lstm tied": lambda: tutorial("lstm", True),
+    "tutorial rnn": lambda: tutorial("rnn"),
+    "twelve layers": lambda: tutorial("gru", layers=12),
+    "standard lstm": lambda: StandardRNN("lstm", TOKENS, 5, 7, 2, 0.1, tie_weights=False),
+    "standard gru tied": lambda: StandardRNN("gru", TOKENS, 6, 6, 1, 0.1, tie_weights=True),
+    "awd lstm": awd,
+}
+
+
+def ready(model, init="uniform"):
+    """Set a model's weights; some of GluonNLP's know their shapes after a first pass only."""
+    model.initialize(init)
+    model(mx.nd.zeros((1, 1)), model.begin_state(batch_size=1, func=mx.nd.zeros))
+
+
+@pytest.fixture
+def vocab_file(tmp_path):
+    path = tmp_path / "tokens.json"
+    path.write_text(json.dumps(VOCAB.tokens))
+    return path
+
+
+@pytest.mark.parametrize("form", ["save_parameters", "collect_params", "stripped"])
+@pytest.mark.parametrize("kind", OLD)
+def test_an_imported_network_computes_what_it_did(kind, form, tmp_path, vocab_file, command):
+    mx.random.seed(5)
+    old = OLD[kind]()
+    ready(old, mx.init.Uniform(0.5))
+    path = tmp_path / "old.params"
+    if form == "save_parameters" and kind == "twelve layers":
+        pytest.skip("MXNet itself cannot save more than ten layers by this name")
+    if form == "save_parameters":
+        old.save_parameters(str(path))
+    else:
+        prefix = old.prefix if form == "stripped" else ""
+        old.collect_params().save(str(path), strip_prefix=prefix)
+    flags = ["--vocab", vocab_file, "--run", tmp_path / "run", "--activation", "relu"]
+    code, out, err = command("import", path, *flags)
+    assert (code, err) == (0, "") and "--init-from" in out
+    model, checkpoint = load_model(tmp_path / "run")
+    assert checkpoint.vocab == VOCAB
+    ids = np.random.default_rng(1).integers(0, TOKENS, (20, 2)).astype(np.int32)
+    state, before = model.begin_state(2), old.begin_state(batch_size=2, func=mx.nd.zeros)
+    for part in (ids[:7], ids[7:]):
+        logits, state = model(mx.nd.array(part, dtype="int32"), state)
+        expected, before = old(mx.nd.array(part), before)
+        wanted = expected.asnumpy().reshape(-1, TOKENS)
+        assert np.abs(logits.asnumpy() - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["rnn tanh", "lstm", "gru", "tied"])
+def test_a_state_dict_of_pytorch_comes_back(kind, tmp_path, vocab_file, command):
+    """By the names of the word_language_model too: one rnn module, an encoder and a decoder."""
+    model, checkpoint = checkpoint_of(kind)
+    (tmp_path / "ours.safetensors").write_bytes(state_dict(checkpoint))
+    theirs = {}
+    for name, array in read_arrays(tmp_path / "ours.safetensors").items():
+        name = name.replace("embedding.", "encoder.")
+        if name.startswith("layers."):
+            _, number, part = name.split(".")
+            name = f"rnn.{part[:-1]}{number}"
+        theirs[name] = array
+    (tmp_path / "theirs.safetensors").write_bytes(save(theirs))
+    for name in ("ours", "theirs"):
+        flags = ["--vocab", vocab_file, "--run", tmp_path / name]
+        assert command("import", tmp_path / f"{name}.safetensors", *flags)[::2] == (0, "")
+        found = Run(tmp_path / name).load("best").parameters
+        assert found.keys() == checkpoint.parameters.keys()
+        for part, array in checkpoint.parameters.items():
+            np.testing.assert_array_equal(found[part], array)
+
+
+def test_an_imported_run_generates_is_scored_and_trained_on(
+    tmp_path, vocab_file, text_file, command
+):
+    old = tutorial("lstm", True)
+    old.initialize()
+    old.save_parameters(str(tmp_path / "old.params"))
+    run = tmp_path / "run"
+    flags = ["--vocab", vocab_file, "--run", run]
+    assert command("import", tmp_path / "old.params", *flags)[0] == 0
+    assert command("generate", run, "--prompt", "the ", "--length", 5)[::2] == (0, "")
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog.\n" * 40)
+    code, out, err = command("evaluate", run, "--data", text, "--json")
+    assert (code, err) == (0, "")
+    before = json.loads(out)["nats"]
+    more = ["--init-from", run, "--data", text, "--run", tmp_path / "more", "--max-steps", 30]
+    more += ["--batch-size", 4, "--seq-len", 10, "--lr", 0.05, "--quiet"]
+    assert command("train", *more)[::2] == (0, "")
+    out = command("evaluate", tmp_path / "more", "--data", text, "--json")[1]
+    assert json.loads(out)["nats"] < before - 0.2
+    for wrong in (["train", "--resume", run, "--data", text], ["evaluate", run]):
+        code, _, err = command(*wrong)
+        assert code == 2 and err.count("\n") == 1
+    code, _, err = command("import", tmp_path / "old.params", *flags)
+    assert code == 2 and "already exists" in err and Run(run).load("best").progress["step"] == 0
+
+
+def test_vocabularies_of_every_kind_are_read(tmp_path, command):
+    import gluonnlp
+
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat\nthe dog\n" * 3)
+    vocab = Vocab.build([text.read_text()], "word")
+    old = StandardRNN("lstm", len(vocab), 5, 7, 1, 0.1, tie_weights=False)
+    ready(old)
+    old.save_parameters(str(tmp_path / "old.params"))
+    (tmp_path / "list.json").write_text(json.dumps(vocab.tokens))
+    theirs = vocab.to_gluonnlp()
+    assert isinstance(theirs, gluonnlp.Vocab)
+    (tmp_path / "gluonnlp.json").write_text(theirs.to_json())
+    (tmp_path / "ours.json").write_text(json.dumps(vocab.to_dict()))
+    ways = [["--vocab", tmp_path / name] for name in ("list.json", "gluonnlp.json", "ours.json")]
+    ways.append(["--vocab-text", text, "--level", "word"])
+    for number, way in enumerate(ways):
+        run = tmp_path / f"run{number}"
+        code, _, err = command("import", tmp_path / "old.params", *way, "--run", run)
+        assert (code, err) == (0, "") and Run(run).load("best").vocab == vocab
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "the vocabulary is not in such a file"),
+        (["--vocab", "tokens.json", "--vocab-text", "x"], "the vocabulary is not in such a file"),
+        (["--vocab-text", "x"], "--vocab-text needs --level"),
+        (["--vocab", "missing.json"], "missing.json"),
+        (["--vocab", "short.json"], "knows 30 tokens, and the vocabulary has 3"),
+        (["--vocab", "text"], "is not JSON"),
+        (["--vocab", "odd.json"], "neither a list of tokens"),
+    ],
+)
+def test_what_is_missing_is_asked_for(flags, message, tmp_path, monkeypatch, vocab_file, command):
+    monkeypatch.chdir(tmp_path)
+    old = tutorial()
+    old.initialize()
+    old.save_parameters("old.params")
+    (tmp_path / "short.json").write_text('["a", "b", "c"]')
+    (tmp_path / "text").write_text("no JSON")
+    (tmp_path / "odd.json").write_text('{"a": 1}')
+    code, out, err = command("import", "old.params", *flags, "--run", "run")
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(drop="rnn._unfused.0.h2h_bias"), "layer 0 does not fit"),
+        (dict(drop="decoder.bias"), "beside the layers it holds"),
+        (dict(drop="encoder.weight", also="decoder.weight"), "beside the layers it holds"),
+        (dict(add="strange.weight"), "beside the layers it holds"),
+        (dict(grow="rnn._unfused.1.i2h_weight"), "layer 1 does not fit"),
+        (dict(grow="decoder.weight"), "does not fit an embedding"),
+        (dict(only="decoder"), "no recurrent layer"),
+    ],
+)
+def test_arrays_that_make_no_network_are_named_with_their_shapes(change, message):
+    old = tutorial()
+    old.initialize()
+    arrays = {n: p.data().asnumpy() for n, p in old._collect_params_with_prefix().items()}
+    for name in filter(None, (change.get("drop"), change.get("also"))):
+        del arrays[name]
+    if "add" in change:
+        arrays[change["add"]] = np.zeros((3, 3), np.float32)
+    if "grow" in change:
+        arrays[change["grow"]] = np.pad(arrays[change["grow"]], ((0, 0), (0, 1)))
+    if "only" in change:
+        arrays = {n: a for n, a in arrays.items() if change["only"] in n}
+    with pytest.raises(InputError, match=message) as refused:
+        recognise(arrays, "old.params")
+    assert str(refused.value).startswith("old.params: ")
+
+
+def whole(tmp_path):
+    arrays = {"arg:a": np.arange(6.0).reshape(2, 3), "aux:b": np.ones(4), "c": np.zeros((1, 1, 2))}
+    path = tmp_path / "whole.params"
+    kinds = dict(zip(arrays, ("float32", "float64", "float16")))
+    mx.nd.save(str(path), {n: mx.nd.array(a, dtype=kinds[n]) for n, a in arrays.items()})
+    return path, arrays
+
+
+def test_a_file_is_read_as_mxnet_reads_it(tmp_path):
+    path, arrays = whole(tmp_path)
+    found = read_arrays(path)
+    assert set(found) == {"a", "b", "c"}
+    for name, array in mx.nd.load(str(path)).items():
+        read = found[name.split(":")[-1]]
+        assert read.dtype == np.float32
+        np.testing.assert_array_equal(read, array.asnumpy())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_refused_in_one_line_and_takes_no_memory(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    content = bytearray(whole(folder)[0].read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        forged = data.draw(st.sampled_from([1, 4, 8]))
+        value = data.draw(st.integers(0, 256**forged - 1))
+        content[place : place + forged] = value.to_bytes(forged, "little")
+    content = (
+        content[: data.draw(st.integers(0, len(content)))]
+        if data.draw(st.booleans())
+        else (content)
+    )
+    path = folder / "damaged.params"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        read_arrays(path)
+    except InputError as error:
+        assert "\n" not in str(error) and "damaged.params" in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize("claim", [2**62, 2**40])
+def test_a_forged_count_or_shape_allocates_nothing(claim, tmp_path):
+    path = tmp_path / "forged.params"
+    head = struct.pack("<QQ", 0x112, 0)
+    shape = struct.pack("<IiiqqiiiI", 0xF993FAC9, 0, 2, claim, claim, 1, 0, 0, 0)
+    for content in (head + struct.pack("<Q", claim), head + struct.pack("<Q", 1) + shape):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"forged\.params"):
+            read_arrays(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    whole_numbers = tmp_path / "ids.params"
+    mx.nd.save(str(whole_numbers), {"a": mx.nd.array([1, 2], dtype="int32")})
+    sparse = tmp_path / "sparse.params"
+    mx.nd.save(str(sparse), {"a": mx.nd.ones((2, 2)).tostype("csr")})
+    nothing = tmp_path / "nothing.params"
+    nothing.write_bytes(b"")
+    endless = tmp_path / "endless.params"
+    mx.nd.save(str(endless), {"a": mx.nd.array([float("inf")])})
+    for path, message in (
+        (whole_numbers, "of type 4"),
+        (sparse, "sparse"),
+        (nothing, "neither a .params file"),
+        (endless, "not finite"),
+        (tmp_path / "missing", "missing"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_arrays(path)
