@@ -66,6 +66,11 @@ COMMANDS = {
         "--unknown": ["skip", "error"], "--json": [None], "--ctx": OTHER["--ctx"],
         "--html": WORDS[:5] + ["/dev/null", "/proc/x", "."], "--ansi": [None], "--streams": WHOLE,
     },
+    "export": {
+        "--format": ["onnx", "torch", "html", "x"], "--half": [None], "--checkpoint": ["best", "x"],
+        "--out": [*WORDS[:8], "/dev/null", "/proc/x", ".", "model.py", "x.safetensors"],
+        "--overwrite": [None],
+    },
     "embeddings": {"--seed": WHOLE, "--out": ["", ".", "/dev/null", "/proc/x"], "--count": WHOLE,
         "--near": WORDS, "--neighbours": WHOLE},
 }  # fmt: skip
