@@ -8,9 +8,12 @@ another text.
 """
 
 import argparse
+import atexit
+import functools
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -61,6 +64,17 @@ class Client(NotebookClient):
         return self.km
 
 
+@functools.lru_cache(maxsize=1)
+def fonts():
+    """Return a folder for matplotlib's list of fonts, for as long as this process lives.
+
+    The user's own may list those of an environment that is gone, and complain of each.
+    """
+    folder = tempfile.mkdtemp(prefix="gluonlm-fonts-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def execute(path, environment=None):
     """Execute a notebook in an empty folder that is deleted afterwards.
 
@@ -88,6 +102,7 @@ def execute(path, environment=None):
             filter(None, [str(HERE.parent), variables.get("PYTHONPATH")])
         )
         variables["IPYTHONDIR"] = folder  # neither the user's start-up files nor their history
+        variables["MPLCONFIGDIR"] = fonts()
         variables.pop("MPLBACKEND", None)  # figures must reach the notebook
         client = Client(
             notebook,
