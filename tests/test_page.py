@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -221,6 +222,27 @@ def test_the_page_writes_on_until_it_is_stopped_and_shows_its_state(opened):
     length = len(page.input_value("#text"))
     page.wait_for_timeout(200)
     assert len(page.input_value("#text")) == length and page.inner_text("#write") == "Write on"
+
+
+def test_words_are_put_in_and_written_with_one_space_between(opened):
+    vocab = Vocab.build(["the cat, sat on the mat.\n"], "word", tokenizer="punctuation")
+    page = opened(build(checkpoint_of("gru", vocab)[1], "run"))
+    for text in ("the ", "the", "", "the c"):
+        page.fill("#text", text)
+        settle(page)
+        page.locator("#next button").filter(has_text=re.compile("^(cat|the)$")).first.click()
+        settle(page)
+        assert re.fullmatch("(the )?(cat|the)", page.input_value("#text"))
+    page.fill("#text", "the cat")
+    page.evaluate("Math.random = () => 0.5")
+    page.click("#write")
+    until(page, "document.getElementById('text').value.length > 60")
+    page.click("#write")
+    settle(page)
+    written = page.input_value("#text")
+    assert "  " not in written and "thethe" not in written
+    ids = vocab.encode(written)
+    assert vocab.typeset(ids).startswith(written.rstrip()[:50])
 
 
 def test_hostile_tokens_are_text(opened):

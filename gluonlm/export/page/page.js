@@ -106,7 +106,12 @@ function likeliest(chances, count, keep = () => true) {
   return order.sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0, count);
 }
 
-function keys({ node, begun }) {
+// a token as it is put in: without a second space, and without one at the beginning
+function fitting(written, before) {
+  return chars || written === "\n" || /\S$/u.test(before) ? written : written.trimStart();
+}
+
+function keys({ node, begun, before }) {
   const fits = (id) => chars || (vocabulary.tokens[id] !== UNKNOWN &&
     vocabulary.tokens[id].replaceAll(JOINER, "").startsWith(begun));
   const found = likeliest(chancesAfter(node), 10, fits);
@@ -114,10 +119,8 @@ function keys({ node, begun }) {
     const written = vocabulary.spell(id, node === root ? undefined : node.token);
     const bare = written.trim() || written, label = SHOWN[written] ?? bare;
     const names = { "\n": "line break", " ": "space", "\t": "tab" };
-    return button(label, names[written] ?? bare, chance, () => {
-      const text = begun ? bare : written;
-      put(field.selectionStart || chars ? text : text.trimStart(), begun.length);
-    });
+    return button(label, names[written] ?? bare, chance, () =>
+      put(begun ? bare : fitting(written, before), begun.length));
   }));
 }
 
@@ -246,11 +249,11 @@ async function writeOn() {
   at("write").setAttribute("aria-pressed", writing);
   field.setSelectionRange(field.value.length, field.value.length);
   while (writing && field.value.length < LONGEST) {
-    const here = await predicted(turn);
+    const here = await walk(field.value, turn);
     if (!here) continue;
     const id = draw(model.logits(here.node.state));
-    const before = here.node === root ? undefined : here.node.token;
-    field.setRangeText(vocabulary.spell(id, before), field.value.length, field.value.length, "end");
+    const before = here.node === root ? undefined : here.node.token, end = field.value.length;
+    field.setRangeText(fitting(vocabulary.spell(id, before), field.value), end, end, "end");
     field.scrollTop = field.scrollHeight;
     await update();
     await new Promise(requestAnimationFrame);
