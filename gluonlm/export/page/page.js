@@ -10,7 +10,7 @@ const [field, map, strip] = [at("text"), at("map"), at("strip")];
 const chars = vocabulary.level === "char";
 const LONGEST = 20000, SLICE = 12; // characters; milliseconds of work between two frames
 const BLIND = 2 * Math.log2(vocabulary.tokens.length); // bits: twice those of a blind guess
-const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "↵" };
+const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "↵", [END]: "↵" };
 
 // What was read is kept as a tree: a text that begins like an earlier one costs nothing.
 function begin() {
