@@ -31,7 +31,7 @@ PACKAGE = ROOT / "gluonlm"
 TESTS = {  # the tests that belong to a room, the quickest first; to any other, its own and train's
     "__init__": "architecture main",
     "__main__": "main",
-    "advice": "advice",
+    "advice": "advice gutenberg",
     "checkpoint": "checkpoint generate trust resume",
     "cli": "flags generate presets",
     "compare": "compare flags",
