@@ -26,6 +26,7 @@ def readme():
 
 TUTORIALS = ["nbclient>=0.10,<0.11", "nbformat>=5.10,<6", "ipykernel>=6.29,<7", "ipywidgets>=8,<9"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
+MPI = ["mpi4py>=4.1,<5", "mpich>=5,<6"]
 GPU = [
     "mxnet-cu117==1.9.1",
     "nvidia-cuda-runtime-cu11==11.7.99",
@@ -93,10 +94,12 @@ setup(
         "cpu": ["mxnet==1.9.1"],
         "gpu": GPU,
         "onnx": ONNX,
+        "mpi": MPI,
         "tutorials": TUTORIALS,
         "test": [
             *TUTORIALS,
             *ONNX,
+            *MPI,
             "playwright>=1.50,<2",
             "pytest>=8.4,<9",
             "hypothesis>=6.100,<7",

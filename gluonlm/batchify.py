@@ -239,6 +239,37 @@ class WindowBatches:
         return self._windows[place * self.batch_size : (place + 1) * self.batch_size]
 
 
+def shares(streams: int, parts: int) -> list[slice]:
+    """Return which of the streams belong to each part; they are as even as can be.
+
+    >>> [(share.start, share.stop) for share in shares(5, 2)]
+    [(0, 2), (2, 5)]
+    """
+    cuts = [round(streams * i / parts) for i in range(parts + 1)]
+    return [slice(*pair) for pair in zip(cuts, cuts[1:])]
+
+
+class Share:
+    """The streams of batches that belong to one of several parts, in the same steps."""
+
+    def __init__(self, batches: StreamBatches | WindowBatches, part: int, parts: int):
+        self.batches, self.part, self.parts = batches, part, parts
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __call__(self, epoch: int, index: int) -> tuple[Array, Array]:
+        inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
+        streams = inputs.shape[1]
+        own = shares(streams, self.parts)[self.part]
+        return inputs[:, own], targets.reshape(-1, streams)[:, own].reshape(-1)
+
+
+def share_of(batches: StreamBatches | WindowBatches, part: int, parts: int) -> Any:
+    """Return the batches of one of several parts; of one part, all as they are."""
+    return batches if parts == 1 else Share(batches, part, parts)
+
+
 def make_batches(
     window: int | None,
     data: Array,

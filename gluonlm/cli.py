@@ -24,6 +24,7 @@ from typing import (
 from .config import flag
 from .errors import InputError
 from .habits import OURS, translate
+from .world import launched
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
@@ -45,6 +46,8 @@ class Parser(argparse.ArgumentParser):
         The flags that `--help` shows; `--help-all` shows the others too. Empty for all.
     examples
         Command lines, without the program's name.
+    alone
+        Whether the command is one process, and says so where `mpiexec` started several.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Parser(argparse.ArgumentParser):
         description: str,
         examples: Sequence[str] = (),
         common: Collection[str] = (),
+        alone: bool = True,
     ):
         lines = [f"  {program()} {command} {example}" for example in examples]
         super().__init__(
@@ -63,7 +67,7 @@ class Parser(argparse.ArgumentParser):
             epilog="\n".join(["examples:", *lines]) if examples else None,
             formatter_class=_wide,
         )
-        self.common = set(common)
+        self.common, self.alone = set(common), alone
         if common:
             self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag")
 
@@ -85,6 +89,13 @@ class Parser(argparse.ArgumentParser):
         return f": did you mean {like[0]}?" if like else ""
 
     def parse_args(self, args=None, namespace=None):
+        rank, size = launched()
+        if self.alone and size > 1:
+            if rank:
+                sys.exit(0)  # the first process says it, and its exit code is the job's
+            raise InputError(
+                f"{self.prog} is one process, and mpiexec started {size}: leave it out"
+            )
         words = sys.argv[1:] if args is None else [*args]
         return super().parse_args(list(translate(words, self._option_string_actions)), namespace)
 

@@ -29,6 +29,14 @@ def introduce(training: Training) -> str:
         f"{', '.join(map(str, ctx))}{threads}; "
         f"{trainer.total_steps:,} steps of {steps}; run {training.run.path}",
     ]
+    devices = trainer.replicas.count
+    if trainer.world.size > 1:
+        lines.append(f"{trainer.world.size} processes, each with its part of the streams")
+    if trainer.devices_before not in (0, devices):
+        lines.append(
+            f"resumed on {devices} devices, not on {trainer.devices_before} as before: the "
+            "training goes on, and its last bits are others"
+        )
     if trainer.valid_batches and not model.window:
         streams = trainer.valid_batches(0, 0)[0].shape[1]
         lines.append(

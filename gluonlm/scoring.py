@@ -7,11 +7,12 @@ from typing import Iterator
 import mxnet as mx
 import numpy as np
 
-from .batchify import make_batches
+from .batchify import make_batches, share_of
 from .device import to_device
 from .errors import InputError
 from .loss import negative_log_likelihood
 from .vocab import Vocab
+from .world import ALONE, World
 
 SHORTEST = 1e-3  # characters of a token: a text of <unk> alone has some
 
@@ -27,22 +28,25 @@ def batch_losses(model, batches, ctx) -> Iterator[np.ndarray]:
     state = None
     for index in range(len(batches)):
         inputs, targets = batches(0, index)  # (T, N), (M,)
+        if not targets.size:  # of few streams, not every process has one
+            continue
         if state is None:
             state = model.begin_state(inputs.shape[1], ctx=ctx)
         logits, state = model(to_device(inputs, model.vocab_size, ctx), state)  # (M, V)
         yield negative_log_likelihood(logits, to_device(targets, model.vocab_size, ctx))
 
 
-def mean_loss(model, batches, ctx) -> float:
+def mean_loss(model, batches, ctx, world: World = ALONE) -> float:
     """Return the mean over all tokens of all batches, in nats.
 
-    Every token weighs the same, those of a short last batch included.
+    Every token weighs the same, those of a short last batch included. Each process of `world`
+    scores its part of the streams, and all return the mean of the whole.
     """
-    total, tokens = 0.0, 0
-    for losses in batch_losses(model, batches, ctx):
-        total += float(losses.sum())
-        tokens += losses.size
-    return total / tokens
+    found = np.zeros(2)  # nats, tokens
+    for losses in batch_losses(model, share_of(batches, world.rank, world.size), ctx):
+        found += losses.sum(), losses.size
+    world.sum(found)
+    return float(found[0] / found[1])
 
 
 def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from .checkpoint import Checkpoint
 from .config import BEFORE, Config, changed_settings
-from .corpus import Corpus, follow, load_corpus
+from .corpus import Corpus, follow, load_corpus, share_corpus
 from .errors import InputError
 from .run import Run
 from .runtime import free_memory
 from .seeds import derive_seed
 from .vocab import Vocab
+from .world import ALONE, World
 
+NO_RUN: Any = None  # what the other processes of a training have
 COPIES = 4  # of each parameter in training: weight, gradient, and what Adam keeps
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """All that takes part in a training."""
+    """All that takes part in a training; only the first of several processes has a `run`."""
 
     run: Run
     config: Config
@@ -45,6 +47,8 @@ class Training:
 
     def save(self, trainer: Trainer, pointers: Sequence[str]) -> None:
         """Write a checkpoint into the run, and let `pointers` name it.
+
+        The first process writes, and all take part: each holds the state of its own streams.
 
         Raises
         ------
@@ -63,7 +67,7 @@ class Training:
         progress = {**trainer.progress_record(), "corpus": self.corpus.fingerprint}
         arrays = trainer.arrays()
         contents = Checkpoint(self.config, self.corpus.vocab, parameters, arrays, progress)
-        self.run.save(contents, pointers)
+        trainer.world.decide(lambda: str(self.run.save(contents, pointers)) if self.run else None)
 
 
 class FreshStart:
@@ -108,9 +112,13 @@ class FreshStart:
         InputError
             If something else stands there.
         """
-        self.run = Run.create(self.folder or new_folder(self.config), self.overwrite)
+        trainer.world.decide(self._create)
+        assert self.run
         Training(self.run, self.config, corpus, trainer).save(trainer, ("last",))
         return self.run
+
+    def _create(self):
+        self.run = Run.create(self.folder or new_folder(self.config), self.overwrite)
 
     def close(self) -> None:
         """Release the run for other processes."""
@@ -197,9 +205,50 @@ class ResumedRun(WarmStart):
         """Restore the training of this run."""
         record = dict(self.checkpoint.progress)
         record.pop("corpus", None)
+        restore(trainer, record, self.checkpoint.training)
         assert self.run
-        trainer.restore(self.checkpoint.training, record)
         return self.run
+
+
+class JoinedStart(FreshStart):
+    """The start of a process that is not the first: all it knows comes from that one."""
+
+    def __init__(self, settings: Dict[str, Any], resumed: bool):
+        super().__init__(settings)
+        self.resumed = resumed
+
+    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+        """Take over what the first process has opened."""
+        if self.resumed:
+            restore(trainer)
+        else:
+            trainer.world.decide(None)
+            Training(NO_RUN, self.config, corpus, trainer).save(trainer, ("last",))
+        return NO_RUN
+
+
+def restore(trainer: Trainer, record: Optional[dict] = None, arrays: Optional[dict] = None) -> None:
+    """Continue a training, in every process, from what the first process read."""
+    record = trainer.world.decide(lambda: record)
+    trainer.restore(trainer.world.share_arrays(arrays), record)
+
+
+def share_start(world: World, choose: Callable[[], FreshStart]) -> FreshStart:
+    """Return in every process the start that `choose` returns in the first.
+
+    Raises
+    ------
+    InputError
+        In every process, if `choose` does.
+    """
+    chosen: List[FreshStart] = []
+
+    def describe():
+        chosen.append(choose())
+        return [chosen[0].config.to_dict(), isinstance(chosen[0], ResumedRun)]
+
+    settings, resumed = world.decide(describe)
+    return chosen[0] if chosen else JoinedStart(settings, resumed)
 
 
 def preset_settings_on_resume(settings: Dict[str, Any]) -> Dict[str, Any]:
@@ -211,7 +260,7 @@ def preset_settings_on_resume(settings: Dict[str, Any]) -> Dict[str, Any]:
     return {name: everything[name] for name in everything if name in settings or name not in BEFORE}
 
 
-def begin(start: FreshStart, ctx: list) -> Training:
+def begin(start: FreshStart, ctx: list, world: World = ALONE) -> Training:
     """Make everything that a training needs, the run's folder last: bad input leaves no trace.
 
     Raises
@@ -223,14 +272,15 @@ def begin(start: FreshStart, ctx: list) -> Training:
     from .training import Trainer
 
     config = start.config
-    corpus = load_corpus(start.data, start.vocab, start.fingerprint)
+    corpus = share_corpus(world, lambda: load_corpus(start.data, start.vocab, start.fingerprint))
     _check_memory(config, len(corpus.vocab))
     model = build_model(config.model, len(corpus.vocab))
     start.set_weights(model, ctx)
-    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx)
+    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx, world=world)
     training = Training(start.open_run(corpus, trainer), config, corpus, trainer)
     trainer.save = training.save
-    training.run.write_config(config)
+    if training.run:
+        training.run.write_config(config)
     return training
 
 

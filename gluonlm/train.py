@@ -13,7 +13,16 @@ from .config import GROUPS, read_settings
 from .device import get_ctx
 from .errors import InputError
 from .presets import list_presets, preset_settings
-from .start import FreshStart, ResumedRun, Training, WarmStart, begin, preset_settings_on_resume
+from .start import (
+    FreshStart,
+    ResumedRun,
+    Training,
+    WarmStart,
+    begin,
+    preset_settings_on_resume,
+    share_start,
+)
+from .world import World, joined
 
 
 def parse(argv=None) -> Tuple[Dict[str, Any], Any]:
@@ -64,6 +73,7 @@ def make_parser() -> Parser:
             "--resume runs/book --epochs 30",
         ),
         common=COMMON,
+        alone=False,
     )
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
@@ -156,17 +166,37 @@ def signals_watched(trainer) -> Iterator[None]:
 
 
 def main(argv=None) -> int:
+    with joined() as world:
+        return run(argv, world)
+
+
+def run(argv, world: World) -> int:
+    """Train as a command line says, in one of the processes of `world`; return the exit code."""
     settings, arguments = parse(argv)
     if arguments.list_presets:
         print(list_presets())
         return 0
     say = (lambda text: None) if arguments.quiet else functools.partial(show, end="\n")
-    with contextlib.closing(choose_start(settings, arguments)) as start:
+    chosen = share_start(world, lambda: choose_start(settings, arguments))
+    with contextlib.closing(chosen) as start:
         for note in start.notes:
             say(note)
         operation = start.config.largest_operation()
-        runtime.configure(arguments.threads, runtime.threads_for(operation))
-        return train(begin(start, get_ctx(arguments.ctx)), arguments.quiet, say)
+        threads = min(runtime.threads_for(operation), world.cores(runtime.physical_cores()))
+        runtime.configure(arguments.threads, threads)
+        training = begin(start, get_ctx(arguments.ctx), world)
+        return follow(training) if world.rank else train(training, arguments.quiet, say)
+
+
+def follow(training: Training) -> int:
+    """Train in a process that is not the first, without a word; return the exit code."""
+    from .training import Diverged
+
+    with signals_watched(training.trainer):
+        try:
+            return REQUESTS.get(training.trainer.fit(), 0)
+        except Diverged:
+            return 3
 
 
 def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:

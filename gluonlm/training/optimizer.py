@@ -4,7 +4,7 @@ This is the one room that touches MXNet's private optimizer state.
 """
 
 import math
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -12,7 +12,9 @@ from mxnet import gluon, nd
 
 from ..config import SMALLEST, TrainConfig
 from ..errors import InputError
+from ..world import ALONE, World
 from .replicas import copy_array
+from .store import FlatGradients, MPIStore
 
 # Proved by tests: the clip inside the update equals clipped gradients, and resuming is exact.
 PROVED = (
@@ -46,6 +48,8 @@ class Optimizer:
         A list, in the order in which the state is named.
     ctx
         The contexts they live on; gradients are summed over them.
+    world
+        The processes over which gradients are summed, too; all begin with the first one's weights.
 
     Raises
     ------
@@ -53,18 +57,54 @@ class Optimizer:
         If no such optimizer is offered, or it takes no such argument.
     """
 
-    def __init__(self, parameters: List[gluon.Parameter], config: TrainConfig, ctx: list):
+    def __init__(
+        self,
+        parameters: List[gluon.Parameter],
+        config: TrainConfig,
+        ctx: list,
+        world: World = ALONE,
+    ):
         self.parameters, self.ctx = parameters, ctx
         self.rule = make_rule(config)
-        store = "device" if len(ctx) > 1 else None
+        self.flat = FlatGradients(parameters, ctx) if world.size > 1 else None
+        store: Any = "device" if len(ctx) > 1 else None
+        if self.flat:
+            store = MPIStore(world, self.flat)
         self.trainer = gluon.Trainer(parameters, self.rule, kvstore=store, update_on_kvstore=False)
+        if self.flat:  # by itself the trainer would send them after the first backward pass only
+            self.trainer._init_kvstore()
+            self.trainer._init_params()
 
-    def gradient_squares(self) -> nd.NDArray:
-        """Sum the gradients over the devices; return the squared norm of each, `(parameters,)`."""
-        if len(self.ctx) > 1:
+    def reduce(self, losses: nd.NDArray, wish: bool = False) -> Tuple[np.ndarray, np.ndarray, bool]:
+        """Sum the gradients over devices and processes.
+
+        Parameters
+        ----------
+        losses
+            `(devices,)`, summed here as well.
+        wish
+            Whether this process has something to say to the others.
+
+        Returns
+        -------
+        losses
+            `(K,)`, float64: their sum is that of all devices and processes.
+        squares
+            `(parameters,)`, float64, the squared norm of each gradient.
+        wish
+            Whether any process has something to say.
+        """
+        if self.flat:
+            self.flat.tail[0:1] = losses.sum()
+            self.flat.tail[1:2] = float(wish)
+        if self.flat or len(self.ctx) > 1:
             self.trainer.allreduce_grads()
         gradients = [parameter.grad(self.ctx[0]) for parameter in self.parameters]
-        return nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
+        squares = nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
+        said = self.flat.tail if self.flat else losses
+        found = nd.concat(said, squares, dim=0).asnumpy().astype(np.float64)
+        told, own = np.split(found, [said.size])
+        return (told[:1], own, told[1] > 0) if self.flat else (told, own, wish)
 
     def update(self, lr: float, divisor: float) -> None:
         """Take a step with the gradients divided by `divisor`, in one pass over them."""

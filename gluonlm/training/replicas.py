@@ -1,17 +1,21 @@
-"""A model's copies, one on each device, every one with its own streams and carried state."""
+"""A model's copies, one on each device of each process, with their own streams and state."""
 
 from typing import Dict, List
 
 import numpy as np
 from mxnet import nd
 
+from ..batchify import shares
 from ..device import to_device
 from ..errors import InputError
 from ..models import LanguageModel
+from ..world import ALONE, World
 
 
 class Replicas:
     """Divides the streams of a batch among devices, and carries the state of each.
+
+    Of several processes, each has as many devices; those of the first have the first streams.
 
     Attributes
     ----------
@@ -19,8 +23,9 @@ class Replicas:
         A list of states, one for each device; empty before `begin`.
     """
 
-    def __init__(self, model: LanguageModel, ctx: list):
-        self.model, self.ctx = model, ctx
+    def __init__(self, model: LanguageModel, ctx: list, world: World = ALONE):
+        self.model, self.ctx, self.world = model, ctx, world
+        self.count = world.size * len(ctx)
         self.state: List[list] = []
 
     def begin(self, streams: int) -> None:
@@ -39,7 +44,7 @@ class Replicas:
         Returns
         -------
         mxnet.nd.NDArray
-            `(devices,)`, the summed loss of each device's streams, in nats.
+            `(devices,)`, the summed loss of each device's streams, in nats, of this process.
         """
         streams, vocab_size, losses = inputs.shape[1], self.model.vocab_size, []
         targets = targets.reshape(-1, streams)  # (T, N), or (1, N) for windows
@@ -51,20 +56,25 @@ class Replicas:
         return nd.concat(*losses, dim=0)
 
     def _shares(self, streams):
-        """Return which streams of a batch belong to each device."""
-        cuts = [round(streams * i / len(self.ctx)) for i in range(len(self.ctx) + 1)]
-        return [slice(*pair) for pair in zip(cuts, cuts[1:])]
+        """Return which streams of a batch belong to each device of this process."""
+        first = self.world.rank * len(self.ctx)
+        return shares(streams, self.count)[first : first + len(self.ctx)]
 
     def arrays(self) -> Dict[str, np.ndarray]:
-        """Return the carried state, `state.DEVICE.NUMBER`; nothing before `begin`."""
-        return {
-            f"state.{device}.{i}": array.asnumpy()
+        """Return the carried state, `state.DEVICE.NUMBER`; nothing before `begin`.
+
+        The first process returns that of all devices; the others must ask as well.
+        """
+        first = self.world.rank * len(self.ctx)
+        own = {
+            f"state.{first + device}.{i}": array.asnumpy()
             for device, state in enumerate(self.state)
             for i, array in enumerate(state)
         }
+        return {k: v for arrays in self.world.gather_arrays(own) for k, v in arrays.items()}
 
     def restore(self, arrays: Dict[str, np.ndarray], streams: int) -> None:
-        """Continue where `arrays()` was taken.
+        """Continue where `arrays()` was taken, on as many devices or on others.
 
         Raises
         ------
@@ -73,9 +83,25 @@ class Replicas:
         """
         if any(name.startswith("state.") for name in arrays):
             self.begin(streams)
-            for device, state in enumerate(self.state):
+            for own, state in zip(self._shares(streams), self.state):
                 for i, array in enumerate(state):
-                    copy_array(arrays, f"state.{device}.{i}", array)
+                    whole = _joined(arrays, i, streams)
+                    copy_array({"state": whole[:, own]}, "state", array)
+
+
+def count_devices(arrays: Dict[str, np.ndarray]) -> int:
+    """Return on how many devices a carried state lay; 0 if none was carried."""
+    return sum(name.startswith("state.") and name.endswith(".0") for name in arrays)
+
+
+def _joined(arrays, i, streams):
+    """Return the i-th array of the state, `(1, N, C)`, of all streams on whichever devices."""
+    parts = [arrays.get(f"state.{device}.{i}") for device in range(count_devices(arrays))]
+    if any(part is None or part.ndim != 3 or part.shape[0] != 1 for part in parts):
+        raise InputError(f"checkpoint: array state.*.{i} is missing or of another shape")
+    if len({part.shape[2] for part in parts}) != 1 or sum(p.shape[1] for p in parts) != streams:
+        raise InputError(f"checkpoint: array state.*.{i} is not of {streams} streams")
+    return np.concatenate(parts, axis=1)
 
 
 def copy_array(arrays: Dict[str, np.ndarray], name: str, target: nd.NDArray) -> None:
@@ -87,8 +113,5 @@ def copy_array(arrays: Dict[str, np.ndarray], name: str, target: nd.NDArray) -> 
         If it is missing or has another shape.
     """
     if name not in arrays or arrays[name].shape != target.shape:
-        raise InputError(
-            f"checkpoint: array {name} is missing or of another shape; "
-            "`ctx` must name as many devices as before"
-        )
+        raise InputError(f"checkpoint: array {name} is missing or of another shape")
     target[:] = arrays[name]

@@ -11,7 +11,6 @@ from typing import Any, Callable, Dict, Iterable, Optional
 
 import mxnet as mx
 import numpy as np
-from mxnet import nd
 
 from ..batchify import make_batches
 from ..config import TrainConfig
@@ -19,9 +18,10 @@ from ..errors import InputError
 from ..models import LanguageModel
 from ..scoring import mean_loss
 from ..seeds import derive_seed
+from ..world import ALONE, World
 from .optimizer import Optimizer
 from .progress import Diverged, Progress
-from .replicas import Replicas
+from .replicas import Replicas, count_devices
 from .schedule import learning_rate
 
 
@@ -40,7 +40,9 @@ class Trainer:
         Called with (event, record) for "step", "training", "validation" and "checkpoint".
     save
         Called with the trainer and the names that the checkpoint gets: ("last",),
-        ("best", "last") or ("best",).
+        ("best", "last") or ("best",); in every process of `world`.
+    world
+        The processes that share the streams of each batch. Each draws its own dropout masks.
 
     Raises
     ------
@@ -57,9 +59,11 @@ class Trainer:
         ctx: Optional[list] = None,
         callbacks: Iterable[Callable] = (),
         save: Optional[Callable] = None,
+        world: World = ALONE,
     ):
         self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
         self.callbacks, self.save, self.progress = callbacks, save, Progress()
+        self.world = world
         shuffling = derive_seed(config.seed, "shuffle")
         self.batches = _batches(model, config, train, config.batch_size, shuffling)
         self.streams = self.batches(0, 0)[0].shape[1]
@@ -67,16 +71,18 @@ class Trainer:
         self.valid_batches = _validation_batches(model, config, valid) if len(valid) else None
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
-        self.replicas = Replicas(model, self.ctx)
-        self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx)
+        self.replicas = Replicas(model, self.ctx, world)
+        self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.draws = config.optimizer.lower() == "sgld" or any(
             getattr(block, "_rate", 0) for block in _blocks(model)
         )
         self.saved_step: Optional[int] = None
+        self.devices_before = 0  # that a resumed state came from, if one was carried
         self.stop_request: Optional[str] = None
+        self._agreed: Optional[str] = None  # the wish to stop that all processes know of
 
     def _check_devices(self):
-        devices, last = len(self.ctx), self.batches(0, len(self.batches) - 1)[0]  # (T, N)
+        devices, last = self.world.size * len(self.ctx), self.batches(0, len(self.batches) - 1)[0]
         if min(self.config.batch_size, last.shape[1]) < devices:
             raise InputError(
                 f"`batch_size` {self.config.batch_size}: leaves a batch of {last.shape[1]} "
@@ -102,6 +108,7 @@ class Trainer:
         Diverged
             With the weights of the last good step.
         """
+        self._agree()
         while not (reason := self._why_stop()):
             began = time.monotonic()
             self._step()
@@ -114,7 +121,7 @@ class Trainer:
                 self._save(("best", "last") if best else ("last",))
         if self.saved_step != self.progress.step:
             self._save(("last",))
-        if not self.stop_request and self.progress.validated != self.progress.step:
+        if not self._stopped_from_outside(reason) and self.progress.validated != self.progress.step:
             self._validate_at_the_end()
         return reason
 
@@ -124,15 +131,29 @@ class Trainer:
 
     def _why_stop(self):
         config, progress = self.config, self.progress
-        if self.stop_request:
-            return self.stop_request
+        if self.world.size == 1:
+            self._agreed = self._wish()
+        if self._agreed:
+            return self._agreed
         if progress.step >= self.total_steps:
             return "epochs" if progress.step >= config.epochs * len(self.batches) else "steps"
-        if config.max_minutes and progress.seconds >= 60 * config.max_minutes:
-            return "minutes"
         if config.patience and progress.stale >= config.patience:
             return "patience"
         return None
+
+    @staticmethod
+    def _stopped_from_outside(reason):
+        return reason not in ("epochs", "steps", "minutes", "patience")
+
+    def _wish(self):
+        """Return why this process would stop by itself; the first one has the clock."""
+        minutes = 0 if self.world.rank else self.config.max_minutes
+        over = minutes and self.progress.seconds >= 60 * minutes
+        return self.stop_request or ("minutes" if over else None)
+
+    def _agree(self):
+        """Let all processes know of the wishes to stop: they must end after the same step."""
+        self._agreed = next(filter(None, self.world.every(self._wish())), None)
 
     def _checkpoint_due(self, validated):
         every = self.config.checkpoint_every
@@ -145,11 +166,13 @@ class Trainer:
         if index == 0 or not self.replicas.state:
             self.replicas.begin(self.streams)
         if self.draws:
-            mx.random.seed(derive_seed(config.seed, "step", progress.step))
+            mine = ("process", self.world.rank) if self.world.rank else ()
+            mx.random.seed(derive_seed(config.seed, "step", progress.step, *mine))
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
-        found = nd.concat(losses, self.optimizer.gradient_squares(), dim=0)
-        sums, squares = np.split(found.asnumpy().astype(np.float64), [len(self.ctx)])
+        sums, squares, wish = self.optimizer.reduce(losses, bool(self._wish()))
+        if wish:
+            self._agree()
         # Gradients are of the summed loss. What they must be divided by, and the clip, go into
         # the update: a pass over all of them would take as long again.
         divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
@@ -180,7 +203,7 @@ class Trainer:
         """Measure the validation loss, training untouched; return whether it is the best so far."""
         progress, batches = self.progress, self.valid_batches
         train = progress.take_training_loss()
-        valid = mean_loss(self.model, batches, self.ctx[0]) if batches else None
+        valid = mean_loss(self.model, batches, self.ctx[0], self.world) if batches else None
         best = progress.judge(valid, self.config.decay_patience)
         record = dict(train_loss=train, valid_loss=valid, lr=self.lr, best=best)
         self._tell("validation", **self._place(), **record, seconds=self._seconds())
@@ -240,6 +263,7 @@ class Trainer:
         self.progress = Progress.from_record(record)
         self.optimizer.restore(self.progress.optimizer, arrays)
         self.replicas.restore(arrays, self.streams)
+        self.devices_before = count_devices(arrays)
         self.saved_step = self.progress.step
 
 
