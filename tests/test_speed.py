@@ -1,75 +1,199 @@
 """The arithmetic of the speed benchmark: what is counted, and which way round the ratios are."""
 
-import runpy
+import importlib
+import subprocess
 import sys
+from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
 SPEED = ROOT / "benchmarks" / "speed"
+MODULES = ("workloads", "rounds", "tables", "sgemm")
 
 
 @pytest.fixture
 def speed(monkeypatch):
-    """The benchmark's names, without running it."""
+    """The benchmark's modules by name, without running it."""
     monkeypatch.syspath_prepend(str(SPEED))
-    yield runpy.run_path(str(SPEED / "__main__.py"))
-    sys.modules.pop("workloads")
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    modules = {name: importlib.import_module(name) for name in MODULES}
+    spec = importlib.util.spec_from_file_location("speed_main", SPEED / "__main__.py")
+    modules["main"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(modules["main"])
+    yield SimpleNamespace(**modules)
+    for name in MODULES:
+        sys.modules.pop(name)
+
+
+def record(seconds, peak=300, libraries=200):
+    return [{"seconds": seconds, "peak": peak * 2**20, "libraries": libraries * 2**20}] * 3
+
+
+NAME = "train ptb 256-128"
+SIDES = {
+    "ours": record(0.1, 300, 200),
+    "eager": record(0.2, 200, 160),
+    "plain": record(0.18),
+    "malloc threads=1": record(0.15),
+    "tutorial": record(0.4),
+}
+FOUND = {(NAME, side): records for side, records in SIDES.items()}
+KNOWN = {"encode": 509.0, "rnn_batch": 2e-6, "first step": 2.6, "import": 0.2}
+EXTRAS = {**KNOWN, **{f"step {size}": 0.055 for size in (1, 10, 100)}}
+
+
+def sgemm(*rates):
+    return {**EXTRAS, "sgemm": dict(zip(("FullyConnected", "nd.dot", "NumPy", "PyTorch"), rates))}
 
 
 def test_operations_are_those_of_the_matrix_products(speed):
-    work = speed["WORKLOADS"]["train ptb 256-128"]
+    workloads = speed.workloads.WORKLOADS
     forward = 2 * 1200 * (4 * 256 * (200 + 256) + 4 * 128 * (256 + 128) + 128 * 10_000)
-    assert work.tokens == 1200 and work.operations() == 3 * forward
-    assert speed["WORKLOADS"]["generate gru 2x256"].operations() == 2 * (
+    assert workloads[NAME].tokens == 1200 and workloads[NAME].operations() == 3 * forward
+    assert workloads["generate gru 2x256"].operations() == 2 * (
         3 * 256 * (128 + 256 + 256 + 256) + 256 * 85
     )
-    unrolled = speed["WORKLOADS"]["train unrolled 256"]
+    unrolled = workloads["train unrolled 256"]
     assert unrolled.tokens == 32 and unrolled.operations() == 3 * 2 * 32 * (
         3 * 30 * 256 + 2 * 256 * 256 + 256 * 85
     )
 
 
 def test_a_ratio_above_one_means_that_ours_is_faster_and_bars_stand_beside(speed):
-    def record(seconds, peak):
-        return [{"seconds": seconds, "peak": peak * 2**20}] * 3
+    (row,) = speed.tables.speed_rows(FOUND, [NAME])
+    assert row == f"| {NAME} | 12,000 | 8,000 | **1.50** (≥ 1.2) | 2.00 | 4.00 (≥ 2) |"
+    (row,) = speed.tables.peer_rows(FOUND, [NAME])
+    assert row == f"| {NAME} | malloc, threads=1 | 100.00 / 150.00 / 200.00 |"
 
-    name = "train ptb 256-128"
-    sides = {
-        "ours": record(0.1, 300),
-        "peer": record(0.2, 200),
-        "peer, malloc": record(0.15, 200),
-        "tutorial": record(0.4, 100),
-    }
-    found = {(name, side): records for side, records in sides.items()}
-    (row,) = speed["speed_rows"](found, [name])
-    assert row == f"| {name} | 12,000 | 6,000 | **2.00** (≥ 1.3) | 1.50 | 4.00 (≥ 2) |"
-    (row,) = speed["limit_rows"](found, [name], 2e11)
-    done = speed["WORKLOADS"][name].operations() / 0.1
-    share = f"{done / 1e9:.1f} ({100 * done / 2e11:.0f} %)"
-    assert row == f"| {name} | 300 / 200 = 1.50 | {share} |"
+
+def test_memory_is_shown_with_and_without_the_libraries_beside_the_share_of_the_peak(speed):
+    done = speed.workloads.WORKLOADS[NAME].operations() / 0.1
+    (row,) = speed.tables.limit_rows(FOUND, [NAME], 2 * done)
+    cells = ["300 / 200 = 1.50 (≤ 1)", "100 / 40 = 2.50", f"{done / 1e9:.1f} (50%)"]
+    assert row == f"| {NAME} | {' | '.join(cells)} |"
+    large = "train char lstm 2x1000"
+    found = {(large, side): records for side, records in SIDES.items()}
+    (row,) = speed.tables.limit_rows(found, [large], 1e13)
+    assert row.endswith("%, ≥ 85%) |")
+
+
+def test_pytorch_at_its_best_is_the_fastest_of_its_ways_the_ordinary_one_among_them(speed):
+    best = speed.tables.best_peer
+    assert (
+        best({"ours": 1, "tutorial": 1, "eager": 4, "malloc": 3, "malloc compile": 5}) == "malloc"
+    )
+    assert best({"ours": 9, "eager": 4, "malloc": 5}) == "eager"
+
+
+def test_every_way_is_tried_with_fewer_threads_too(speed):
+    tried = speed.rounds.ways("train", 4)
+    assert tried[:3] == ["plain", "plain threads=1", "plain threads=2"] and len(tried) == 9
+    assert "products compile threads=1" in speed.rounds.ways("generate", 2)
+    assert not any("threads" in way for way in speed.rounds.ways("score", 1))
+
+
+def test_the_fastest_ways_of_the_trials_go_into_the_rounds(speed, monkeypatch):
+    taken = {"plain": 3.0, "malloc": 1.0, "malloc compile": 2.0}
+
+    def run(script, name, *words, timeout=None):
+        assert script == "expert.py" and name == "score gru 2x256"
+        assert bool(timeout) == ("compile" in words)
+        return {"seconds": taken[" ".join(words)]}
+
+    monkeypatch.setattr(speed.rounds, "run", run)
+    monkeypatch.setattr(speed.rounds.os, "sched_getaffinity", lambda process: {0})
+    commands = speed.rounds.sides("score gru 2x256", lambda line: None)
+    assert list(commands) == ["ours", "eager", "malloc", "malloc compile"]
+    assert commands["malloc compile"] == ["expert.py", "score gru 2x256", "malloc", "compile"]
+
+
+def test_only_a_trial_that_compiles_may_fail_or_take_too_long(speed, monkeypatch):
+    for error in (SystemExit("no compiler"), subprocess.TimeoutExpired("expert.py", 1)):
+
+        def run(*command, error=error, timeout=None):
+            raise error
+
+        monkeypatch.setattr(speed.rounds, "run", run)
+        assert speed.rounds.trial("score gru 2x256", "malloc compile") == float("inf")
+        with pytest.raises(type(error)):
+            speed.rounds.trial("score gru 2x256", "malloc")
+
+
+def test_the_peak_is_the_fastest_product_of_any_library_in_any_round(speed):
+    rates = speed.tables.limits([sgemm(4e11, 1e11, 2e11, 1e11), sgemm(3e11, 5e11, 2e11, 1e11)])
+    assert rates == {"FullyConnected": 4e11, "nd.dot": 5e11, "NumPy": 2e11, "PyTorch": 1e11}
+
+
+def test_the_rate_of_a_product_is_that_of_its_fastest_call(speed, monkeypatch):
+    now = iter([0.0, 4.0, 10.0, 11.0, 20.0, 22.0, 30.0, 33.0])
+    monkeypatch.setattr(speed.sgemm, "SIZES", (100,))
+    monkeypatch.setattr(speed.sgemm.time, "perf_counter", lambda: next(now))
+    assert speed.sgemm.fastest(lambda size: lambda: None) == 2 * 100**3 / 1.0
+
+
+@pytest.mark.parametrize("share", (0.9, 1.1))
+def test_a_share_above_one_fails_in_one_line_and_writes_nothing(speed, monkeypatch, share):
+    peak = speed.tables.speed(FOUND, NAME) / share
+    written = []
+    monkeypatch.setattr(speed.main, "measure", lambda *given: (FOUND, [sgemm(peak, 1, 1, 1)]))
+    monkeypatch.setattr(speed.main, "write", written.append)
+    monkeypatch.setattr(speed.tables, "version", lambda name: "1")
+    monkeypatch.setattr(sys, "argv", ["speed", "--only", NAME, "--write"])
+    monkeypatch.setenv("TMPDIR", "before")
+    if share < 1:
+        speed.main.main()
+        assert len(written) == 1
+    else:
+        with pytest.raises(SystemExit, match=rf"^above 100 % of the peak, .*: {NAME}$"):
+            speed.main.main()
+        assert not written
+
+
+def test_ids_are_drawn_like_a_text_and_the_same_for_every_side(speed):
+    ids = speed.workloads.WORKLOADS[NAME].ids(200_000)
+    assert ids.dtype == np.int32 and ids.min() >= 0 and ids.max() < 10_000
+    assert np.array_equal(ids, speed.workloads.zipf(10_000, 200_000))
+    counts = Counter(ids.tolist())
+    for rank in (2, 4, 8):
+        assert counts[0] / counts[rank - 1] == pytest.approx(rank, rel=0.1)
+
+
+def test_a_checkpoint_is_written_after_warming_up_and_before_the_timed_steps(speed):
+    calls = []
+    work = SimpleNamespace(warm_up=2, steps=3)
+    taken = speed.workloads.clock(
+        lambda: calls.append("step"), work, 5, lambda: calls.append("save")
+    )
+    assert calls == ["step"] * 2 + ["save"] + ["step"] * 3
+    assert taken["libraries"] == 5 and taken["peak"] >= 2**20 and taken["seconds"] >= 0
+    assert all(work.warm_up > 1 for work in speed.workloads.WORKLOADS.values())
 
 
 def test_the_tables_keep_to_the_width_of_the_page_and_replace_those_before(
     speed, monkeypatch, tmp_path
 ):
-    names = list(speed["WORKLOADS"])
-    figure = {"seconds": 0.0123, "peak": 1408 * 2**20}
-    sides = [(name, side) for name in names for side in speed["SIDES"]]
-    found = {(name, side): [figure] for name, side in sides if speed["applies"](side, name)}
-    known = {"sgemm": 1.21e11, "encode": 509.0, "rnn_batch": 2e-6, "first step": 2.6}
-    extras = {**known, **{f"step {size}": 0.055 for size in (1, 10, 100)}}
-    monkeypatch.setitem(speed["table"].__globals__, "version", lambda name: "2.13.0+cpu")
-    text = speed["table"](found, [extras], names, 5)
-    assert max(map(len, text.splitlines())) <= 100 and text.count("\n| train ") == 12
-    assert "sides alternating; sgemm 2048 x 2048 in the same run: 121 GFLOP/s." in " ".join(
+    names = list(speed.workloads.WORKLOADS)
+    figures = record(0.0123, 1408)
+    found = {(name, side): figures for name in names for side in ("ours", "eager")}
+    for name in names:
+        found[name, "products compile threads=1"] = record(0.0122)
+        if speed.workloads.WORKLOADS[name].tutorial:
+            found[name, "tutorial"] = record(2.3)
+    monkeypatch.setattr(speed.tables, "version", lambda name: "2.13.0+cpu")
+    text = speed.tables.table(found, [sgemm(4.74e11, 1e11, 2.44e11, 1.59e11)], names, 5)
+    assert max(map(len, text.splitlines())) <= 100 and text.count("\n| train ") == 18
+    assert "FullyConnected 474, nd.dot 100, NumPy 244, PyTorch 159; the peak" in " ".join(
         text.split()
     )
     assert "| a step of 32 x 64 on a corpus of | 1 MB 55 ms, 10 MB 55 ms, 100 MB 55 ms |" in text
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
-    monkeypatch.setitem(speed["write"].__globals__, "DOCUMENT", page)
-    speed["write"](text)
+    monkeypatch.setattr(speed.tables, "DOCUMENT", page)
+    speed.tables.write(text)
     assert page.read_text() == f"before\n<!-- measured -->\n{text}\n<!-- end -->\nafter\n"
 
 
@@ -78,6 +202,6 @@ def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):
         monkeypatch.setenv(name, "1")
     assert not [
         name
-        for name in speed["environment"]()
+        for name in speed.rounds.environment()
         if name.startswith(("OMP_", "MXNET_", "MALLOC_", "GLUONLM_"))
     ]

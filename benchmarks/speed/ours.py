@@ -6,9 +6,11 @@ Nothing is set that a user would have to set.
 import itertools
 import json
 import sys
-from typing import Callable
+import tempfile
+from typing import Callable, Tuple
 
-from workloads import WORKLOADS, clock
+import numpy as np
+from workloads import WORKLOADS, clock, resident
 
 from gluonlm import device, runtime
 from gluonlm.config import Config
@@ -23,14 +25,22 @@ def settings(workload) -> Config:
     return Config.from_dict({**taken, "init": f"uniform:{workload.init}", "schedule": "constant"})
 
 
-def train(workload, model, config) -> Callable:
-    """Return a function that takes the trainer's next step."""
-    from gluonlm import Trainer
+def train(workload, model, config) -> Tuple[Callable, Callable]:
+    """Return a function that takes the trainer's next step, and one that writes a checkpoint."""
+    from gluonlm import Trainer, Vocab
+    from gluonlm.corpus import Corpus
+    from gluonlm.run import Run
+    from gluonlm.start import Training
 
-    return Trainer(model, config.training, workload.ids(workload.read))._step
+    ids, none = workload.ids(workload.read), np.empty(0, np.int32)
+    vocab = Vocab(workload.level, [chr(0x4E00 + i) for i in range(workload.vocab)])
+    trainer = Trainer(model, config.training, ids)
+    run = Run.create(tempfile.mkdtemp())  # the benchmark removes it with its other temporary files
+    training = Training(run, config, Corpus("made up", vocab, ids, none, none, ""), trainer)
+    return trainer._step, lambda: training.save(trainer, ("last",))
 
 
-def score(workload, model, config) -> Callable:
+def score(workload, model, config) -> Tuple[Callable, None]:
     """Return a function that scores the next batch, the state carried."""
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import batch_losses
@@ -38,16 +48,16 @@ def score(workload, model, config) -> Callable:
     ids = workload.ids(workload.read)
     batches = make_batches(model.window, ids, workload.batch, workload.length)
     losses = batch_losses(model, batches, device.get_ctx()[0])
-    return lambda: next(losses)
+    return (lambda: next(losses)), None
 
 
-def generate(workload, model, config) -> Callable:
+def generate(workload, model, config) -> Tuple[Callable, None]:
     """Return a function that draws the next token of each stream."""
     from gluonlm import sample
 
     tokens = itertools.count()
     drawn = sample(model, [0], 10**6, streams=workload.batch)
-    return lambda: (next(drawn), next(tokens))
+    return (lambda: (next(drawn), next(tokens))), None
 
 
 def main(name) -> None:
@@ -57,10 +67,12 @@ def main(name) -> None:
     ctx = device.get_ctx()
     from gluonlm import build_model
 
+    libraries = resident()
     model = build_model(config.model, workload.vocab)
     model.prepare(ctx, config.model.init)
     task = {"train": train, "score": score, "generate": generate}[workload.task]
-    print(json.dumps(clock(task(workload, model, config), workload)))
+    step, save = task(workload, model, config)
+    print(json.dumps(clock(step, workload, libraries, save)))
 
 
 if __name__ == "__main__":

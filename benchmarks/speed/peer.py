@@ -1,15 +1,16 @@
 """The peer: the same workload in PyTorch, eager, default settings, as its examples write it."""
 
-import ctypes
 import json
 import sys
-from typing import Callable
+import tempfile
+from typing import Callable, Tuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from workloads import UNROLLED, WORKLOADS, clock
+from workloads import UNROLLED, WORKLOADS, clock, resident
 
+LIBRARIES = resident()
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -79,8 +80,11 @@ def batches(w) -> Callable:
     return batch
 
 
-def train(w, model) -> Callable:
-    """Return a function that takes one training step on the mean loss, clipped."""
+def train(w, model) -> Tuple[Callable, Callable]:
+    """Return a function that takes one training step on the mean loss, clipped.
+
+    And one that writes a checkpoint.
+    """
     rule = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer]
     optimizer = rule(model.parameters(), lr=w.lr)
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
@@ -98,10 +102,16 @@ def train(w, model) -> Callable:
         optimizer.step()
         total += loss.item()
 
-    return step
+    return step, lambda: save(model, optimizer)
 
 
-def score(w, model) -> Callable:
+def save(model, optimizer) -> None:
+    """Write the weights and the optimizer's arrays."""
+    with tempfile.TemporaryFile() as file:
+        torch.save([model.state_dict(), optimizer.state_dict()], file)
+
+
+def score(w, model) -> Tuple[Callable, None]:
     """Return a function that scores one batch."""
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
     model.eval()
@@ -114,10 +124,10 @@ def score(w, model) -> Callable:
             logits, state = model(inputs, state)
             total += F.cross_entropy(logits.view(-1, w.vocab), targets).item()
 
-    return step
+    return step, None
 
 
-def generate(w, model) -> Callable:
+def generate(w, model) -> Tuple[Callable, None]:
     """Return a function that draws the next token of each stream."""
     state, inputs = [None] * len(w.hidden), torch.zeros(1, w.batch, dtype=torch.int64)
     model.eval()
@@ -128,25 +138,23 @@ def generate(w, model) -> Callable:
             logits, state = model(inputs, state)
             inputs = torch.multinomial(F.softmax(logits[0], dim=-1), 1).t()
 
-    return step
+    return step, None
 
 
-def keep_memory() -> None:
-    """Make the three malloc settings that our package makes."""
-    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
-        ctypes.CDLL(None).mallopt(parameter, value)
-
-
-def main(name, malloc="") -> None:
-    if malloc:
-        keep_memory()
+def build(workload) -> nn.Module:
+    """Return the workload's model with its initial weights."""
     torch.manual_seed(1)
-    workload = WORKLOADS[name]
     model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
     for parameter in model.parameters():
         nn.init.uniform_(parameter, -workload.init, workload.init)
+    return model
+
+
+def main(name) -> None:
+    workload = WORKLOADS[name]
     task = {"train": train, "score": score, "generate": generate}[workload.task]
-    print(json.dumps(clock(task(workload, model), workload)))
+    step, save = task(workload, build(workload))
+    print(json.dumps(clock(step, workload, LIBRARIES, save)))
 
 
 if __name__ == "__main__":

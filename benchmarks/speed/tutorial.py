@@ -5,7 +5,9 @@ It is imported as it is, with no variable set.
 
 import json
 import sys
-from typing import Callable
+import tempfile
+from pathlib import Path
+from typing import Callable, Tuple
 
 import numpy as np
 
@@ -13,8 +15,9 @@ np.bool = np.bool_  # without it MXNet 1.9.1 cannot be imported on today's NumPy
 import mxnet as mx  # noqa: E402
 from mxnet import autograd, gluon, nd  # noqa: E402
 from mxnet.gluon import nn, rnn  # noqa: E402
-from workloads import UNROLLED, WORKLOADS, clock  # noqa: E402
+from workloads import UNROLLED, WORKLOADS, clock, resident  # noqa: E402
 
+LIBRARIES = resident()
 LAYERS = {"rnn": rnn.RNN, "gru": rnn.GRU, "lstm": rnn.LSTM}
 
 
@@ -59,8 +62,8 @@ class Unrolled(gluon.Block):
         return self.decoder(hidden), state
 
 
-def train(w, model) -> Callable:
-    """Return a function that takes one step of the tutorials' loop."""
+def train(w, model) -> Tuple[Callable, Callable]:
+    """Return a function that takes one step of the tutorials' loop, and one that saves."""
     trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
     loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
     state, i, total = begin(w, model), 0, 0.0
@@ -91,10 +94,17 @@ def train(w, model) -> Callable:
         trainer.step(w.tokens)
         total += float(loss.mean().asscalar())
 
-    return step
+    return step, lambda: save(model, trainer)
 
 
-def generate(w, model) -> Callable:
+def save(model, trainer) -> None:
+    """Write the weights and the optimizer's arrays."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_parameters(str(Path(folder) / "model"))
+        trainer.save_states(str(Path(folder) / "trainer"))
+
+
+def generate(w, model) -> Tuple[Callable, None]:
     """Return a function that draws the next token with the fused layer, one step a call."""
     state, ids = begin(w, model), np.zeros((1, w.batch), np.int32)
     random = np.random.default_rng(1)
@@ -105,7 +115,7 @@ def generate(w, model) -> Callable:
         chances = nd.softmax(logits).asnumpy().astype(np.float64)
         ids = np.array([[random.choice(w.vocab, p=row / row.sum()) for row in chances]])
 
-    return step
+    return step, None
 
 
 def begin(w, model) -> list:
@@ -118,7 +128,8 @@ def main(name) -> None:
     model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
     model.initialize(mx.init.Uniform(workload.init))
     task = {"train": train, "generate": generate}[workload.task]
-    print(json.dumps(clock(task(workload, model), workload)))
+    step, save = task(workload, model)
+    print(json.dumps(clock(step, workload, LIBRARIES, save)))
 
 
 if __name__ == "__main__":

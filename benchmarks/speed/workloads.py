@@ -3,10 +3,11 @@
 Imports no framework.
 """
 
+import functools
 import resource
 import time
 from dataclasses import dataclass
-from typing import Dict, Tuple
+from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -16,13 +17,19 @@ UNROLLED = 3  # characters that the unrolled network reads
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its batches, how many steps are timed, and the bar: the least ratio of speeds."""
+    """A model, its batches, how many steps are timed, and its bars.
+
+    `bar` is the least ratio of speeds to PyTorch at its best, `tutorial` that to the tutorials' own
+    way, `share` the least share of the peak; 0 for none.
+    """
 
     task: str  # train, score, generate
     model: str
     hidden: Tuple[int, ...]
     embed: int
     bar: float
+    tutorial: float = 0
+    share: float = 0
     vocab: int = 85
     batch: int = 32
     length: int = 100
@@ -62,55 +69,68 @@ class Workload:
 
     def ids(self, count) -> np.ndarray:
         """Return the same made-up ids to every side, `(count,)`."""
-        return np.random.default_rng(1).integers(0, self.vocab, count, dtype=np.int32)
+        return zipf(self.vocab, count)
+
+
+def zipf(vocab, count) -> np.ndarray:
+    """Return ids `(count,)` as a text has them: the k-th most frequent has a chance like 1 / k."""
+    chances = 1 / np.arange(1, vocab + 1)
+    drawn = np.random.default_rng(1).choice(vocab, count, p=chances / chances.sum())
+    return drawn.astype(np.int32)
 
 
 CHARACTERS = dict(dropout=0.4)
 PENN_TREEBANK = dict(vocab=10_000, batch=60, length=20, optimizer="sgd", lr=1.0, level="word")
+SMALL, LARGE = ((256, 256), 128), ((1000, 1000), 500)
+TRAIN = functools.partial(Workload, "train")
+SCORE = functools.partial(Workload, "score", steps=24)
+GENERATE = functools.partial(Workload, "generate", length=1)
 WORKLOADS = {
-    "train ptb 256-128": Workload("train", "lstm", (256, 128), 200, 1.3, steps=15, **PENN_TREEBANK),
-    "train char lstm 2x256": Workload("train", "lstm", (256, 256), 128, 1.2, **CHARACTERS),
-    "train char gru 2x256": Workload("train", "gru", (256, 256), 128, 1.8, **CHARACTERS),
-    "train char rnn 2x256": Workload("train", "rnn", (256, 256), 128, 1.9, steps=24, **CHARACTERS),
-    "train char lstm 2x1000": Workload(
-        "train", "lstm", (1000, 1000), 500, 1.0, warm_up=1, steps=3, **CHARACTERS
+    "train ptb 256-128": TRAIN("lstm", (256, 128), 200, 1.2, 2, steps=15, **PENN_TREEBANK),
+    "train char lstm 2x256": TRAIN("lstm", *SMALL, 1.2, 2, 0.65, **CHARACTERS),
+    "train char gru 2x256": TRAIN("gru", *SMALL, 1.7, 0, 0.65, **CHARACTERS),
+    "train char rnn 2x256": TRAIN("rnn", *SMALL, 1.7, steps=24, **CHARACTERS),
+    "train char lstm 2x1000": TRAIN("lstm", *LARGE, 1.2, 0, 0.85, steps=5, **CHARACTERS),
+    "train unrolled 256": TRAIN(
+        "unrolled", (256,), 30, 1.0, 2, length=UNROLLED, warm_up=50, steps=600
     ),
-    "train unrolled 256": Workload(
-        "train", "unrolled", (256,), 30, 1.4, length=UNROLLED, warm_up=50, steps=600
-    ),
-    "score lstm 2x256": Workload("score", "lstm", (256, 256), 128, 1.0, steps=24),
-    "score gru 2x256": Workload("score", "gru", (256, 256), 128, 1.5, steps=24),
-    "generate gru 2x256": Workload(
-        "generate", "gru", (256, 256), 128, 1.0, batch=1, length=1, warm_up=50, steps=600
-    ),
-    "generate lstm 2x1000": Workload(
-        "generate", "lstm", (1000, 1000), 500, 1.0, batch=1, length=1, warm_up=10, steps=100
-    ),
-    "generate gru 2x256, 32 streams": Workload(
-        "generate", "gru", (256, 256), 128, 1.0, batch=32, length=1, warm_up=20, steps=400
-    ),
-    "generate lstm 2x1000, 32 streams": Workload(
-        "generate", "lstm", (1000, 1000), 500, 1.0, batch=32, length=1, warm_up=5, steps=60
-    ),
+    "score lstm 2x256": SCORE("lstm", *SMALL, 1.1),
+    "score gru 2x256": SCORE("gru", *SMALL, 1.5),
+    "generate gru 2x256": GENERATE("gru", *SMALL, 1.3, 10, batch=1, warm_up=50, steps=600),
+    "generate lstm 2x1000": GENERATE("lstm", *LARGE, 1.3, 10, batch=1, warm_up=10, steps=100),
+    "generate gru 2x256, 32 streams": GENERATE("gru", *SMALL, 1.1, warm_up=20, steps=400),
+    "generate lstm 2x1000, 32 streams": GENERATE("lstm", *LARGE, 1.1, warm_up=5, steps=60),
 }
 
 
-def clock(step, workload) -> Dict[str, float]:
-    """Call `step` until warm, then time each call.
+def resident() -> int:
+    """Return the most memory that this process has had so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def clock(step, workload, libraries, save: Optional[Callable] = None) -> Dict[str, float]:
+    """Call `step` until warm, write a checkpoint, then time each call.
+
+    Parameters
+    ----------
+    libraries
+        `resident()` as it was when everything was imported and nothing made.
+    save
+        Writes a checkpoint, as a training does again and again; None for what writes none.
 
     Returns
     -------
     dict
-        The median in seconds, and this process's peak memory in bytes.
+        The median in seconds, this process's peak memory in bytes, and the libraries' part in it.
     """
     for _ in range(workload.warm_up):
         step()
+    if save:
+        save()
     times = []
     for _ in range(workload.steps):
         began = time.perf_counter()
         step()
         times.append(time.perf_counter() - began)
-    return {
-        "seconds": float(np.median(times)),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
+    seconds = float(np.median(times))
+    return {"seconds": seconds, "peak": resident(), "libraries": libraries}

@@ -1,0 +1,154 @@
+"""The tables of docs/performance.md, from what was measured."""
+
+import os
+import platform
+import re
+import statistics
+import textwrap
+from importlib.metadata import version
+from pathlib import Path
+from typing import Dict, Iterator, List
+
+from workloads import WORKLOADS
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+
+
+def median(records, key) -> float:
+    """Return the median of one figure."""
+    return statistics.median(record[key] for record in records)
+
+
+def medians(found, name, key) -> Dict[str, float]:
+    """Return the median of one figure of a workload, by side."""
+    return {side: median(records, key) for (work, side), records in found.items() if work == name}
+
+
+def best_peer(seconds) -> str:
+    """Return the side that is PyTorch at its best; eager PyTorch, where nothing is faster."""
+    peers = {side: taken for side, taken in seconds.items() if side not in ("ours", "tutorial")}
+    return min(peers, key=lambda side: peers[side])
+
+
+def limits(extras) -> Dict[str, float]:
+    """Return the fastest product of each library in any round, in operations a second."""
+    return {name: max(record["sgemm"][name] for record in extras) for name in extras[0]["sgemm"]}
+
+
+def speed(found, name) -> float:
+    """Return our operations a second, of the matrix products only."""
+    return WORKLOADS[name].operations() / medians(found, name, "seconds")["ours"]
+
+
+def impossible(found, names, peak) -> List[str]:
+    """Return the workloads that ran faster than the peak: then the peak is wrong."""
+    return [name for name in names if speed(found, name) > peak]
+
+
+def at_least(bar) -> str:
+    """Return a bar in brackets, nothing for none."""
+    return f" (≥ {bar:g})" if bar else ""
+
+
+def speed_rows(found, names) -> Iterator[str]:
+    """Yield the lines of the table of speed: tokens/s, and how many times as fast ours is."""
+    for name in names:
+        work, seconds = WORKLOADS[name], medians(found, name, "seconds")
+        best = best_peer(seconds)
+        ratio = {side: f"{taken / seconds['ours']:.2f}" for side, taken in seconds.items()}
+        yield (
+            f"| {name} | {work.tokens / seconds['ours']:,.0f} "
+            f"| {work.tokens / seconds[best]:,.0f} | **{ratio[best]}**{at_least(work.bar)} "
+            f"| {ratio['eager']} | {ratio.get('tutorial', '')}{at_least(work.tutorial)} |"
+        )
+
+
+def peer_rows(found, names) -> Iterator[str]:
+    """Yield the lines of the table of how PyTorch was at its best."""
+    for name in names:
+        seconds = medians(found, name, "seconds")
+        best = best_peer(seconds)
+        taken = [f"{1000 * seconds[side]:.2f}" for side in ("ours", best, "eager")]
+        yield f"| {name} | {best.replace(' ', ', ')} | {' / '.join(taken)} |"
+
+
+def limit_rows(found, names, peak) -> Iterator[str]:
+    """Yield the lines of the table of limits; `peak` is that of the same run."""
+    for name in names:
+        work, memory = WORKLOADS[name], medians(found, name, "peak")
+        libraries = medians(found, name, "libraries")
+        own = {side: memory[side] - libraries[side] for side in ("ours", "eager")}
+        bar = " (≤ 1)" if work.task == "train" else ""
+        share, least = speed(found, name) / peak, f", ≥ {work.share:.0%}" if work.share else ""
+        yield (
+            f"| {name} | {_compared(memory)}{bar} | {_compared(own)} "
+            f"| {share * peak / 1e9:.1f} ({share:.0%}{least}) |"
+        )
+
+
+def _compared(memory):
+    """Return our megabytes, eager PyTorch's and their ratio, as a cell."""
+    ours, eager = memory["ours"] / 2**20, memory["eager"] / 2**20
+    return f"{ours:.0f} / {eager:.0f} = {ours / eager:.2f}"
+
+
+def processor() -> str:
+    """Return a description of the processor: its name and its widest vector instructions."""
+    page = Path("/proc/cpuinfo")
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    name = re.search(r"model name\s*: (.+)", text)
+    wide = next((flag for flag in ("avx512f", "avx2", "avx") if flag in text), "no AVX")
+    model = name.group(1) if name else platform.processor()
+    return f"{len(os.sched_getaffinity(0))} processors, {model}, {wide}"
+
+
+def table(found, extras, names, rounds) -> str:
+    """Return the measured part of the document."""
+    rates = limits(extras)
+    shown = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items())
+    about = (
+        f"{processor()}; Python {platform.python_version()}, MXNet {version('mxnet')}, "
+        f"PyTorch {version('torch')}; runs of each side: {rounds}, each a fresh process, the sides "
+        f"alternating, medians. The fastest product of the same run, in GFLOP/s: {shown}; the peak "
+        "is the largest of them."
+    )
+    lines = [
+        *textwrap.wrap(about, 100),
+        "",
+        "| workload | ours, tokens/s | PyTorch at best | ratio (bar) | eager | tutorials (bar) |",
+        "|---|---|---|---|---|---|",
+        *speed_rows(found, names),
+        "",
+        "| workload | PyTorch at its best | ms a step: ours / that / eager |",
+        "|---|---|---|",
+        *peer_rows(found, names),
+        "",
+        "| workload | peak memory, MB: ours / eager | without the libraries' | GFLOP/s (of peak) |",
+        "|---|---|---|---|",
+        *limit_rows(found, names, max(rates.values())),
+        "",
+        *alone_rows(extras),
+    ]
+    return "\n".join(lines)
+
+
+def alone_rows(extras) -> Iterator[str]:
+    """Yield the lines of the table of what has no peer."""
+    taken = {size: 1000 * median(extras, f"step {size}") for size in (1, 10, 100)}
+    steps = ", ".join(f"{size} MB {ms:.0f} ms" for size, ms in taken.items())
+    yield "| | measured | bar |"
+    yield "|---|---|---|"
+    yield f"| encoding 100 MB of characters | {median(extras, 'encode'):.0f} MB/s | ≥ 100 MB/s |"
+    cut = 1000 * median(extras, "rnn_batch")
+    yield f"| `rnn_batch` of 100 million ids | {cut:.3f} ms | < 5 ms |"
+    yield f"| a training to its first step | {median(extras, 'first step'):.1f} s | ≤ 1.5 s |"
+    yield f"| `import gluonlm` alone | {median(extras, 'import'):.2f} s | ≤ 0.15 s |"
+    yield f"| a step of 32 x 64 on a corpus of | {steps} | the same |"
+
+
+def write(text) -> None:
+    """Put the measured part into the document, in place of the one that stands there."""
+    block = f"<!-- measured -->\n{text}\n<!-- end -->"
+    page = DOCUMENT.read_text(encoding="utf-8")
+    page = re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, page, flags=re.DOTALL)
+    DOCUMENT.write_text(page, encoding="utf-8")
