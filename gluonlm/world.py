@@ -72,7 +72,7 @@ class Job(World):
         self.mpi, self.comm = mpi, mpi.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
 
-    def decide(self, work):
+    def decide(self, work: Optional[Callable[[], Any]]) -> Any:
         answer: dict = {}
         if self.rank == 0 and work:
             try:
@@ -91,7 +91,7 @@ class Job(World):
         self.comm.Bcast(buffer)
         return buffer.tobytes()
 
-    def every(self, value):
+    def every(self, value: Any) -> list:
         own = np.frombuffer(json.dumps(value).encode(), np.uint8)
         lengths = np.empty(self.size, np.int64)
         self.comm.Allgather(np.array([len(own)]), lengths)
@@ -100,17 +100,19 @@ class Job(World):
         parts = np.split(gathered, np.cumsum(lengths)[:-1])
         return [json.loads(part.tobytes()) for part in parts]
 
-    def share_arrays(self, arrays):
-        layout = self.decide(lambda: _layout(arrays))
+    def share_arrays(self, arrays: Optional[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        held = arrays or {}
+        layout = self.decide(lambda: _layout(held))
         result = {}
         for name, shape, dtype in layout:
-            array = np.empty(shape, dtype) if self.rank else np.ascontiguousarray(arrays[name])
+            array = np.empty(shape, dtype) if self.rank else np.ascontiguousarray(held[name])
             self.comm.Bcast(array)
             result[name] = array
         return result
 
-    def gather_arrays(self, arrays):
-        layouts, gathered = self.every(_layout(arrays)), []
+    def gather_arrays(self, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        gathered: list = []
+        layouts = self.every(_layout(arrays))
         for rank, layout in enumerate(layouts):
             if self.rank == 0:
                 own = {}
@@ -124,10 +126,10 @@ class Job(World):
                     self.comm.Send(np.ascontiguousarray(array), dest=0)
         return gathered
 
-    def sum(self, buffer):
+    def sum(self, buffer: Any) -> None:
         self.comm.Allreduce(self.mpi.IN_PLACE, buffer)
 
-    def cores(self, usable):
+    def cores(self, usable: int) -> int:
         affinity = getattr(os, "sched_getaffinity", None)
         cpus = sorted(affinity(0)) if affinity else []
         others = [cpus for host, cpus in self.every([socket.gethostname(), cpus])

@@ -12,9 +12,9 @@ from mxnet import gluon, nd
 
 from ..config import SMALLEST, TrainConfig
 from ..errors import InputError
+from ..store import FlatGradients, MPIStore
 from ..world import ALONE, World
 from .replicas import copy_array
-from .store import FlatGradients, MPIStore
 
 # Proved by tests: the clip inside the update equals clipped gradients, and resuming is exact.
 PROVED = (

@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import autograd, gluon, nd
 from mxnet.base import _LIB, check_call
 
-from ..world import World
+from .world import World
 
 TAIL = 2  # numbers behind the gradients: a loss, and whether a process has something to say
 
