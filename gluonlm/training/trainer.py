@@ -152,7 +152,7 @@ class Trainer:
         return self.stop_request or ("minutes" if over else None)
 
     def _agree(self):
-        """Let all processes know of the wishes to stop: they must end after the same step."""
+        """Share the wishes to stop among all processes: they must end after the same step."""
         self._agreed = next(filter(None, self.world.every(self._wish())), None)
 
     def _checkpoint_due(self, validated):
