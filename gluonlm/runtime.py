@@ -5,6 +5,7 @@ imports it; in a process that never imports MXNet nothing happens. What is set, 
 switch it off is in docs/runtime.md.
 """
 
+import contextlib
 import ctypes
 import importlib
 import importlib.abc
@@ -12,7 +13,9 @@ import importlib.util
 import math
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -161,8 +164,24 @@ if "mxnet" not in sys.modules:
     sys.meta_path.insert(0, _BeforeMXNet())
 
 
+@contextlib.contextmanager
+def _interrupt_kept():
+    """Hold Ctrl-C back until the end of a block: modules swallow it while they are imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: kept.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if kept:
+            signal.raise_signal(signal.SIGINT)
+
+
 def load_mxnet():
-    """Import MXNet and return the module.
+    """Import MXNet and return the module; Ctrl-C waits until it is loaded.
 
     Raises
     ------
@@ -170,7 +189,8 @@ def load_mxnet():
         Saying what to install if it cannot be loaded.
     """
     try:
-        import mxnet
+        with _interrupt_kept():
+            import mxnet
     except OSError as error:
         gpu = any(name in str(error) for name in ("libcu", "libnv", "libnccl"))
         remedy = (

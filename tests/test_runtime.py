@@ -1,5 +1,6 @@
 """Readying the process and finding devices; GPUs are played by stand-ins."""
 
+import signal
 import sys
 import types
 
@@ -181,3 +182,15 @@ def test_cuda_libraries_that_pip_installed_are_loaded_in_any_order(tmp_path, mon
     monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: spec)
     runtime._preload_cuda()
     assert loaded == ["libbeta.so.11", "libalpha.so.11"]
+
+
+def test_an_interrupt_that_mxnet_swallows_while_it_loads_is_raised_after_it(tmp_path, monkeypatch):
+    interrupt = "signal.raise_signal(signal.SIGINT)"
+    swallow = f"import signal\ntry: {interrupt}\nexcept KeyboardInterrupt: pass\n"
+    (tmp_path / "mxnet.py").write_text(swallow)
+    monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        runtime.load_mxnet()
+    assert signal.getsignal(signal.SIGINT) is before
