@@ -57,6 +57,7 @@ class Training:
         """
         from .training import Diverged
 
+        _unify(trainer)
         parameters = trainer.model.arrays()
         for name, array in parameters.items():
             if not np.isfinite(array).all():
@@ -68,6 +69,16 @@ class Training:
         arrays = trainer.arrays()
         contents = Checkpoint(self.config, self.corpus.vocab, parameters, arrays, progress)
         trainer.world.decide(lambda: str(self.run.save(contents, pointers)) if self.run else None)
+
+
+def _unify(trainer):
+    """Make all processes' weights the first one's: processors of two kinds may round otherwise."""
+    world = trainer.world
+    if world.size > 1:
+        weights, state = trainer.model.arrays(), trainer.optimizer.arrays()
+        if not world.alike({**weights, **state}):
+            trainer.model.load_arrays(world.share_arrays(weights))
+            trainer.optimizer.restore(trainer.optimizer.record(), world.share_arrays(state))
 
 
 class FreshStart:

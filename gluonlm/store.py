@@ -30,14 +30,14 @@ class FlatGradients:
 
     Attributes
     ----------
-    tail
-        `(TAIL,)`, the numbers behind the gradients of the first device, sent with them.
+    tails
+        `(TAIL,)` for each device, the numbers behind its gradients, summed with them.
     """
 
     def __init__(self, parameters: List[gluon.Parameter], ctx: list):
         size = sum(parameter.list_grad()[0].size for parameter in parameters)
         self.buffers = [nd.zeros(size + TAIL, ctx=device) for device in ctx]
-        self.tail, begin = self.buffers[0][size:], 0
+        self.tails, begin = [buffer[size:] for buffer in self.buffers], 0
         for parameter in parameters:
             end = begin + parameter.list_grad()[0].size
             views = [buffer[begin:end].reshape(parameter.shape) for buffer in self.buffers]

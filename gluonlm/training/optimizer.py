@@ -95,13 +95,13 @@ class Optimizer:
             Whether any process has something to say.
         """
         if self.flat:
-            self.flat.tail[0:1] = losses.sum()
-            self.flat.tail[1:2] = float(wish)
+            for tail, loss in zip(self.flat.tails, losses):
+                tail[0:1], tail[1:2] = loss, float(wish)
         if self.flat or len(self.ctx) > 1:
             self.trainer.allreduce_grads()
         gradients = [parameter.grad(self.ctx[0]) for parameter in self.parameters]
         squares = nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
-        said = self.flat.tail if self.flat else losses
+        said = self.flat.tails[0] if self.flat else losses
         found = nd.concat(said, squares, dim=0).asnumpy().astype(np.float64)
         told, own = np.split(found, [said.size])
         return (told[:1], own, told[1] > 0) if self.flat else (told, own, wish)

@@ -35,6 +35,7 @@ class Progress:
     skipped_in_row: int = 0  # the latest of them
     metrics_bytes: int = 0  # length of metrics.jsonl
     samples_bytes: int = 0  # length of samples.txt
+    devices: int = 0  # over how many, of all processes, the streams were divided
     optimizer: dict = field(default_factory=dict)
 
     @classmethod

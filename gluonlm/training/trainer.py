@@ -62,8 +62,8 @@ class Trainer:
         world: World = ALONE,
     ):
         self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
-        self.callbacks, self.save, self.progress = callbacks, save, Progress()
-        self.world = world
+        self.callbacks, self.save, self.world = callbacks, save, world
+        self.progress = Progress(devices=world.size * len(self.ctx))
         shuffling = derive_seed(config.seed, "shuffle")
         self.batches = _batches(model, config, train, config.batch_size, shuffling)
         self.streams = self.batches(0, 0)[0].shape[1]
@@ -77,7 +77,7 @@ class Trainer:
             getattr(block, "_rate", 0) for block in _blocks(model)
         )
         self.saved_step: Optional[int] = None
-        self.devices_before = 0  # that a resumed state came from, if one was carried
+        self.devices_before = 0  # that a resumed training came from
         self.stop_request: Optional[str] = None
         self._agreed: Optional[str] = None  # the wish to stop that all processes know of
 
@@ -263,7 +263,8 @@ class Trainer:
         self.progress = Progress.from_record(record)
         self.optimizer.restore(self.progress.optimizer, arrays)
         self.replicas.restore(arrays, self.streams)
-        self.devices_before = count_devices(arrays)
+        self.devices_before = self.progress.devices or count_devices(arrays)
+        self.progress.devices = self.replicas.count
         self.saved_step = self.progress.step
 
 

@@ -1,0 +1,164 @@
+"""A training in several processes ends as a whole: by a notice, a fault or a kill."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from jobs import (
+    ENDLESS,
+    ENVIRONMENT,
+    MPIEXEC,
+    ROOT,
+    SMALL,
+    assert_continues,
+    kill,
+    needs_mpi,
+    started,
+    step_of,
+    train,
+    write_text,
+)
+
+from gluonlm import InputError, world
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return write_text(tmp_path_factory.mktemp("ends"))
+
+
+@needs_mpi
+def test_a_scheduler_s_notice_ends_all_with_a_checkpoint(text):
+    process = started(text, "noticed")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "terminated: continue with --resume noticed" in errors
+    assert_continues(text, "noticed", "unnoticed")
+
+
+@needs_mpi
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_ends_the_job_and_leaves_a_whole_checkpoint(rank, text):
+    process = started(text, f"killed-{rank}")
+    kill(f"killed-{rank}", rank)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert_continues(text, f"killed-{rank}", f"unkilled-{rank}")
+
+
+@needs_mpi
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(20))
+def test_a_kill_of_any_process_at_any_moment_loses_nothing(seed, text):
+    chance = random.Random(seed)
+    processes, run = chance.choice((2, 3)), f"random-{seed}"
+    process = started(text, run, processes, step=chance.randrange(1, 30))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=chance.random())
+    kill(run, chance.randrange(processes))
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert_continues(text, run, f"whole-{seed}", processes)
+
+
+LIMITED = """
+import resource, sys
+from gluonlm import train
+from gluonlm.cli import run_command
+from gluonlm.training import trainer
+rank, kind, limit = sys.argv[1:4]
+def limited(self, real=trainer.Trainer._step):
+    real(self)
+    if self.progress.step == 20 and self.world.rank == int(rank):
+        resource.setrlimit(getattr(resource, kind), (int(limit), int(limit)))
+        {then}
+trainer.Trainer._step = limited
+run_command(lambda: train.main(sys.argv[4:]))
+"""
+OUT_OF_MEMORY = LIMITED.replace("{then}", "import numpy; numpy.ones(1 << 40)")
+DISK_FULL = LIMITED.replace("{then}", "")
+
+
+def fails(text, run, program):
+    """Train until something is missing; return this package's own lines about it."""
+    arguments = f"--data text.txt {ENDLESS} --run {run}"
+    errors = train(text, 2, arguments, code=2, program=("-c", *program))
+    assert "Traceback" not in errors
+    return [line for line in errors.splitlines() if line.startswith("gluonlm: ")]
+
+
+@needs_mpi
+def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_is_kept(text):
+    (line,) = fails(text, "full", (DISK_FULL, "0", "RLIMIT_FSIZE", "6000"))
+    assert "could not be written" in line
+    assert step_of(text / "full") in (10, 20)
+    assert_continues(text, "full", "not-full")
+
+
+@needs_mpi
+def test_a_process_out_of_memory_is_one_line_and_ends_all(text):
+    (line,) = fails(text, "large", (OUT_OF_MEMORY, "1", "RLIMIT_AS", str(1 << 30)))
+    assert "process 1 of 2" in line and "allocate" in line
+    assert_continues(text, "large", "not-large")
+
+
+@needs_mpi
+def test_bad_input_is_one_line_of_all_processes_together(text):
+    errors = train(text, 2, "--data missing.txt --quiet", code=2)
+    assert errors.count("\n") == 1 and "missing.txt" in errors
+    errors = train(text, 2, f"--data text.txt {SMALL} --batch-size 1 --run few", code=2)
+    assert errors.count("\n") == 1 and "--batch-size" in errors
+    assert not (text / "few").exists()
+
+
+@needs_mpi
+def test_what_fails_in_one_process_is_one_line_and_ends_all(text):
+    program = (
+        "import gluonlm.world as w\n"
+        "with w.joined() as world:\n"
+        "    if world.rank == 1: raise w.InputError('no such thing')\n"
+        "    world.every(1)\n"
+    )
+    environment = {**os.environ, **ENVIRONMENT}
+    command = [str(MPIEXEC), "-n", "2", sys.executable, "-c", program]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert process.returncode == 2
+    ours = [line for line in process.stderr.splitlines() if line.startswith("gluonlm: ")]
+    assert len(ours) == 1 and "process 1 of 2" in ours[0] and "no such thing" in ours[0]
+
+
+@needs_mpi
+def test_evaluate_is_one_process(text):
+    command = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "gluonlm", "evaluate", "runs/x"]
+    environment = {**os.environ, **ENVIRONMENT}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1 and "is one process" in process.stderr
+
+
+def test_mpi_is_not_imported_without_mpiexec():
+    program = (
+        "import sys, gluonlm.train as train\n"
+        "train.joined().__enter__()\n"
+        "sys.exit('mpi4py' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_a_missing_or_another_mpi_is_one_line(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(InputError, match="2 processes were started, but MPI does not load"):
+        world.joined().__enter__()
+
+
+def test_one_process_decides_for_itself():
+    assert world.ALONE.decide(lambda: 3) == 3
+    assert world.ALONE.every("x") == ["x"]
+    assert world.ALONE.cores(5) == 5
