@@ -3,7 +3,7 @@
 from typing import Dict, List
 
 import numpy as np
-from mxnet import nd
+from mxnet import autograd, nd
 
 from ..batchify import shares
 from ..device import to_device
@@ -49,11 +49,22 @@ class Replicas:
         streams, vocab_size, losses = inputs.shape[1], self.model.vocab_size, []
         targets = targets.reshape(-1, streams)  # (T, N), or (1, N) for windows
         for device, (ctx, own) in enumerate(zip(self.ctx, self._shares(streams))):
+            if own.start == own.stop:  # the last windows of an epoch may be fewer than devices
+                losses.append(self._nothing(ctx))
+                continue
             read = to_device(inputs[:, own], vocab_size, ctx)  # (T, n)
             expected = to_device(targets[:, own].reshape(-1), vocab_size, ctx)  # (m,)
             each, self.state[device] = self.model.backward(read, expected, self.state[device])
             losses.append(each.sum().as_in_context(self.ctx[0]))
         return nd.concat(*losses, dim=0)
+
+    def _nothing(self, ctx):
+        """Take a backward pass over no stream at all; return its loss, which is 0."""
+        with autograd.record():
+            sums = [parameter.data(ctx).sum() for parameter in self.model.parameters().values()]
+            nothing = 0 * nd.add_n(*sums)
+        nothing.backward()
+        return nothing.as_in_context(self.ctx[0])
 
     def _shares(self, streams):
         """Return which streams of a batch belong to each device of this process."""

@@ -82,10 +82,10 @@ class Trainer:
         self._agreed: Optional[str] = None  # the wish to stop that all processes know of
 
     def _check_devices(self):
-        devices, last = self.world.size * len(self.ctx), self.batches(0, len(self.batches) - 1)[0]
-        if min(self.config.batch_size, last.shape[1]) < devices:
+        devices = self.world.size * len(self.ctx)
+        if self.streams < devices:
             raise InputError(
-                f"`batch_size` {self.config.batch_size}: leaves a batch of {last.shape[1]} "
+                f"`batch_size` {self.config.batch_size}: makes batches of {self.streams} "
                 f"streams, too few for the {devices} devices of `ctx`"
             )
 
