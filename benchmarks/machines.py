@@ -32,7 +32,7 @@ def step_times(world, name):
     """Return this process's median seconds of a step and of the all-reduce within, and its size."""
     from ours import settings
 
-    from gluonlm import Trainer, build_model, device, runtime
+    from gluonlm import runtime
 
     workload, summing, sizes = WORKLOADS[name], [], []
 
@@ -48,6 +48,8 @@ def step_times(world, name):
     config = settings(workload)
     threads = runtime.threads_for(config.largest_operation())
     runtime.configure(otherwise=min(threads, world.cores(runtime.physical_cores())))
+    from gluonlm import Trainer, build_model, device  # MXNet takes the threads that are set now
+
     model = build_model(config.model, workload.vocab).prepare(device.get_ctx(), config.model.init)
     trainer = Trainer(model, config.training, workload.ids(workload.read), world=world)
     times = []

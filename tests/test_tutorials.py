@@ -114,7 +114,7 @@ def test_it_hides_nothing(path):
 @every_lesson
 def test_a_lesson_has_the_form_of_the_course(path):
     code, text = cells(path, "code"), prose(path)
-    assert 15 <= len(cells(path)) <= 35
+    assert 15 <= len(cells(path)) <= 40
     assert statistics.median(statements(cell) for cell in code) <= 6
     assert max(len(line) for cell in cells(path) for line in cell.source.splitlines()) <= 100
     assert max(len(cell.source.splitlines()) for cell in code) <= 25
