@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,17 @@ def text_file(tmp_path_factory):
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_arrive():
+    """Heed the signals that nohup and the & of a script ignore: processes inherit that."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -44,10 +44,7 @@ run_command(lambda: main(sys.argv[1:]))
 
 def signalled_in_a_step(number, text_file, run):
     """Start a training, send it a signal in its fifth step; it ends that when its input ends."""
-    process = start(
-        "-c", BLOCKED, "--data", text_file, "--run", run, *TINY, stdin=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup has it ignored
-    )  # fmt: skip
+    process = start("-c", BLOCKED, "--data", text_file, "--run", run, *TINY, stdin=subprocess.PIPE)
     assert process.stdout.readline() == "in a step\n"
     process.send_signal(number)
     assert process.stdout.readline() == "asked to stop\n"
