@@ -107,10 +107,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     parameters, training = (arrays[name] for name in ARRAYS)
     described = config.model.count_parameters(len(vocab["tokens"]))
     held = sum(array.size for array in parameters.values())
-    if described > 2 * held + SMALL:  # a forged size is not even built
+    layers = config.model.members * len(config.model.layer_sizes())
+    if described > 2 * held + SMALL or layers > len(parameters):  # a forged size is not even built
         raise InputError(
-            f"{path}: its settings describe {described:,} parameters, "
-            f"but {folder / ARRAYS[0]} holds {held:,}"
+            f"{path}: its settings describe {described:,} parameters in {layers:,} layers, "
+            f"but {folder / ARRAYS[0]} holds {held:,} in {len(parameters):,} arrays"
         )
     return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
 

@@ -25,6 +25,7 @@ from .errors import InputError
 SIZES = {"PMI_SIZE": "MPICH", "OMPI_COMM_WORLD_SIZE": "Open MPI"}
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 PATIENCE = 2.0  # seconds that a process waits for the others to fail by the same fault
+FORWARDING = 1.0  # seconds that a launcher has to pass a line on, before it ends all
 PAUSE = 0.02  # seconds between two looks at whether the others are there
 
 
@@ -170,6 +171,7 @@ class Job(World):
             known = isinstance(error, (InputError, OSError, MemoryError, KeyboardInterrupt))
             line = f"gluonlm: error: {where}: {str(error) or type(error).__name__}"
             print(line if known else f"{traceback.format_exc()}{line}", file=sys.stderr, flush=True)
+            time.sleep(FORWARDING)
             self.comm.Abort(2 if known else 1)
         self.mpi.Finalize()
 

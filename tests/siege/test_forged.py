@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from test_checkpoint import resealed
 
 from gluonlm.checkpoint import MANIFEST, read_checkpoint
 from gluonlm.errors import InputError
+from gluonlm.models import Ensemble, RNNModel, WindowModel
 from gluonlm.run import Run, load_model
 
 
@@ -93,12 +93,12 @@ def test_weights_that_are_not_finite_are_used_by_no_command(bad, copy, command, 
         dict(model="window", window=1000, hidden_size=[2**19]),
     ],
 )
-def test_a_forged_size_is_rejected_before_it_is_built(change, copy, command):
+def test_a_forged_size_is_rejected_before_it_is_built(change, copy, command, monkeypatch):
     forge(copy, "config.json", lambda config: {**config, **change})
-    began = time.monotonic()
+    for kind in (Ensemble, RNNModel, WindowModel):
+        monkeypatch.setattr(kind, "__init__", None)  # whatever is built fails
     for code, _, err in commands(copy, command):
         assert code == 2 and err.count("\n") == 1 and len(err) < 1000
-    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
