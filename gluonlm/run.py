@@ -69,6 +69,17 @@ class Run:
 
     def _empty(self, overwrite):
         """Remove the run that stands here, if it may go."""
+        if self.path.is_dir():
+            self.lock()  # before looking: a training adds and removes entries at any moment
+        try:
+            self._check_removable(overwrite)
+        except InputError:
+            self.unlock()
+            raise
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _check_removable(self, overwrite):
         if not overwrite and not self._begun():
             raise InputError(
                 f"`run` {self.path}: already exists: continue it with `resume` {self.path}, "
@@ -79,9 +90,6 @@ class Run:
                 f"`run` {self.path}: holds something else than a run, "
                 "which `overwrite` does not remove"
             )
-        self.lock()
-        for entry in self.path.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _is_run(self):
         """Return whether this folder holds a run and nothing else."""

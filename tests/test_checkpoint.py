@@ -185,6 +185,12 @@ def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkey
 def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
+    (run.checkpoints / ".of-this-moment").mkdir()  # whatever a training is doing there
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="another process"):
+            Run.create(tmp_path / "run", overwrite)
+    (run.checkpoints / ".of-this-moment").rmdir()
+    run.unlock()
     with pytest.raises(InputError, match="`overwrite`"):
         Run.create(tmp_path / "run")
     assert run.load("last").progress["step"] == 1
@@ -199,15 +205,13 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     lost = Run.create(tmp_path / "lost")
     lost.save(contents(1), ("best", "last"))
     (lost.checkpoints / "last").unlink()
+    lost.unlock()
     for path in (foreign, lost.path):
         with pytest.raises(InputError, match="already exists"):
             Run.create(path)
     with pytest.raises(InputError, match="something else than a run"):
         Run.create(foreign, overwrite=True)
     assert (foreign / "thesis.txt").exists() and lost.load("best").progress["step"] == 1
-    with pytest.raises(InputError, match="another process"):
-        Run.create(tmp_path / "run", overwrite=True)
-    run.unlock()
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
 
 
