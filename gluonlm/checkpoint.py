@@ -14,16 +14,16 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Tuple
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as parse_arrays
-from safetensors.numpy import save as format_arrays
+from safetensors.numpy import save_file as write_arrays
 
 from .config import Config
 from .errors import InputError
-from .files import read_file, sync_folder, write_file
+from .files import hash_file, read_file, sync_file, sync_folder, write_file
 from .vocab import Vocab
 
 FORMAT = 1
@@ -72,14 +72,31 @@ def write_checkpoint(folder: Path, contents: Checkpoint) -> None:
         "config.json": _canonical(contents.config.to_dict()),
         "vocab.json": _canonical(contents.vocab.to_dict()),
         "progress.json": _canonical(contents.progress),
-        "model.safetensors": format_arrays(contents.parameters),
-        "training.safetensors": format_arrays(contents.training),
     }
-    for name in FILES:
+    arrays = dict(zip(ARRAYS, (contents.parameters, contents.training)))
+    for name in content:
         write_file(folder / name, content[name])
-    write_file(folder / MANIFEST, seal(content))
+    try:
+        for name in ARRAYS:  # as they lie in memory: a copy would be the peak of a training
+            write_arrays(arrays[name], folder / name)
+            sync_file(folder / name)
+        same = all(_holds(folder / name, arrays[name]) for name in ARRAYS)
+    except SafetensorError as error:
+        raise InputError(f"arrays: {error}") from None
+    if not same or any(read_file(folder / name) != content[name] for name in content):
+        raise InputError("the disk returned something else than was written")
+    files = {name: hash_file(folder / name) for name in FILES}
+    write_file(folder / MANIFEST, seal(files))
     sync_folder(folder)
-    read_checkpoint(folder)
+    _manifest(folder / MANIFEST)
+
+
+def _holds(path, arrays):
+    """Return whether a file holds these arrays, to the bit; one at a time is read."""
+    with safe_open(path, framework="np") as stored:
+        return set(stored.keys()) == set(arrays) and all(
+            stored.get_tensor(name).tobytes() == array.tobytes() for name, array in arrays.items()
+        )
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -116,13 +133,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
 
 
-def seal(content: Dict[str, bytes]) -> bytes:
+def seal(files: Dict[str, Tuple[int, str]]) -> bytes:
     """Return the manifest of files by name: their sizes and SHA-256, sealed by its own."""
-    files = {
-        name: {"size": len(content[name]), "sha256": _digest(content[name])}
-        for name in sorted(content)
-    }
-    manifest = {"format": FORMAT, "files": files}
+    listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}
+    manifest = {"format": FORMAT, "files": listed}
     return _canonical({**manifest, "sha256": _digest(_canonical(manifest))})
 
 

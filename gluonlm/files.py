@@ -28,13 +28,18 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def sync_folder(path: Path) -> None:
-    """Wait until the disk has a folder's list of names: without this, a rename can be lost."""
+def sync_file(path: Path) -> None:
+    """Wait until the disk has a file's content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the disk has a folder's list of names: without this, a rename can be lost."""
+    sync_file(path)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -164,19 +164,21 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     ]
 
 
-def test_a_file_that_reads_back_otherwise_is_never_made_current(tmp_path, monkeypatch):
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_file_that_reads_back_otherwise_is_never_made_current(flipped, tmp_path, monkeypatch):
     import gluonlm.checkpoint as module
 
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
-    real = module.write_file
-    monkeypatch.setattr(
-        module,
-        "write_file",
-        lambda path, content: real(
-            path, content[:-1] if path.name == "model.safetensors" else content
-        ),
-    )
+    real = module.write_arrays
+
+    def changed(arrays, path):
+        real(arrays, path)
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content if flipped else content[:-1])
+
+    monkeypatch.setattr(module, "write_arrays", changed)
     with pytest.raises(InputError, match="could not be written"):
         run.save(contents(2))
     assert run.load("last").progress["step"] == 1
