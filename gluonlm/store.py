@@ -3,26 +3,15 @@
 `gluon.Trainer(parameters, rule, kvstore=MPIStore(world), update_on_kvstore=False)`.
 """
 
-import ctypes
 from typing import Any, List, Optional
 
 import mxnet as mx
-import numpy as np
-from mxnet import autograd, gluon, nd
-from mxnet.base import _LIB, check_call
+from mxnet import gluon, nd
 
+from .memory import memory_of, put_gradients
 from .world import World
 
 TAIL = 2  # numbers behind the gradients: a loss, and whether a process has something to say
-
-
-def memory_of(array: nd.NDArray) -> np.ndarray:
-    """Return the memory of an array on the CPU, its pending writes done, to be read and written."""
-    array.wait_to_read()
-    address = ctypes.c_void_p()
-    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    numbers = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
-    return np.ctypeslib.as_array(numbers, shape=array.shape)
 
 
 class FlatGradients:
@@ -35,14 +24,14 @@ class FlatGradients:
     """
 
     def __init__(self, parameters: List[gluon.Parameter], ctx: list):
-        size = sum(parameter.list_grad()[0].size for parameter in parameters)
+        wholes = list(dict.fromkeys(getattr(each, "packed", each) for each in parameters))
+        size = sum(whole.list_grad()[0].size for whole in wholes)
         self.buffers = [nd.zeros(size + TAIL, ctx=device) for device in ctx]
         self.tails, begin = [buffer[size:] for buffer in self.buffers], 0
-        for parameter in parameters:
-            end = begin + parameter.list_grad()[0].size
-            views = [buffer[begin:end].reshape(parameter.shape) for buffer in self.buffers]
-            parameter._grad = views
-            autograd.mark_variables(parameter.list_data(), views, parameter.grad_req)
+        for whole in wholes:
+            end = begin + whole.list_grad()[0].size
+            views = [buffer[begin:end].reshape(whole.shape) for buffer in self.buffers]
+            put_gradients(whole, views)
             begin = end
 
 

@@ -120,6 +120,7 @@ class LanguageModel(HybridBlock):
         if seed is not None:
             mx.random.seed(seed)
         self.initialize(initializer(init), ctx=ctx or [mx.cpu()])
+        self.apply(_pack)
         self.hybridize(static_alloc=True, static_shape=self.static_shape)
         return self
 
@@ -189,6 +190,11 @@ def initializer(text: str) -> mx.init.Initializer:
     except ValueError:
         pass
     raise InputError(f"`init` {text!r}: give xavier, or uniform:0.1")
+
+
+def _pack(block):
+    if hasattr(block, "pack"):
+        block.pack()
 
 
 def to_numpy(parameter: Parameter) -> np.ndarray:

@@ -2,22 +2,24 @@
 
 from typing import Optional, Sequence
 
+from mxnet import gluon
 from mxnet.gluon import nn, rnn
 
 from ..errors import InputError
+from ..memory import Packed
 from .base import Dropout, LanguageModel, to_numpy
 from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused operator wants them
 
 
-class PackedByRows:
-    """Mixed into a fused layer: joins its weights for the operator row by row.
+class FusedLayer:
+    """Mixed into a fused layer: hands its weights to the operator in one piece.
 
-    Gluon flattens them first, and MXNet then copies a vector at 7 ns a number, up to a tenth of a
-    step. Every part is a multiple of the bias in length, so as rows of that length they join to
-    the same memory. `weight_drop` of the recurrent weights are dropped in training, the same ones
-    at every time step of a call.
+    Gluon joins them at every call, and splits their gradient. Once packed, they lie behind each
+    other for good. `weight_drop` of the recurrent weights are dropped in training, the same ones
+    at every time step of a call; such a layer joins at every call, too, but by rows: every part is
+    a multiple of the bias in length, and flattened they would be copied at 7 ns a number.
     """
 
     _hidden_size: int
@@ -28,20 +30,37 @@ class PackedByRows:
         super().__init__(*args, **kwargs)
         self.weight_drop = Dropout(weight_drop)
 
-    def _forward_kernel(self, F, inputs, states, sequence_length, **params):
-        params["l0_h2h_weight"] = self.weight_drop(params["l0_h2h_weight"])
-        size = self._hidden_size
-        rows = [params[f"l0_{part}"].reshape((-1, self._gates * size)) for part in PARTS]
-        joined = F.concat(*rows, dim=0).reshape(-1)
-        settings = dict(state_size=size, num_layers=1, state_outputs=True, mode=self._mode)
-        output, *states = F.RNN(inputs, joined, *states, **settings)
+    def pack(self) -> None:
+        """Lay the initialized weights behind each other in memory, their names as before."""
+        parts = [getattr(self, f"l0_{part}") for part in PARTS]
+        if not self.weight_drop._rate and not hasattr(parts[0], "packed"):
+            self._named = super()._collect_params_with_prefix()
+            packed = Packed(self.prefix + "packed", parts)
+            self._params = gluon.ParameterDict(self.prefix)
+            self._params._params[packed.name] = packed
+            self._reg_params = {"packed": packed}
+
+    def _forward_kernel(self, F, inputs, states, sequence_length, packed=None, **params):
+        joined = self._joined(F, params) if packed is None else packed
+        settings = dict(state_size=self._hidden_size, num_layers=1, mode=self._mode)
+        output, *states = F.RNN(inputs, joined, *states, state_outputs=True, **settings)
         return output, states
+
+    def _joined(self, F, params):
+        params["l0_h2h_weight"] = self.weight_drop(params["l0_h2h_weight"])
+        width = self._gates * self._hidden_size
+        rows = [params[f"l0_{part}"].reshape((-1, width)) for part in PARTS]
+        return F.concat(*rows, dim=0).reshape(-1)
+
+    def _collect_params_with_prefix(self, prefix=""):
+        named = getattr(self, "_named", None) or super()._collect_params_with_prefix()
+        return {f"{prefix}.{name}" if prefix else name: named[name] for name in named}
 
     def _arrays(self):
         return [to_numpy(getattr(self, f"l0_{part}")) for part in PARTS]
 
 
-class RNN(PackedByRows, rnn.RNN):
+class RNN(FusedLayer, rnn.RNN):
     """`gluon.rnn.RNN`, joined by rows."""
 
     def cell(self) -> RNNCell:
@@ -51,7 +70,7 @@ class RNN(PackedByRows, rnn.RNN):
         return RNNCell(i2h_weight, h2h_weight, i2h_bias, h2h_bias, activation)
 
 
-class LSTM(PackedByRows, rnn.LSTM):
+class LSTM(FusedLayer, rnn.LSTM):
     """`gluon.rnn.LSTM`, joined by rows."""
 
     def cell(self) -> LSTMCell:
@@ -59,7 +78,7 @@ class LSTM(PackedByRows, rnn.LSTM):
         return LSTMCell(*self._arrays())
 
 
-class GRU(PackedByRows, rnn.GRU):
+class GRU(FusedLayer, rnn.GRU):
     """`gluon.rnn.GRU`, joined by rows."""
 
     def cell(self) -> GRUCell:

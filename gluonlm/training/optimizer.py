@@ -74,6 +74,10 @@ class Optimizer:
         if self.flat:  # by itself the trainer would send them after the first backward pass only
             self.trainer._init_kvstore()
             self.trainer._init_params()
+        self.places = [
+            (updater, [p.grad(device) for p in parameters], [p.data(device) for p in parameters])
+            for updater, device in zip(self.trainer._updaters, ctx)
+        ]
 
     def reduce(self, losses: nd.NDArray, wish: bool = False) -> Tuple[np.ndarray, np.ndarray, bool]:
         """Sum the gradients over devices and processes.
@@ -108,8 +112,10 @@ class Optimizer:
 
     def update(self, lr: float, divisor: float) -> None:
         """Take a step with the gradients divided by `divisor`, in one pass over them."""
-        self.trainer.set_learning_rate(lr)
-        self.trainer.update(min(divisor, LARGEST_DIVISOR))
+        self.rule.set_learning_rate(lr)
+        self.rule.rescale_grad = 1 / min(divisor, LARGEST_DIVISOR)
+        for updater, gradients, weights in self.places:
+            updater(list(range(len(weights))), gradients, weights)
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""

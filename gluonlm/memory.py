@@ -1,0 +1,56 @@
+"""Arrays that share memory: parameters behind each other, and their gradients in one buffer."""
+
+import ctypes
+from typing import Sequence
+
+import numpy as np
+from mxnet import autograd, gluon, nd
+from mxnet.base import _LIB, check_call
+
+
+class Packed(gluon.Parameter):
+    """One parameter in place of several, which stay as the names of its parts.
+
+    Parameters
+    ----------
+    parts
+        Initialized parameters, in the order in which they are to lie.
+    """
+
+    def __init__(self, name: str, parts: Sequence[gluon.Parameter]):
+        self.parts = parts
+        size = sum(part.list_data()[0].size for part in parts)
+        super().__init__(name, shape=(size,), init="zeros")
+        self.initialize(ctx=parts[0].list_ctx())
+        for part, values in zip(parts, self.views(self.list_data())):
+            for old, view in zip(part.list_data(), values):
+                view[:] = old
+            part._data, part.packed = values, self
+        put_gradients(self, self.list_grad())
+
+    def views(self, arrays: Sequence[nd.NDArray]) -> list:
+        """Return for each part its place in each of these arrays `(size,)`."""
+        found, begin = [], 0
+        for part in self.parts:
+            end = begin + part.list_data()[0].size
+            found.append([array[begin:end].reshape(part.shape) for array in arrays])
+            begin = end
+        return found
+
+
+def put_gradients(parameter: gluon.Parameter, arrays: Sequence[nd.NDArray]) -> None:
+    """Let a parameter's gradients, and those of its parts, be written into these arrays."""
+    parameter._grad = list(arrays)
+    autograd.mark_variables(parameter.list_data(), parameter._grad, parameter.grad_req)
+    if isinstance(parameter, Packed):
+        for part, views in zip(parameter.parts, parameter.views(arrays)):
+            put_gradients(part, views)
+
+
+def memory_of(array: nd.NDArray) -> np.ndarray:
+    """Return the memory of an array on the CPU, its pending writes done, to be read and written."""
+    array.wait_to_read()
+    address = ctypes.c_void_p()
+    check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+    numbers = ctypes.cast(address, ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(numbers, shape=array.shape)
