@@ -1,8 +1,8 @@
 """Recurrent language models on Apache MXNet Gluon.
 
-Import this before MXNet: it readies the process for it (see `gluonlm.runtime`). Names that need
-MXNet load it when they are first used, so that `from gluonlm import rnn_batch, get_batch` works
-where MXNet is not installed.
+Import this before MXNet: it readies the process for it (see `gluonlm.runtime`). Names load what
+they need when they are first used, so that `from gluonlm import rnn_batch, get_batch` works where
+MXNet is not installed.
 """
 
 import importlib
@@ -20,13 +20,15 @@ if (  # a command is being loaded, and Ctrl-C would show where; `cli.run_command
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from . import runtime  # noqa: F401  must come before anything imports MXNet
-from .batchify import get_batch, rnn_batch, windows
 from .errors import InputError
-from .vocab import Vocab
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "rnn_batch": "batchify",
+    "get_batch": "batchify",
+    "windows": "batchify",
+    "Vocab": "vocab",
     "UnrolledRNN": "models",
     "RNNModel": "models",
     "WindowModel": "models",
@@ -41,7 +43,7 @@ _HOME = {
     "score": "scoring",
     "get_ctx": "device",
 }
-__all__ = ["rnn_batch", "get_batch", "windows", "Vocab", "InputError", *_HOME]
+__all__ = ["InputError", *_HOME]
 
 
 def __dir__():

@@ -39,7 +39,7 @@ class Packed(gluon.Parameter):
 
 
 def put_gradients(parameter: gluon.Parameter, arrays: Sequence[nd.NDArray]) -> None:
-    """Let a parameter's gradients, and those of its parts, be written into these arrays."""
+    """Make these arrays the gradients of a parameter, and views of them those of its parts."""
     parameter._grad = list(arrays)
     autograd.mark_variables(parameter.list_data(), parameter._grad, parameter.grad_req)
     if isinstance(parameter, Packed):

@@ -17,15 +17,16 @@ import signal
 import sys
 import threading
 import warnings
+from importlib.machinery import PathFinder
 from pathlib import Path
-
-import numpy as np
 
 from .errors import InputError
 
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
 MOST_THREADS = 16  # for each logical processor
 COPY_VARIABLE = "MXNET_CPU_PARALLEL_SIZE"
+# what MXNet imports if it is there, for a retired class and for quantization: half of its import
+OPTIONAL = ("sklearn", "scipy.stats")
 SMALL_OPERATION = 5e7  # floating-point operations: under that, sharing costs more than it gives
 
 
@@ -76,9 +77,11 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
         If MXNet 1.9.1 cannot be imported with this NumPy, or for lack of distutils.
     """
     _check_threads(threads)
-    if "mxnet" in sys.modules:
+    if "mxnet.base" in sys.modules:  # before that, "mxnet" is being imported and may need this
         return
-    _check_versions()
+    import numpy as np  # here, as it is nearly all of the time that `import gluonlm` took
+
+    _check_versions(np.__version__)
     if "bool" not in vars(np):
         # NumPy 1.24 removed the name, MXNet 1.9.1 asks for it at import and later
         np.bool = np.bool_  # type: ignore[attr-defined]
@@ -95,12 +98,11 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
     _preload_cuda()
 
 
-def _check_versions():
-    version = tuple(int(part) for part in np.__version__.split(".")[:2])
+def _check_versions(numpy):
+    version = tuple(int(part) for part in numpy.split(".")[:2])
     if not (1, 23) <= version < (2, 0):
         raise InputError(
-            f"NumPy {np.__version__}: MXNet 1.9.1 needs NumPy 1.23.5 to 1.26: "
-            "pip install 'numpy==1.26.4'"
+            f"NumPy {numpy}: MXNet 1.9.1 needs NumPy 1.23.5 to 1.26: pip install 'numpy==1.26.4'"
         )
     if sys.version_info >= (3, 12) and importlib.util.find_spec("distutils") is None:
         raise InputError(
@@ -151,13 +153,32 @@ def _load(library):
 
 
 class _BeforeMXNet(importlib.abc.MetaPathFinder):
-    """Runs `configure` when MXNet is about to be imported, then steps aside."""
+    """Runs `configure` just before MXNet is imported, and keeps the import short."""
 
     def find_spec(self, name, path, target=None):
-        if name == "mxnet":
-            sys.meta_path.remove(self)
-            configure()
-        return None
+        spec = PathFinder.find_spec(name, path, target) if name == "mxnet" else None
+        if spec and spec.loader:
+            load = spec.loader.exec_module
+
+            def configure_and_load(module):
+                configure()
+                with _hidden(*OPTIONAL):
+                    load(module)
+
+            spec.loader.exec_module = configure_and_load  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _hidden(*names):
+    """Make modules that are not imported yet count as not installed until the end of a block."""
+    hidden = {name: None for name in names if name not in sys.modules}
+    sys.modules.update(hidden)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 if "mxnet" not in sys.modules:

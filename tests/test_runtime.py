@@ -28,6 +28,25 @@ def test_mxnet_imports_after_gluonlm_quietly_and_nothing_is_set_before(monkeypat
     assert python(code) == (0, f"None {runtime.physical_cores()} 2.0", "")
 
 
+def test_looking_for_mxnet_sets_nothing(monkeypatch):
+    code = (
+        "import importlib.util, os, gluonlm; found = importlib.util.find_spec('mxnet'); "
+        "print(bool(found), os.environ.get('OMP_NUM_THREADS'))"
+    )
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert python(code) == (0, "True None", "")
+
+
+def test_mxnet_leaves_scikit_learn_to_who_asks_for_it():
+    code = (
+        "import sys, gluonlm, mxnet; print('sklearn' in sys.modules, 'scipy.stats' in sys.modules);"
+        "import scipy.stats, sklearn; print(scipy.stats.norm.cdf(0), mxnet.nd.ones(1).asscalar())"
+    )
+    assert python(code) == (0, "False False\n0.5 1.0", "")
+    code = "import sklearn, gluonlm, mxnet; import sys; print(sys.modules['sklearn'] is sklearn)"
+    assert python(code) == (0, "True", "")
+
+
 def test_what_the_user_has_set_stays():
     assert (
         python(
@@ -73,7 +92,7 @@ def test_the_number_of_threads_belongs_to_the_size_of_the_model():
 
 
 def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):
-    monkeypatch.delitem(sys.modules, "mxnet")
+    monkeypatch.delitem(sys.modules, "mxnet.base")
     for version in ("2.1.0", "1.21.6"):
         monkeypatch.setattr(np, "__version__", version)
         with pytest.raises(InputError, match=rf"NumPy {version}.*numpy==1.26.4"):

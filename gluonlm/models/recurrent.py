@@ -25,6 +25,7 @@ class FusedLayer:
     _hidden_size: int
     _gates: int
     _mode: str
+    prefix: str
 
     def __init__(self, *args, weight_drop: float = 0.0, **kwargs):
         super().__init__(*args, **kwargs)
@@ -34,7 +35,7 @@ class FusedLayer:
         """Lay the initialized weights behind each other in memory, their names as before."""
         parts = [getattr(self, f"l0_{part}") for part in PARTS]
         if not self.weight_drop._rate and not hasattr(parts[0], "packed"):
-            self._named = super()._collect_params_with_prefix()
+            self._named = super()._collect_params_with_prefix()  # type: ignore[misc]
             packed = Packed(self.prefix + "packed", parts)
             self._params = gluon.ParameterDict(self.prefix)
             self._params._params[packed.name] = packed
@@ -53,7 +54,8 @@ class FusedLayer:
         return F.concat(*rows, dim=0).reshape(-1)
 
     def _collect_params_with_prefix(self, prefix=""):
-        named = getattr(self, "_named", None) or super()._collect_params_with_prefix()
+        named = getattr(self, "_named", None)
+        named = named or super()._collect_params_with_prefix()  # type: ignore[misc]
         return {f"{prefix}.{name}" if prefix else name: named[name] for name in named}
 
     def _arrays(self):
@@ -61,7 +63,7 @@ class FusedLayer:
 
 
 class RNN(FusedLayer, rnn.RNN):
-    """`gluon.rnn.RNN`, joined by rows."""
+    """`gluon.rnn.RNN`, its weights in one piece."""
 
     def cell(self) -> RNNCell:
         """Return a copy for one token at a time."""
@@ -71,7 +73,7 @@ class RNN(FusedLayer, rnn.RNN):
 
 
 class LSTM(FusedLayer, rnn.LSTM):
-    """`gluon.rnn.LSTM`, joined by rows."""
+    """`gluon.rnn.LSTM`, its weights in one piece."""
 
     def cell(self) -> LSTMCell:
         """Return a copy for one token at a time."""
@@ -79,7 +81,7 @@ class LSTM(FusedLayer, rnn.LSTM):
 
 
 class GRU(FusedLayer, rnn.GRU):
-    """`gluon.rnn.GRU`, joined by rows."""
+    """`gluon.rnn.GRU`, its weights in one piece."""
 
     def cell(self) -> GRUCell:
         """Return a copy for one token at a time."""
