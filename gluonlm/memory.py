@@ -1,7 +1,7 @@
 """Arrays that share memory: parameters behind each other, and their gradients in one buffer."""
 
 import ctypes
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import numpy as np
 from mxnet import autograd, gluon, nd
@@ -14,7 +14,7 @@ class Packed(gluon.Parameter):
     Parameters
     ----------
     parts
-        Initialized parameters, in the order in which they are to lie.
+        Initialized parameters, in the order in which they are to lie; some may be packed, too.
     """
 
     def __init__(self, name: str, parts: Sequence[gluon.Parameter]):
@@ -22,10 +22,11 @@ class Packed(gluon.Parameter):
         size = sum(part.list_data()[0].size for part in parts)
         super().__init__(name, shape=(size,), init="zeros")
         self.initialize(ctx=parts[0].list_ctx())
-        for part, values in zip(parts, self.views(self.list_data())):
-            for old, view in zip(part.list_data(), values):
+        for part, views in zip(parts, self.views(self.list_data())):
+            for old, view in zip(part.list_data(), views):
                 view[:] = old
-            part._data, part.packed = values, self
+            part.packed = self
+        _put_values(self, self.list_data())
         put_gradients(self, self.list_grad())
 
     def views(self, arrays: Sequence[nd.NDArray]) -> list:
@@ -38,6 +39,28 @@ class Packed(gluon.Parameter):
         return found
 
 
+def outermost(parameters: Sequence[gluon.Parameter]) -> list:
+    """Return what parameters are packed in, once each; those that are in nothing are themselves."""
+    return list(dict.fromkeys(_around(parameter) for parameter in parameters))
+
+
+def together(parameters: Sequence[gluon.Parameter]) -> gluon.Parameter:
+    """Return one parameter that holds all of these, which are packed if they are not yet."""
+    wholes = outermost(parameters)
+    return wholes[0] if len(wholes) == 1 else Packed("together", wholes)
+
+
+def _around(parameter):
+    return _around(parameter.packed) if hasattr(parameter, "packed") else parameter
+
+
+def _put_values(parameter, arrays):
+    parameter._data = list(arrays)
+    if isinstance(parameter, Packed):
+        for part, views in zip(parameter.parts, parameter.views(arrays)):
+            _put_values(part, views)
+
+
 def put_gradients(parameter: gluon.Parameter, arrays: Sequence[nd.NDArray]) -> None:
     """Make these arrays the gradients of a parameter, and views of them those of its parts."""
     parameter._grad = list(arrays)
@@ -45,6 +68,15 @@ def put_gradients(parameter: gluon.Parameter, arrays: Sequence[nd.NDArray]) -> N
     if isinstance(parameter, Packed):
         for part, views in zip(parameter.parts, parameter.views(arrays)):
             put_gradients(part, views)
+
+
+def split(parameter: gluon.Parameter, array: nd.NDArray) -> Iterator[tuple]:
+    """Yield each part that is not packed itself, and its place in an array like the parameter."""
+    if not isinstance(parameter, Packed):
+        yield parameter, array
+        return
+    for part, (view,) in zip(parameter.parts, parameter.views([array])):
+        yield from split(part, view)
 
 
 def memory_of(array: nd.NDArray) -> np.ndarray:

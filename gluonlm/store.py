@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 import mxnet as mx
 from mxnet import gluon, nd
 
-from .memory import memory_of, put_gradients
+from .memory import memory_of, outermost, put_gradients
 from .world import World
 
 TAIL = 2  # numbers behind the gradients: a loss, and whether a process has something to say
@@ -24,7 +24,7 @@ class FlatGradients:
     """
 
     def __init__(self, parameters: List[gluon.Parameter], ctx: list):
-        wholes = list(dict.fromkeys(getattr(each, "packed", each) for each in parameters))
+        wholes = outermost(parameters)
         size = sum(whole.list_grad()[0].size for whole in wholes)
         self.buffers = [nd.zeros(size + TAIL, ctx=device) for device in ctx]
         self.tails, begin = [buffer[size:] for buffer in self.buffers], 0

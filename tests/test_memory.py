@@ -7,7 +7,7 @@ from mxnet import autograd, gluon, nd
 from mxnet.gluon import rnn
 from networks import E, N, T, make, random_ids
 
-from gluonlm.memory import Packed, memory_of, put_gradients
+from gluonlm.memory import Packed, memory_of, put_gradients, split, together
 from gluonlm.models.recurrent import FUSED, PARTS
 
 
@@ -54,8 +54,8 @@ def test_a_packed_layer_computes_what_gluons_own_does(kind):
     for layer in (ours, theirs):
         layer.initialize(mx.init.Uniform(0.5))
     names = sorted(theirs._collect_params_with_prefix())
-    ours.pack()
-    ours.pack()  # a second time changes nothing
+    ours.lay_together()
+    ours.lay_together()  # a second time changes nothing
     ours.hybridize(static_alloc=True, static_shape=True)
     named = ours._collect_params_with_prefix()
     assert sorted(named) == names and list(ours.collect_params()) == [ours.prefix + "packed"]
@@ -73,14 +73,39 @@ def test_a_packed_layer_computes_what_gluons_own_does(kind):
 
 
 def test_layers_with_weight_drop_stay_in_parts_as_the_mask_is_for_one_of_them():
-    plain, dropped = (make("lstm", weight_drop=rate).layers[0] for rate in (0.0, 0.5))
+    models = [make("lstm", weight_drop=rate) for rate in (0.0, 0.5)]
+    for model in models:
+        model.pack()
+    plain, dropped = (model.layers[0] for model in models)
     assert list(plain.collect_params()) == [plain.prefix + "packed"]
     assert len(list(dropped.collect_params())) == len(PARTS)
 
 
-def test_a_saved_model_is_read_by_one_that_is_not_prepared():
-    model, ids = make("gru"), random_ids((T, N))
-    fresh = make("gru")
-    fresh.load_arrays(model.arrays())
-    got = [each(ids, each.begin_state(N))[0].asnumpy() for each in (model, fresh)]
-    assert (got[0] == got[1]).all()
+def test_packed_or_not_a_model_has_the_same_names_and_logits():
+    model, ids = make("gru", (7, 5)), random_ids((T, N))
+    shapes = {name: parameter.shape for name, parameter in model.parameters().items()}
+    plain = model(ids, model.begin_state(N))[0].asnumpy()
+    arrays = model.arrays()
+    model.pack()
+    assert {name: parameter.shape for name, parameter in model.parameters().items()} == shapes
+    assert (model(ids, model.begin_state(N))[0].asnumpy() == plain).all()
+    model.load_arrays({name: 2 * array for name, array in arrays.items()})
+    model.load_arrays(arrays)
+    assert (model(ids, model.begin_state(N))[0].asnumpy() == plain).all()
+
+
+def test_all_together_is_packed_once_whatever_is_packed_already(parts):
+    alone = gluon.Parameter("c", shape=(2,))
+    alone.initialize(mx.init.Constant(3))
+    inner = Packed("inner", parts)
+    whole = together([*parts, alone])
+    assert whole.parts == [inner, alone] and together(parts) is whole
+    whole.data()[:] = nd.arange(12)
+    assert parts[1].data().asnumpy().tolist() == [6, 7, 8, 9]
+    assert inner.data().asnumpy().tolist() == list(range(10))
+    with autograd.record():
+        loss = (inner.data() * nd.arange(10)).sum() + alone.data()[1]
+    loss.backward()
+    assert whole.grad().asnumpy().tolist() == [*range(10), 0, 1]
+    places = [(part.name, place.asnumpy().tolist()) for part, place in split(whole, whole.data())]
+    assert places == [("a", [[0, 1, 2], [3, 4, 5]]), ("b", [6, 7, 8, 9]), ("c", [10, 11])]

@@ -107,6 +107,16 @@ def beginning(w, stacked) -> list:
     return [(array, array.clone()) for array in zeros] if w.model == "lstm" else zeros
 
 
+def losses(w, model, words) -> Callable:
+    """Return a function from a batch and a state to the mean loss and the new state."""
+
+    def forward(inputs, targets, state):
+        logits, state = model(inputs, state)
+        return F.cross_entropy(logits.view(-1, w.vocab), targets), state
+
+    return compiled(forward, words)
+
+
 def train(w, model, words) -> Tuple[Callable, Callable]:
     """Return a function that takes one step with a fused update, and one that saves."""
     if w.model == "unrolled":
@@ -116,12 +126,7 @@ def train(w, model, words) -> Tuple[Callable, Callable]:
     optimizer = rule(parameters, lr=w.lr, fused=True)
     state, batch, i, total = beginning(w, False), batches(w), 0, 0.0
     model.train()
-
-    def forward(inputs, targets, state):
-        logits, state = model(inputs, state)
-        return F.cross_entropy(logits.view(-1, w.vocab), targets), state
-
-    forward = compiled(forward, words)
+    forward = losses(w, model, words)
 
     def step():
         nonlocal state, i, total
@@ -141,12 +146,7 @@ def score(w, model, words) -> Tuple[Callable, None]:
     """Return a function that scores one batch."""
     state, batch, i, total = beginning(w, False), batches(w), 0, 0.0
     model.eval()
-
-    def forward(inputs, targets, state):
-        logits, state = model(inputs, state)
-        return F.cross_entropy(logits.view(-1, w.vocab), targets), state
-
-    forward = compiled(forward, words)
+    forward = losses(w, model, words)
 
     def step():
         nonlocal state, i, total

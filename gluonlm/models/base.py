@@ -120,9 +120,15 @@ class LanguageModel(HybridBlock):
         if seed is not None:
             mx.random.seed(seed)
         self.initialize(initializer(init), ctx=ctx or [mx.cpu()])
-        self.apply(_pack)
         self.hybridize(static_alloc=True, static_shape=self.static_shape)
         return self
+
+    def pack(self) -> None:
+        """Lay the weights of each fused layer behind each other in memory, once.
+
+        `parameters()` stays as it is; `collect_params()` has all of a layer's as one.
+        """
+        self.apply(lambda block: block.lay_together() if hasattr(block, "lay_together") else None)
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """Return a copy of the weights by name."""
@@ -190,11 +196,6 @@ def initializer(text: str) -> mx.init.Initializer:
     except ValueError:
         pass
     raise InputError(f"`init` {text!r}: give xavier, or uniform:0.1")
-
-
-def _pack(block):
-    if hasattr(block, "pack"):
-        block.pack()
 
 
 def to_numpy(parameter: Parameter) -> np.ndarray:

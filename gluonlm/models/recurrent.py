@@ -16,10 +16,10 @@ PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused ope
 class FusedLayer:
     """Mixed into a fused layer: hands its weights to the operator in one piece.
 
-    Gluon joins them at every call, and splits their gradient. Once packed, they lie behind each
-    other for good. `weight_drop` of the recurrent weights are dropped in training, the same ones
-    at every time step of a call; such a layer joins at every call, too, but by rows: every part is
-    a multiple of the bias in length, and flattened they would be copied at 7 ns a number.
+    Gluon joins them at every call, and splits their gradient. Once laid together, they lie behind
+    each other for good. `weight_drop` of the recurrent weights are dropped in training, the same
+    ones at every time step of a call; such a layer joins at every call, too, but by rows: every
+    part is a multiple of the bias in length, and flattened they would be copied at 7 ns a number.
     """
 
     _hidden_size: int
@@ -31,7 +31,7 @@ class FusedLayer:
         super().__init__(*args, **kwargs)
         self.weight_drop = Dropout(weight_drop)
 
-    def pack(self) -> None:
+    def lay_together(self) -> None:
         """Lay the initialized weights behind each other in memory, their names as before."""
         parts = [getattr(self, f"l0_{part}") for part in PARTS]
         if not self.weight_drop._rate and not hasattr(parts[0], "packed"):

@@ -47,16 +47,16 @@ class UnrolledRNN(LanguageModel):
 
     def hybrid_forward(self, F, inputs, state):
         read = self.i2h(self.dropout(self.embedding(inputs)))  # (T, N, C)
-        steps = [
-            F.slice_axis(read, axis=0, begin=t, end=t + 1).reshape((-3, 0))  # (N, C)
-            for t in range(self.window)
-        ]
+        if not self.fold:
+            read = self.activation(read)
+        steps = F.split(read, num_outputs=self.window, axis=0, squeeze_axis=True)  # each (N, C)
+        steps = steps if self.window > 1 else [steps]
         if self.fold:
             hidden = F.zeros_like(steps[0])  # (N, C)
             for step in steps:
                 hidden = self.activation(self.h2h(hidden) + step)  # (N, C)
         else:
-            hidden = self.activation(steps[0])  # (N, C)
+            hidden = steps[0]  # (N, C)
             for step in steps[1:]:
-                hidden = self.activation(self.h2h(hidden)) + self.activation(step)  # (N, C)
+                hidden = self.activation(self.h2h(hidden)) + step  # (N, C)
         return self.decoder(self.dropout(hidden)), state  # (N, V)

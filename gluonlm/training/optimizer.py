@@ -12,6 +12,7 @@ from mxnet import gluon, nd
 
 from ..config import SMALLEST, TrainConfig
 from ..errors import InputError
+from ..memory import split, together
 from ..store import FlatGradients, MPIStore
 from ..world import ALONE, World
 from .replicas import copy_array
@@ -27,6 +28,8 @@ REFUSED = {
     "groupadagrad": "it raises on every array that is not an embedding",
     "lbsgd": "with batch_scale it neither clips nor resumes as it says",
 }
+# each array has its own factor, noise, or turn: nadam's schedule goes on with every one
+BY_ARRAY = ("lamb", "lars", "nadam", "sgld")
 LARGEST_DIVISOR = 1e37  # its inverse is what MXNet takes, as a 32-bit number
 # numbers that change while an optimizer works; all others are those of the settings
 COUNTERS = ("num_update", "begin_num_update", "m_schedule")
@@ -66,18 +69,22 @@ class Optimizer:
     ):
         self.parameters, self.ctx = parameters, ctx
         self.rule = make_rule(config)
-        self.flat = FlatGradients(parameters, ctx) if world.size > 1 else None
+        # one update of one array, where an update treats each number by itself
+        apart = config.optimizer.lower() in BY_ARRAY
+        updated = parameters if apart else [together(parameters)]
+        self.flat = FlatGradients(updated, ctx) if world.size > 1 else None
         store: Any = "device" if len(ctx) > 1 else None
         if self.flat:
             store = MPIStore(world, self.flat)
-        self.trainer = gluon.Trainer(parameters, self.rule, kvstore=store, update_on_kvstore=False)
+        self.trainer = gluon.Trainer(updated, self.rule, kvstore=store, update_on_kvstore=False)
         if self.flat:  # by itself the trainer would send them after the first backward pass only
             self.trainer._init_kvstore()
             self.trainer._init_params()
         self.places = [
-            (updater, [p.grad(device) for p in parameters], [p.data(device) for p in parameters])
+            (updater, [p.grad(device) for p in updated], [p.data(device) for p in updated])
             for updater, device in zip(self.trainer._updaters, ctx)
         ]
+        self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
 
     def reduce(self, losses: nd.NDArray, wish: bool = False) -> Tuple[np.ndarray, np.ndarray, bool]:
         """Sum the gradients over devices and processes.
@@ -103,8 +110,7 @@ class Optimizer:
                 tail[0:1], tail[1:2] = loss, float(wish)
         if self.flat or len(self.ctx) > 1:
             self.trainer.allreduce_grads()
-        gradients = [parameter.grad(self.ctx[0]) for parameter in self.parameters]
-        squares = nd.multi_sum_sq(*gradients, num_arrays=len(gradients))
+        squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
         said = self.flat.tails[0] if self.flat else losses
         found = nd.concat(said, squares, dim=0).asnumpy().astype(np.float64)
         told, own = np.split(found, [said.size])
@@ -119,18 +125,27 @@ class Optimizer:
 
     def arrays(self) -> Dict[str, np.ndarray]:
         """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""
-        return {
-            f"optimizer.{index}.{i}": array.asnumpy()
-            for index, state in self.trainer._updaters[0].states.items()
-            for i, array in enumerate(_flat(state))
-        }
+        return {name: array.asnumpy() for name, array in self._named(self.trainer._updaters[0])}
+
+    def _named(self, updater):
+        """Yield the names and arrays of a device's state, one for each parameter and number."""
+        numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
+        for index, state in updater.states.items():
+            for i, array in enumerate(_flat(state)):
+                for parameter, part in split(self.trainer._params[index], array):
+                    yield f"optimizer.{numbers[id(parameter)]}.{i}", part
 
     def record(self) -> Dict[str, Any]:
         """Return the state's numbers and update counts, for JSON."""
         own = vars(self.rule).items()
         numbers = {name: value for name, value in own if type(value) in (int, float)}
-        counts = {str(i): count for i, count in self.rule._index_update_count.items()}
+        count_of = self.rule._index_update_count
+        counts = {str(i): count_of[self._index(i)] for i in range(len(self.parameters)) if count_of}
         return {"numbers": numbers, "counts": counts}
+
+    def _index(self, number):
+        """Return under which number a parameter is updated: its own, or that of all in one."""
+        return number if len(self.trainer._params) > 1 else 0
 
     def restore(self, record: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> None:
         """Continue where `record()` and `arrays()` were taken.
@@ -146,15 +161,15 @@ class Optimizer:
                 own[name] = _checked_number(name, record["numbers"][name], type(own[name]))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"checkpoint: progress is not one of this version: {error}") from None
+        counts = {self._index(number): count for number, count in counts.items()}
         for device, updater in enumerate(self.trainer._updaters):
             self.rule._all_index_update_counts[device] = dict(counts)
-            for index, parameter in enumerate(self.parameters):
-                if index in counts:
-                    weight = parameter.data(self.ctx[device])
-                    state = self.rule.create_state_multi_precision(index, weight)
-                    for i, array in enumerate(_flat(state)):
-                        copy_array(arrays, f"optimizer.{index}.{i}", array)
-                    updater.states[index], updater.states_synced[index] = state, True
+            for index in counts:
+                weight = self.trainer._params[index].data(self.ctx[device])
+                updater.states[index] = self.rule.create_state_multi_precision(index, weight)
+                updater.states_synced[index] = True
+            for name, array in self._named(updater):
+                copy_array(arrays, name, array)
         self.rule._set_current_context(0)
 
 
@@ -210,6 +225,8 @@ def parse_params(text: str) -> Dict[str, Any]:
 def _checked_counts(counts, parameters):
     """Return update counts by the number of the parameter, once they are known to be such."""
     checked = {int(index): count for index, count in counts.items()}
+    if checked and (len(checked) != parameters or len(set(checked.values())) != 1):
+        raise ValueError("the optimizer's counts are not the same for every parameter")
     for index, count in checked.items():
         if not 0 <= index < parameters or type(count) is not int or not 0 <= count < 2**53:
             raise ValueError(f"the optimizer's count of parameter {index} is {count!r}")

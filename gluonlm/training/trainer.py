@@ -71,6 +71,7 @@ class Trainer:
         self.valid_batches = _validation_batches(model, config, valid) if len(valid) else None
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
+        model.pack()
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.draws = config.optimizer.lower() == "sgld" or any(
