@@ -94,7 +94,20 @@ def to_device(ids: np.ndarray, vocab_size: int, ctx):
         If an id is no whole number, or not one of the vocabulary: MXNet itself would take the
         nearest valid one, in the embedding and in the loss, without a word.
     """
-    ids = np.asarray(ids)
+    ids = check_ids(np.asarray(ids), vocab_size)
+    # from_numpy lends the memory: `mx.nd.array` would wait for a worker thread
+    lent = load_mxnet().nd.from_numpy(np.array(ids, np.int32, order="C"))
+    return lent.as_in_context(ctx)
+
+
+def check_ids(ids: np.ndarray, vocab_size: int) -> np.ndarray:
+    """Return ids as they are, once they are known to be of a vocabulary.
+
+    Raises
+    ------
+    InputError
+        As `to_device` does.
+    """
     if ids.size and ids.dtype.kind not in "iu":
         raise InputError(f"ids must be whole numbers, not {ids.dtype}")
     if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
@@ -102,6 +115,4 @@ def to_device(ids: np.ndarray, vocab_size: int, ctx):
             f"ids from {ids.min()} to {ids.max()}: "
             f"this model's vocabulary has 0 to {vocab_size - 1}"
         )
-    # from_numpy lends the memory: `mx.nd.array` would wait for a worker thread
-    lent = load_mxnet().nd.from_numpy(np.array(ids, np.int32, order="C"))
-    return lent.as_in_context(ctx)
+    return ids

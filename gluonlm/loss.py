@@ -23,7 +23,7 @@ class _Softmax(HybridBlock):
 
 
 _softmax = _Softmax()
-_softmax.hybridize()
+_softmax.hybridize(static_alloc=True, static_shape=True)
 
 
 def cross_entropy(logits, targets) -> tuple:

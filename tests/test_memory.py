@@ -7,7 +7,7 @@ from mxnet import autograd, gluon, nd
 from mxnet.gluon import rnn
 from networks import E, N, T, make, random_ids
 
-from gluonlm.memory import Packed, memory_of, put_gradients, split, together
+from gluonlm.memory import Desk, Packed, memory_of, put_gradients, split, together
 from gluonlm.models.recurrent import FUSED, PARTS
 
 
@@ -45,6 +45,14 @@ def test_memory_is_that_of_the_array(parts):
     array = nd.zeros((2, 3))
     memory_of(array)[1, 2] = 4
     assert array.asnumpy().tolist() == [[0, 0, 0], [0, 0, 4]]
+
+
+def test_a_desk_has_one_place_for_each_shape():
+    desk, ids = Desk(mx.cpu()), np.arange(12, dtype=np.int64).reshape(3, 4)
+    first, other = desk.put(ids), desk.put(ids[0])
+    assert first.dtype == np.int32 and first.asnumpy().tolist() == ids.tolist()
+    assert desk.put(ids[:, ::-1]) is first and first.asnumpy().tolist() == ids[:, ::-1].tolist()
+    assert other.asnumpy().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", FUSED)

@@ -6,8 +6,9 @@ import numpy as np
 from mxnet import autograd, nd
 
 from ..batchify import shares
-from ..device import to_device
+from ..device import check_ids
 from ..errors import InputError
+from ..memory import Desk
 from ..models import LanguageModel
 from ..world import ALONE, World
 
@@ -27,6 +28,7 @@ class Replicas:
         self.model, self.ctx, self.world = model, ctx, world
         self.count = world.size * len(ctx)
         self.state: List[list] = []
+        self.desks = [Desk(device) for device in ctx]
 
     def begin(self, streams: int) -> None:
         """Set the state to that before any text."""
@@ -47,16 +49,19 @@ class Replicas:
             `(devices,)`, the summed loss of each device's streams, in nats, of this process.
         """
         streams, vocab_size, losses = inputs.shape[1], self.model.vocab_size, []
+        for ids in (inputs, targets):
+            check_ids(ids, vocab_size)
         targets = targets.reshape(-1, streams)  # (T, N), or (1, N) for windows
         for device, (ctx, own) in enumerate(zip(self.ctx, self._shares(streams))):
             if own.start == own.stop:  # the last windows of an epoch may be fewer than devices
                 losses.append(self._nothing(ctx))
                 continue
-            read = to_device(inputs[:, own], vocab_size, ctx)  # (T, n)
-            expected = to_device(targets[:, own].reshape(-1), vocab_size, ctx)  # (m,)
+            desk = self.desks[device]
+            read = desk.put(inputs[:, own])  # (T, n)
+            expected = desk.put(targets[:, own].reshape(-1))  # (m,)
             each, self.state[device] = self.model.backward(read, expected, self.state[device])
             losses.append(each.sum().as_in_context(self.ctx[0]))
-        return nd.concat(*losses, dim=0)
+        return nd.concat(*losses, dim=0) if len(losses) > 1 else losses[0]
 
     def _nothing(self, ctx):
         """Take a backward pass over no stream at all; return its loss, which is 0."""
