@@ -301,4 +301,5 @@ def load_model(run, which: str = "best", ctx=None) -> Tuple[LanguageModel, Check
     model = build_model(checkpoint.config.model, len(checkpoint.vocab))
     model.check_arrays(checkpoint.parameters)  # before anything of a forged size is allocated
     model.prepare(ctx, seed=None).load_arrays(checkpoint.parameters)
+    model.pack()
     return model, checkpoint

@@ -45,6 +45,7 @@ def score(workload, model, config) -> Tuple[Callable, None]:
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import batch_losses
 
+    model.pack()  # as `load_model` does
     ids = workload.ids(workload.read)
     batches = make_batches(model.window, ids, workload.batch, workload.length)
     losses = batch_losses(model, batches, device.get_ctx()[0])
