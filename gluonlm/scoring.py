@@ -10,7 +10,6 @@ import numpy as np
 from .batchify import make_batches, share_of
 from .device import to_device
 from .errors import InputError
-from .loss import negative_log_likelihood
 from .vocab import Vocab
 from .world import ALONE, World
 
@@ -32,8 +31,9 @@ def batch_losses(model, batches, ctx) -> Iterator[np.ndarray]:
             continue
         if state is None:
             state = model.begin_state(inputs.shape[1], ctx=ctx)
-        logits, state = model(to_device(inputs, model.vocab_size, ctx), state)  # (M, V)
-        yield negative_log_likelihood(logits, to_device(targets, model.vocab_size, ctx))
+        read, expected = (to_device(ids, model.vocab_size, ctx) for ids in (inputs, targets))
+        losses, state = model.losses(read, expected, state)
+        yield losses
 
 
 def mean_loss(model, batches, ctx, world: World = ALONE) -> float:

@@ -46,6 +46,7 @@ class Interrupted:
         ("lstm variational", "adam", "cosine"),
         ("gru weight-drop", "adam", "cosine"),
         ("gru ensemble", "adam", "cosine"),
+        ("gru adaptive", "adam", "cosine"),
     ],
 )
 def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):

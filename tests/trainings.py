@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 
 from gluonlm.config import TrainConfig
-from gluonlm.models import Ensemble, RNNModel, UnrolledRNN, WindowModel
+from gluonlm.models import AdaptiveRNN, Ensemble, RNNModel, UnrolledRNN, WindowModel
 from gluonlm.training import Trainer
 
 IDS = (np.arange(400) * np.arange(1, 401) % 7).astype(np.int32)
@@ -20,6 +20,8 @@ def make_model(kind="lstm", dropout=0.0, ctx=None):
         model = UnrolledRNN(7, 5, 6, dropout=dropout)
     elif kind == "window":
         model = WindowModel(7, 6, 9, "real", dropout=dropout)
+    elif "adaptive" in kind:
+        model = AdaptiveRNN(kind.split()[0], 7, 5, (6, 4), (2, 5), dropout=dropout)
     elif "weight-drop" in kind:
         model = RNNModel(kind.split()[0], 7, 5, (6, 4), weight_drop=dropout)
     elif "ensemble" in kind:

@@ -1,12 +1,13 @@
 """Every setting, and all of them together: `groups`, the file to read first, lists them."""
 
 from .config import BEFORE, GROUPS, Config, changed_settings, read_settings
-from .groups import DataConfig, ModelConfig, TrainConfig
+from .groups import NARROWER, DataConfig, ModelConfig, TrainConfig
 from .settings import SMALLEST, flag
 
 __all__ = [
     "BEFORE",
     "GROUPS",
+    "NARROWER",
     "SMALLEST",
     "Config",
     "DataConfig",

@@ -11,6 +11,9 @@ from ..errors import InputError
 from ..levels import RULES
 from .settings import Settings, option
 
+# of an adaptive softmax: each group of rarer words has that part of the dimensions before it
+NARROWER = 4
+
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
@@ -117,6 +120,12 @@ class ModelConfig(Settings):
         high=1000,
     )
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
+    adaptive_softmax: Tuple[int, ...] = option(
+        (),
+        "for large vocabularies of words: the ranks at which rarer words stand apart, such as "
+        "4000,20000 (Grave et al. 2017)",
+        low=1,
+    )
     activation: str = option(
         "auto",
         "of rnn and unrolled; auto: tanh for rnn, relu for unrolled",
@@ -151,7 +160,7 @@ class ModelConfig(Settings):
     def count_parameters(self, vocab_size: int) -> int:
         """Return how many numbers the network trains, without building it."""
         sizes, embed_size = self.layer_sizes(), self.embed_size
-        embedding, output = vocab_size * embed_size, vocab_size * (sizes[-1] + 1)
+        embedding, output = vocab_size * embed_size, self._count_output(vocab_size)
         if self.model == "unrolled":
             return embedding + sizes[0] * (embed_size + 1 + sizes[0] + 1) + output
         if self.model == "window":
@@ -163,6 +172,16 @@ class ModelConfig(Settings):
         layers = sum(gates * size * (inputs + size + 2) for inputs, size in below)
         shared = vocab_size * sizes[-1] if self.tie_weights else 0
         return self.members * (embedding + layers + output - shared)
+
+    def _count_output(self, vocab_size):
+        size, cutoffs = self.layer_sizes()[-1], self.adaptive_softmax
+        if not cutoffs:
+            return vocab_size * (size + 1)
+        count, own = (cutoffs[0] + len(cutoffs)) * (size + 1), size
+        for begin, end in zip(cutoffs, (*cutoffs[1:], vocab_size)):
+            own = max(1, own // NARROWER)
+            count += size * own + (end - begin) * (own + 1)
+        return count
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checkpoint import Checkpoint
+from ..errors import InputError
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
@@ -74,8 +75,16 @@ class Network:
 
 
 def networks_of(checkpoint: Checkpoint) -> list[Network]:
-    """Return a checkpoint's network, or the members of its ensemble."""
+    """Return a checkpoint's network, or the members of its ensemble.
+
+    Raises
+    ------
+    InputError
+        If it has an output that no exported form has.
+    """
     config, members = checkpoint.config.model, checkpoint.config.model.members
+    if config.adaptive_softmax:
+        raise InputError("this model has an adaptive softmax, which is not exported")
     fused = config.model in GATES
     default = "tanh" if fused else "relu"
     found = []

@@ -1,5 +1,6 @@
 """The networks, behind one interface: `base.LanguageModel`, the file to read first."""
 
+from .adaptive import AdaptiveRNN
 from .base import LanguageModel
 from .build import build_model
 from .ensemble import Ensemble
@@ -11,6 +12,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdaptiveRNN",
     "Ensemble",
     "LanguageModel",
     "RNNModel",

@@ -11,7 +11,7 @@ from mxnet.gluon import HybridBlock, Parameter, nn
 from ..config import SMALLEST
 from ..device import to_device
 from ..errors import InputError
-from ..loss import cross_entropy
+from ..loss import cross_entropy, negative_log_likelihood
 from .stepper import WindowStepper
 
 LARGEST = 1e6  # initial weight: what is beyond overflows in the first product
@@ -54,6 +54,11 @@ class LanguageModel(HybridBlock):
         losses, gradient = cross_entropy(logits, targets)  # (M,), (M, V)
         logits.backward(gradient)
         return losses, [array.detach() for array in state]
+
+    def losses(self, inputs, targets, state: list) -> Tuple[np.ndarray, list]:
+        """Return the nats of each target, `(M,)`, float64, and the state after the last token."""
+        logits, state = self(inputs, state)  # (M, V)
+        return negative_log_likelihood(logits, targets), state
 
     def gradient_norm(self, squares: np.ndarray) -> float:
         """Return the norm by which gradients are clipped, from each parameter's squared norm."""

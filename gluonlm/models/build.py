@@ -2,6 +2,7 @@
 
 from ..config import ModelConfig
 from ..errors import InputError
+from .adaptive import AdaptiveRNN
 from .base import LanguageModel
 from .ensemble import Ensemble
 from .recurrent import FUSED, RNNModel
@@ -30,18 +31,19 @@ def build_model(config: ModelConfig, vocab_size: int) -> LanguageModel:
 
 
 def _recurrent(config, vocab_size):
-    return RNNModel(
-        config.model,
-        vocab_size,
-        config.embed_size,
-        config.layer_sizes(),
-        config.dropout,
-        tie_weights=config.tie_weights,
+    sizes = config.model, vocab_size, config.embed_size, config.layer_sizes()
+    settings = dict(
+        dropout=config.dropout,
         activation="tanh" if config.activation == "auto" else config.activation,
         embed_dropout=None if config.embed_dropout < 0 else config.embed_dropout,
         variational=config.variational,
         weight_drop=config.weight_drop,
     )
+    if not config.adaptive_softmax:
+        return RNNModel(*sizes, tie_weights=config.tie_weights, **settings)
+    if config.tie_weights:
+        raise InputError("`adaptive_softmax` has no matrix like the embedding's: no `tie_weights`")
+    return AdaptiveRNN(*sizes, config.adaptive_softmax, **settings)
 
 
 def _reject_what_only_fused_layers_have(config):
@@ -54,6 +56,10 @@ def _reject_what_only_fused_layers_have(config):
         raise InputError(
             f"`model` {config.model} has one hidden layer and separate weights: "
             "leave out `num_layers` and `tie_weights`"
+        )
+    if config.adaptive_softmax:
+        raise InputError(
+            f"`model` {config.model} has an ordinary output: leave out `adaptive_softmax`"
         )
     if config.variational or config.weight_drop or config.embed_dropout >= 0:
         raise InputError(

@@ -1,6 +1,6 @@
 """Fused RNN, LSTM and GRU layers, and the model that carries their state along a text."""
 
-from typing import Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from mxnet import gluon
 from mxnet.gluon import nn, rnn
@@ -8,7 +8,7 @@ from mxnet.gluon import nn, rnn
 from ..errors import InputError
 from ..memory import Packed
 from .base import Dropout, LanguageModel, to_numpy
-from .stepper import ACTIVATIONS, GRUCell, LSTMCell, RecurrentStepper, RNNCell
+from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused operator wants them
 
@@ -91,11 +91,10 @@ class GRU(FusedLayer, rnn.GRU):
 FUSED = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
-class RNNModel(LanguageModel):
-    """An embedding, a stack of fused recurrent layers, and a dense output.
+class RecurrentBody(LanguageModel):
+    """An embedding and a stack of fused recurrent layers: from ids `(T, N)` to hidden `(T*N, C)`.
 
-    From ids `(T, N)` to logits `(T*N, V)`. The state is, for each layer, h `(1, N, C)`, and for an
-    LSTM c as well.
+    The state is, for each layer, h `(1, N, C)`, and for an LSTM c as well.
 
     Parameters
     ----------
@@ -105,16 +104,72 @@ class RNNModel(LanguageModel):
         The size of each layer.
     dropout
         On the embedding, between layers and before the output.
+    activation
+        "tanh" or "relu", of an rnn.
     embed_dropout
         Another rate for the embedding.
     variational
         One mask for all time steps of a call (Gal and Ghahramani 2016).
     weight_drop
         Which part of the recurrent weights a call leaves out (Merity et al. 2018).
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        vocab_size: int,
+        embed_size: int,
+        hidden_sizes: Sequence[int],
+        dropout: float = 0.0,
+        activation: str = "tanh",
+        embed_dropout: Optional[float] = None,
+        variational: bool = False,
+        weight_drop: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
+        extra = {"activation": activation} if kind == "rnn" else {}
+        with self.name_scope():
+            self.embedding = nn.Embedding(vocab_size, embed_size)
+            axes = (0,) if variational else ()
+            self.dropout = Dropout(dropout, axes)
+            own = embed_dropout is not None
+            self.embed_dropout = Dropout(embed_dropout, axes) if own else self.dropout
+            # one layer each, dropout between them: the fused layers' own does nothing on a CPU
+            self.layers = nn.HybridSequential()
+            for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
+                layer = FUSED[kind](size, input_size=input_size, weight_drop=weight_drop, **extra)
+                self.layers.add(layer)
+
+    def begin_state(self, batch_size: int, ctx=None) -> list:
+        return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
+
+    def hybrid_forward(self, F, inputs, state):
+        hidden = self.embed_dropout(self.embedding(inputs))  # (T, N, C)
+        each, states = len(state) // len(self.layers), []
+        for i, layer in enumerate(self.layers):
+            hidden, new = layer(hidden, state[i * each : (i + 1) * each])  # (T, N, C)
+            hidden = self.dropout(hidden)
+            states += new
+        # the hidden states are reshaped, not the logits: those are V / C times as many numbers
+        return hidden.reshape((-3, 0)), states  # (T*N, C)
+
+    def stepper_with(self, output: Callable, batch_size: int) -> RecurrentStepper:
+        """Return a stepper with this output, hidden `(N, C)` to logits `(N, V)`."""
+        cells = [layer.cell() for layer in self.layers]
+        return RecurrentStepper(to_numpy(self.embedding.weight), cells, output, batch_size)
+
+
+class RNNModel(RecurrentBody):
+    """A `RecurrentBody` and a dense output: from ids `(T, N)` to logits `(T*N, V)`.
+
+    Parameters
+    ----------
+    kind, embed_size, hidden_sizes, **settings
+        As for `RecurrentBody`.
     tie_weights
         One matrix as embedding and output (Press and Wolf 2017).
-    activation
-        "tanh" or "relu", of an rnn.
 
     Raises
     ------
@@ -130,49 +185,22 @@ class RNNModel(LanguageModel):
         hidden_sizes: Sequence[int],
         dropout: float = 0.0,
         tie_weights: bool = False,
-        activation: str = "tanh",
-        embed_dropout: Optional[float] = None,
-        variational: bool = False,
-        weight_drop: float = 0.0,
-        **kwargs,
+        **settings,
     ):
-        super().__init__(**kwargs)
         if tie_weights and hidden_sizes[-1] != embed_size:
             raise InputError(
                 f"`tie_weights`: the last `hidden_size`, {hidden_sizes[-1]}, "
                 f"must equal `embed_size`, {embed_size}"
             )
-        self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
-        extra = {"activation": activation} if kind == "rnn" else {}
+        super().__init__(kind, vocab_size, embed_size, hidden_sizes, dropout, **settings)
         with self.name_scope():
-            self.embedding = nn.Embedding(vocab_size, embed_size)
-            axes = (0,) if variational else ()
-            self.dropout = Dropout(dropout, axes)
-            own = embed_dropout is not None
-            self.embed_dropout = Dropout(embed_dropout, axes) if own else self.dropout
-            # one layer each, dropout between them: the fused layers' own does nothing on a CPU
-            self.layers = nn.HybridSequential()
-            for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
-                layer = FUSED[kind](size, input_size=input_size, weight_drop=weight_drop, **extra)
-                self.layers.add(layer)
             shared = {"params": self.embedding.params} if tie_weights else {}
             self.decoder = nn.Dense(vocab_size, in_units=hidden_sizes[-1], flatten=False, **shared)
 
-    def begin_state(self, batch_size: int, ctx=None) -> list:
-        return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
-
     def hybrid_forward(self, F, inputs, state):
-        hidden = self.embed_dropout(self.embedding(inputs))  # (T, N, C)
-        each, states = len(state) // len(self.layers), []
-        for i, layer in enumerate(self.layers):
-            hidden, new = layer(hidden, state[i * each : (i + 1) * each])  # (T, N, C)
-            hidden = self.dropout(hidden)
-            states += new
-        # the hidden states are reshaped, not the logits: those are V / C times as many numbers
-        return self.decoder(hidden.reshape((-3, 0))), states  # (T*N, V)
+        hidden, states = super().hybrid_forward(F, inputs, state)
+        return self.decoder(hidden), states  # (T*N, V)
 
     def stepper(self, batch_size: int = 1) -> RecurrentStepper:
-        embedding, weight = to_numpy(self.embedding.weight), to_numpy(self.decoder.weight)
-        cells = [layer.cell() for layer in self.layers]
-        bias = to_numpy(self.decoder.bias)
-        return RecurrentStepper(embedding, cells, weight, bias, batch_size)
+        output = Affine(to_numpy(self.decoder.weight), to_numpy(self.decoder.bias))
+        return self.stepper_with(output, batch_size)

@@ -150,18 +150,33 @@ def _parts(gates, size):
         yield gates[:, begin : begin + size]
 
 
-class RecurrentStepper:
-    """A stack of cells between an embedding `(V, C)` and an output matrix; carries its state."""
+class Affine:
+    """A dense layer's matrix and bias: `(N, C)` to `(N, V)`."""
 
-    def __init__(self, embedding, cells: Sequence[Cell], weight, bias, batch_size: int = 1):
+    def __init__(self, weight, bias):
+        self.weight, self.bias = np.ascontiguousarray(weight.T), bias
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return x @ self.weight + self.bias
+
+
+class RecurrentStepper:
+    """A stack of cells between an embedding `(V, C)` and an output; carries its state.
+
+    Parameters
+    ----------
+    output
+        From hidden `(N, C)` to logits `(N, V)`.
+    """
+
+    def __init__(self, embedding, cells: Sequence[Cell], output: Callable, batch_size: int = 1):
         first = cells[0]
         self.embedding, self.cells = embedding, cells
         if len(embedding) * first.i2h.shape[1] <= TABLE:
             self.first = first.read(embedding).__getitem__
         else:
             self.first = lambda ids: first.read(embedding[ids])
-        self.weight, self.bias = np.ascontiguousarray(weight.T), bias
-        self.vocab_size = len(bias)
+        self.output, self.vocab_size = output, len(embedding)
         self.state = [
             [np.zeros((batch_size, cell.size), np.float32)] * cell.states for cell in cells
         ]
@@ -174,7 +189,7 @@ class RecurrentStepper:
             if layer:
                 read = cell.read(self.state[layer - 1][0])
             self.state[layer] = cell.advance(read, self.state[layer])
-        return self.state[-1][0] @ self.weight + self.bias
+        return self.output(self.state[-1][0])
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these streams, in this order: a beam search drops some and doubles others."""

@@ -1,0 +1,189 @@
+"""Recurrent models for large vocabularies: rare tokens stand behind doors, in fewer dimensions."""
+
+from typing import Callable, Iterator, Sequence, Tuple
+
+import numpy as np
+from mxnet import autograd, nd
+from mxnet.gluon import HybridBlock, nn
+
+from ..config import NARROWER
+from ..errors import InputError
+from ..loss import cross_entropy, negative_log_likelihood
+from .base import LanguageModel, to_numpy
+from .recurrent import RecurrentBody
+from .stepper import RecurrentStepper
+
+
+class AdaptiveOutput(HybridBlock):
+    """Adaptive softmax: a head of the frequent tokens and of doors, and a tail behind each door.
+
+    The log-probability of a rare token is that of its door plus its own within the tail. What a
+    step costs is the head for every token, and a tail for those few that stand in it.
+
+    Source: Grave et al. 2017.
+
+    Parameters
+    ----------
+    cutoffs
+        The ids at which the tails begin; tokens must be numbered by frequency.
+    """
+
+    def __init__(self, vocab_size: int, hidden_size: int, cutoffs: Sequence[int], **kwargs):
+        super().__init__(**kwargs)
+        self.begins, sizes = np.array(cutoffs), np.diff([*cutoffs, vocab_size])
+        with self.name_scope():
+            self.head = nn.Dense(cutoffs[0] + len(cutoffs), in_units=hidden_size)
+            self.tails = nn.HybridSequential()
+            for size in sizes:
+                hidden_size = max(1, hidden_size // NARROWER)
+                tail = nn.HybridSequential()
+                below = self.head._in_units
+                tail.add(nn.Dense(hidden_size, in_units=below, use_bias=False))
+                tail.add(nn.Dense(int(size), in_units=hidden_size))
+                self.tails.add(tail)
+
+    def forward(self, hidden):
+        """Return the log-probability of every token: `(M, C)` to `(M, V)`."""
+        head, first = nd.log_softmax(self.head(hidden)), int(self.begins[0])
+        parts = [head[:, :first]]
+        for door, tail in enumerate(self.tails, first):
+            parts.append(nd.broadcast_add(head[:, door : door + 1], nd.log_softmax(tail(hidden))))
+        return nd.concat(*parts, dim=1)
+
+    def asked(self, hidden: nd.NDArray, targets: nd.NDArray) -> Iterator[Tuple]:
+        """Yield what these targets ask for, of the head and of each tail that one stands in.
+
+        Yields
+        ------
+        rows
+            `(m,)`, which of the M targets; of the head, all.
+        logits
+            `(m, tokens)`.
+        targets
+            `(m,)`, int32, counted within the head or the tail.
+        """
+        ids, ctx = targets.asnumpy(), hidden.context
+        group = np.searchsorted(self.begins, ids, side="right")  # (M,); 0: in the head
+        doors = np.where(group, self.begins[0] + group - 1, ids)
+        yield np.arange(len(ids)), self.head(hidden), nd.array(doors, ctx, "int32")
+        for number, tail in enumerate(self.tails, 1):
+            rows = np.flatnonzero(group == number)
+            if len(rows):
+                own = nd.array(ids[rows] - self.begins[number - 1], ctx, "int32")
+                yield rows, tail(nd.take(hidden, nd.array(rows, ctx, "int32"))), own
+
+    def stepped(self) -> Callable:
+        """Return a copy for one token at a time, in NumPy: `(N, C)` to `(N, V)`."""
+        head, first = _matrices([self.head]), int(self.begins[0])
+        tails = [_matrices(tail) for tail in self.tails]
+
+        def log_probabilities(hidden):
+            found = _log_softmax(_through(head, hidden))
+            doors = found[:, first:]
+            inside = [_log_softmax(_through(tail, hidden)) for tail in tails]
+            rare = [doors[:, k : k + 1] + each for k, each in enumerate(inside)]
+            return np.concatenate([found[:, :first], *rare], axis=1)
+
+        return log_probabilities
+
+
+def _matrices(layers):
+    """Return the weights, transposed, and biases of dense layers."""
+    return [
+        (np.ascontiguousarray(to_numpy(layer.weight).T), to_numpy(layer.bias) if layer.bias else 0)
+        for layer in layers
+    ]
+
+
+def _through(matrices, x):
+    for weight, bias in matrices:
+        x = x @ weight + bias
+    return x
+
+
+def _log_softmax(x):
+    x = x - x.max(axis=1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+
+class AdaptiveRNN(LanguageModel):
+    """`RNNModel` with an adaptive softmax: from ids `(T, N)` to log-probabilities `(T*N, V)`.
+
+    Training and scoring compute only what the targets ask for; both are exact.
+
+    Parameters
+    ----------
+    kind, embed_size, hidden_sizes, **settings
+        As for `RNNModel`, but for `tie_weights`.
+    cutoffs
+        As for `AdaptiveOutput`.
+
+    Raises
+    ------
+    InputError
+        If the cut-offs are not ascending, or not below the size of the vocabulary.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        vocab_size: int,
+        embed_size: int,
+        hidden_sizes: Sequence[int],
+        cutoffs: Sequence[int],
+        **settings,
+    ):
+        super().__init__()
+        if not all(low < high for low, high in zip(cutoffs, [*cutoffs[1:], vocab_size])):
+            raise InputError(
+                f"`adaptive_softmax` {','.join(map(str, cutoffs))}: must be ascending, and below "
+                f"the {vocab_size:,} tokens of the vocabulary"
+            )
+        self.vocab_size = vocab_size
+        with self.name_scope():
+            self.body = RecurrentBody(kind, vocab_size, embed_size, hidden_sizes, **settings)
+            self.decoder = AdaptiveOutput(vocab_size, hidden_sizes[-1], cutoffs)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The embedding of the recurrent part."""
+        return self.body.embedding
+
+    def prepare(self, *args, **kwargs):
+        """Set initial weights and compile, as every model; a tail's rows differ at each step."""
+        super().prepare(*args, **kwargs)
+        self.decoder.hybridize(False)
+        return self
+
+    def begin_state(self, batch_size: int, ctx=None) -> list:
+        return self.body.begin_state(batch_size, ctx)
+
+    def forward(self, inputs, state):
+        """Return the log-probability of every token, and the new state."""
+        hidden, state = self.body(inputs, state)
+        return self.decoder(hidden), state
+
+    def backward(self, inputs, targets, state: list) -> Tuple[nd.NDArray, list]:
+        with autograd.record():
+            hidden, state = self.body(inputs, state)  # (M, C)
+            asked = list(self.decoder.asked(hidden, targets))
+        losses, gradients = nd.zeros(targets.shape, targets.context), []
+        for rows, logits, own in asked:
+            each, gradient = cross_entropy(logits, own)
+            gradients.append(gradient)
+            places = nd.array(rows[None], targets.context, "int32")
+            losses = losses + nd.scatter_nd(each, places, losses.shape)
+        for parameter in self.decoder.tails.collect_params().values():
+            parameter.grad(targets.context)[:] = 0  # of a tail that nothing asks for
+        autograd.backward([logits for _, logits, _ in asked], gradients)
+        return losses, [array.detach() for array in state]
+
+    def losses(self, inputs, targets, state: list) -> Tuple[np.ndarray, list]:
+        hidden, state = self.body(inputs, state)
+        losses = np.zeros(targets.shape)
+        for rows, logits, own in self.decoder.asked(hidden, targets):
+            losses[rows] += negative_log_likelihood(logits, own)
+        return losses, state
+
+    def stepper(self, batch_size: int = 1) -> RecurrentStepper:
+        return self.body.stepper_with(self.decoder.stepped(), batch_size)
