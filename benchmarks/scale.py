@@ -23,7 +23,8 @@ from workloads import TRAIN  # noqa: E402
 
 from gluonlm.pictures import to_png  # noqa: E402
 
-DOCUMENT, PICTURE = (HERE.parents[1] / "docs" / name for name in ("performance.md", "scale.png"))
+DOCUMENT = HERE.parents[1] / "docs" / "performance.md"
+PICTURE = DOCUMENT.parent / "curves" / "scale.png"
 BASE = TRAIN("lstm", (256,), 256, 0, vocab=64, length=35)
 CURVES = {  # the field, what it is called, its sizes
     "batch": ("streams in a batch", [2**i for i in range(10)]),

@@ -107,7 +107,7 @@ def test_the_fastest_ways_of_the_trials_go_into_the_rounds(speed, monkeypatch):
     monkeypatch.setattr(speed.rounds, "run", run)
     monkeypatch.setattr(speed.rounds.os, "sched_getaffinity", lambda process: {0})
     commands = speed.rounds.sides("score gru 2x256", lambda line: None)
-    assert list(commands) == ["ours", "eager", "malloc", "malloc compile"]
+    assert list(commands) == ["ours", "eager", "tutorial", "malloc", "malloc compile"]
     assert commands["malloc compile"] == ["expert.py", "score gru 2x256", "malloc", "compile"]
 
 
@@ -205,3 +205,38 @@ def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):
         for name in speed.rounds.environment()
         if name.startswith(("OMP_", "MXNET_", "MALLOC_", "GLUONLM_"))
     ]
+
+
+def steps_and_segment(expert, model, work, kind):
+    """The logits of a few tokens, one at a time by an expert's way, and by the layers at once."""
+    import torch
+
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, work.vocab, (6, work.batch)))
+    stepper, state, one_by_one = kind(work, model).eval(), expert.beginning(work, kind), []
+    with torch.inference_mode():
+        whole, _ = model(ids, [None])
+        for row in ids:
+            logits, state = stepper(row, state)
+            one_by_one.append(logits)
+    return torch.stack(one_by_one).numpy(), whole.numpy()
+
+
+@pytest.mark.parametrize("model", ["gru", "lstm"])
+@pytest.mark.parametrize("way", ["Stacked", "Products"])
+def test_an_expert_steps_through_the_same_network(speed, model, way):
+    pytest.importorskip("torch")  # installed by `make bench` only
+    expert, peer = importlib.import_module("expert"), importlib.import_module("peer")
+    work = speed.workloads.GENERATE(model, (8, 8), 4, 0, vocab=11, batch=3)
+    model, kind = peer.build(work).eval(), getattr(expert, way)
+    ours, theirs = steps_and_segment(expert, model, work, kind)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_an_expert_joins_products_of_the_same_unrolled_network(speed):
+    torch = pytest.importorskip("torch")
+    expert, peer = importlib.import_module("expert"), importlib.import_module("peer")
+    work = speed.workloads.TRAIN("unrolled", (8,), 4, 0, vocab=11, batch=5)
+    model, ids = peer.build(work), torch.arange(15).reshape(3, 5) % 11
+    plain = model(ids, [])[0]
+    model.__class__ = expert.Joined
+    assert torch.allclose(model(ids, [])[0], plain, atol=1e-6)

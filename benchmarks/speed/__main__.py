@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from rounds import measure
-from tables import impossible, limits, table, write
+from tables import draw, impossible, limits, table, write
 from workloads import WORKLOADS
 
 
@@ -46,6 +46,7 @@ def main() -> None:
         raise SystemExit(f"above 100 % of the peak, {peak / 1e9:.0f} GFLOP/s: {', '.join(wrong)}")
     if arguments.write:
         write(text)
+        draw(found, names, peak)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from workloads import WORKLOADS
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LIBRARIES = ("mxnet", "numpy", "torch")  # in which a product may be the fastest
+SCRIPTS = {"ours": "ours", "eager": "peer", "tutorial": "tutorial"}
 FINALISTS = 2  # of the ways to use PyTorch: one trial each does not tell the best from the second
 PATIENCE = 240  # seconds for a trial that compiles
 IMPORT = "import time; t = time.perf_counter(); import gluonlm; print(time.perf_counter() - t)"
@@ -92,11 +93,8 @@ def sides(name, say) -> Dict[str, List[str]]:
     seconds = {way: trial(name, way) for way in ways(WORKLOADS[name].task, cores)}
     say(f"{name}: " + ", ".join(f"{way} {1000 * taken:.2f} ms" for way, taken in seconds.items()))
     finalists = sorted(seconds, key=lambda way: seconds[way])[:FINALISTS]
-    commands = {"ours": ["ours.py", name], "eager": ["peer.py", name]}
-    for way in finalists:
-        commands[way] = ["expert.py", name, *way.split()]
-    if WORKLOADS[name].tutorial:
-        commands["tutorial"] = ["tutorial.py", name]
+    commands = {side: [f"{script}.py", name] for side, script in SCRIPTS.items()}
+    commands.update({way: ["expert.py", name, *way.split()] for way in finalists})
     return commands
 
 

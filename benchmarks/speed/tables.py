@@ -12,6 +12,7 @@ from typing import Dict, Iterator, List
 from workloads import WORKLOADS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+PICTURE = DOCUMENT.parent / "curves" / "speed.png"
 
 
 def median(records, key) -> float:
@@ -144,6 +145,28 @@ def alone_rows(extras) -> Iterator[str]:
     yield f"| a training to its first step | {median(extras, 'first step'):.1f} s | ≤ 1.5 s |"
     yield f"| `import gluonlm` alone | {median(extras, 'import'):.2f} s | ≤ 0.15 s |"
     yield f"| a step of 32 x 64 on a corpus of | {steps} | the same |"
+
+
+def draw(found, names, peak) -> None:
+    """Draw tokens/s of every side and the limit, a group of bars for each workload."""
+    from gluonlm.pictures import new_axes, to_png
+
+    figure, axes = new_axes(8, 0.6 * len(names) + 1)
+    sides = ("limit", "ours", "PyTorch at its best", "MXNet as it starts")
+    for row, name in enumerate(names):
+        work, seconds = WORKLOADS[name], medians(found, name, "seconds")
+        least = work.operations() / peak
+        taken = (least, seconds["ours"], seconds[best_peer(seconds)], seconds["tutorial"])
+        for bar, (side, each) in enumerate(zip(sides, taken)):
+            color = "0.85" if side == "limit" else f"C{bar - 1}"
+            label = side if row == 0 else None
+            axes.barh(row + 0.2 * bar - 0.3, work.tokens / each, 0.2, color=color, label=label)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xscale("log")
+    axes.set_xlabel("tokens a second")
+    figure.legend(frameon=False, loc="outside upper center", ncols=4)
+    PICTURE.write_bytes(to_png(figure))
 
 
 def write(text) -> None:

@@ -62,22 +62,31 @@ class Unrolled(gluon.Block):
         return self.decoder(hidden), state
 
 
+def batches(w) -> Callable:
+    """Return a function from a number to a batch's inputs and targets."""
+    ids = nd.array(w.ids((w.warm_up + w.steps + 1) * w.batch * max(w.length, 4)), dtype="int32")
+    if w.model == "unrolled":
+        rows = ids.reshape((-1, UNROLLED + 1))
+
+        def batch(i):
+            chosen = rows[i * w.batch : (i + 1) * w.batch]
+            return chosen[:, :UNROLLED], chosen[:, UNROLLED]
+
+        return batch
+    streams = ids.reshape((w.batch, -1)).T
+
+    def batch(i):
+        begin, end = i * w.length, (i + 1) * w.length
+        return streams[begin:end], streams[begin + 1 : end + 1].reshape((-1,))
+
+    return batch
+
+
 def train(w, model) -> Tuple[Callable, Callable]:
     """Return a function that takes one step of the tutorials' loop, and one that saves."""
     trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
-    loss_of = gluon.loss.SoftmaxCrossEntropyLoss()
+    loss_of, batch = gluon.loss.SoftmaxCrossEntropyLoss(), batches(w)
     state, i, total = begin(w, model), 0, 0.0
-    unrolled = w.model == "unrolled"
-    ids = nd.array(w.ids((w.warm_up + w.steps + 1) * w.batch * max(w.length, 4)), dtype="int32")
-    rows = ids.reshape((-1, UNROLLED + 1)) if unrolled else None
-    streams = None if unrolled else ids.reshape((w.batch, -1)).T
-
-    def batch(i):
-        if unrolled:
-            chosen = rows[i * w.batch : (i + 1) * w.batch]
-            return chosen[:, :UNROLLED], chosen[:, UNROLLED]
-        begin, end = i * w.length, (i + 1) * w.length
-        return streams[begin:end], streams[begin + 1 : end + 1].reshape((-1,))
 
     def step():
         nonlocal state, i, total
@@ -88,13 +97,28 @@ def train(w, model) -> Tuple[Callable, Callable]:
             logits, state = model(inputs, state)
             loss = loss_of(logits, targets)
             loss.backward()
-        if not unrolled:
+        if w.model != "unrolled":
             gradients = [p.grad() for p in model.collect_params().values()]
             gluon.utils.clip_global_norm(gradients, w.clip * w.tokens)
         trainer.step(w.tokens)
         total += float(loss.mean().asscalar())
 
     return step, lambda: save(model, trainer)
+
+
+def score(w, model) -> Tuple[Callable, None]:
+    """Return a function that scores one batch as the tutorials do."""
+    loss_of, batch = gluon.loss.SoftmaxCrossEntropyLoss(), batches(w)
+    state, i, total = begin(w, model), 0, 0.0
+
+    def step():
+        nonlocal state, i, total
+        inputs, targets = batch(i)
+        i += 1
+        logits, state = model(inputs, state)
+        total += float(loss_of(logits, targets).mean().asscalar())
+
+    return step, None
 
 
 def save(model, trainer) -> None:
@@ -127,7 +151,7 @@ def main(name) -> None:
     workload = WORKLOADS[name]
     model = Unrolled(workload) if workload.model == "unrolled" else Recurrent(workload)
     model.initialize(mx.init.Uniform(workload.init))
-    task = {"train": train, "generate": generate}[workload.task]
+    task = {"train": train, "score": score, "generate": generate}[workload.task]
     step, save = task(workload, model)
     print(json.dumps(clock(step, workload, LIBRARIES, save)))
 
