@@ -1,6 +1,6 @@
 """The networks, behind one interface: `base.LanguageModel`, the file to read first."""
 
-from .adaptive import AdaptiveRNN
+from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel
 from .build import build_model
 from .ensemble import Ensemble

@@ -2,7 +2,7 @@
 
 from ..config import ModelConfig
 from ..errors import InputError
-from .adaptive import AdaptiveRNN
+from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel
 from .ensemble import Ensemble
 from .recurrent import FUSED, RNNModel
