@@ -85,6 +85,7 @@ def law(curve, sizes, found):
 def draw(found):
     """Draw a panel for each curve, measured and by the law."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     for axes, (curve, (label, sizes)) in zip(figure.subplots(2, 2).flat, CURVES.items()):
@@ -96,6 +97,7 @@ def draw(found):
         if rare:
             own = [found[curve, size, True][0] for size in rare]
             axes.loglog(rare, own, "s", color="C1", label="adaptive softmax")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel("ms a step")
         axes.legend(frameon=False)
