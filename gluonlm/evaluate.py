@@ -6,8 +6,9 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
@@ -54,6 +55,7 @@ def make_parser() -> Parser:
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     add("--json", action="store_true", help="print the result as JSON")
     add_views(parser.add_argument_group("other views of the score").add_argument)
+    add_dynamic(parser.add_argument_group("a model that learns while it reads").add_argument)
     return parser
 
 
@@ -76,8 +78,40 @@ def add_views(add: Callable) -> None:
     add("--ansi", action="store_true", help="print the text so, for a terminal of 256 colours")
 
 
+def add_dynamic(add: Callable) -> None:
+    """Add the flags of dynamic evaluation."""
+    add(
+        "--dynamic",
+        choices=("sgd", "rms"),
+        help="score once more, learning from each segment after it was scored (Krause et al. "
+        "2018): by plain gradient descent, or with steps divided by the size of each weight's "
+        "gradients in training; the views then show this score",
+    )
+    add("--dynamic-lr", type=float, metavar="X", help="size of its steps (default: 0.03; 0.0002)")
+    add(
+        "--dynamic-decay",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="part of the way back to the trained weights at each step (default: 0)",
+    )
+    add(
+        "--dynamic-seq-len",
+        type=int,
+        default=32,
+        metavar="N",
+        help="tokens predicted before they are learnt from (default: 32)",
+    )
+    add(
+        "--tune",
+        action="store_true",
+        help="choose rate and decay on the run's validation part first",
+    )
+
+
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
+    _check_dynamic(arguments)
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
     if arguments.streams < 1:
@@ -87,6 +121,21 @@ def parse(argv=None) -> argparse.Namespace:
     if arguments.ansi and arguments.json:
         raise InputError("`ansi` prints a text and `json` a record: leave out one")
     return arguments
+
+
+def _check_dynamic(arguments):
+    if arguments.dynamic and arguments.streams > 1:
+        raise InputError("`dynamic` reads one stream: leave out `streams`")
+    if arguments.tune and not arguments.dynamic:
+        raise InputError("`tune` chooses settings of `dynamic`: give it, too")
+    if arguments.tune and not arguments.data and arguments.part == "valid":
+        raise InputError("`tune` uses the validation part: score another `part`")
+    if arguments.dynamic_seq_len < 1:
+        raise InputError(f"`dynamic_seq_len` {arguments.dynamic_seq_len}: must be at least 1")
+    for name, most in (("dynamic_lr", 1e6), ("dynamic_decay", 1)):
+        value = getattr(arguments, name)
+        if value is not None and not 0 <= value <= most:
+            raise InputError(f"`{name}` {value}: must be from 0 to {most:g}")
 
 
 def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
@@ -148,6 +197,9 @@ def main(argv=None) -> None:
     else:
         losses = score(model, ids, ctx[0], arguments.seq_len)
     result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
+    if arguments.dynamic:
+        settings, losses = score_dynamically(arguments, model, checkpoint, ids, ctx[0])
+        result["dynamic"] = {**summarise(vocab, ids, losses), **settings._asdict()}
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.html:
@@ -158,13 +210,38 @@ def main(argv=None) -> None:
     for piece in terminal(vocab, spans(vocab, ids, losses)) if arguments.ansi else ():
         print(encodable(piece), end="")
     if arguments.json:
-        finite = {name: value if math.isfinite(value) else None for name, value in result.items()}
-        print(json.dumps(finite, allow_nan=False))
+        print(json.dumps(finite(result), allow_nan=False))
     else:
         print("\n" * arguments.ansi + describe(result))
 
 
-def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict[str, float]:
+def score_dynamically(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> tuple:
+    """Return the settings, and the nats of each token with a model that learns while it reads."""
+    from .adaptive import GRID, Dynamic, Settings, squared_gradients, tune
+
+    rule, lr = arguments.dynamic, arguments.dynamic_lr
+    lr = GRID[rule][2] if lr is None else lr
+    settings = Settings(rule, lr, arguments.dynamic_decay, arguments.dynamic_seq_len)
+    squares = squared_gradients(model, checkpoint) if rule == "rms" else None
+    if arguments.tune:
+        own = argparse.Namespace(**{**vars(arguments), "data": None, "part": "valid"})
+        found = {}
+        for tried, nats in tune(model, read_ids(own, checkpoint), settings, squares, ctx):
+            found[tried] = nats
+            said = f"validation: lr {tried.lr:g}, decay {tried.decay:g}: {nats:.4f} nats"
+            print(said, file=sys.stderr)
+        settings = min(found, key=lambda tried: found[tried])
+    return settings, Dynamic(model, settings, squares).score_text(ids, ctx)
+
+
+def finite(value: Any) -> Any:
+    """Return figures for JSON, which has no infinity: None in its place."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
     """Return the figures of a text `(tokens,)` whose last tokens have these losses, in nats."""
     from .scoring import Unit, perplexity
 
@@ -177,11 +254,19 @@ def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict[str, fl
     return result
 
 
-def describe(result: dict[str, float]) -> str:
-    """Return the figures as one line."""
-    shown = {name: f"{value:.6f}" for name, value in result.items()}
+def describe(result: dict) -> str:
+    """Return the figures as one line, those of a model that learns while it reads on another."""
+    dynamic = result.get("dynamic")
+    figures = {name: value for name, value in result.items() if name != "dynamic"}
+    shown = {name: f"{value:.6f}" for name, value in figures.items()}
     shown["tokens"] = f"{result['tokens']:,}"
-    return "  ".join(f"{name} {value}" for name, value in shown.items())
+    line = "  ".join(f"{name} {value}" for name, value in shown.items())
+    if not dynamic:
+        return line
+    how = "dynamic ({rule}, lr {lr:g}, decay {decay:g}, {seq_len} tokens a step): ".format(
+        **dynamic
+    )
+    return f"{line}\n{how}{describe({name: dynamic[name] for name in figures})}"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ PACKAGE = ROOT / "gluonlm"
 TESTS = {  # the tests that belong to a room, the quickest first; to any other, its own and train's
     "__init__": "architecture main",
     "__main__": "main",
+    "adaptive": "adaptive evaluate",
     "advice": "advice gutenberg",
     "checkpoint": "checkpoint generate trust resume",
     "cli": "flags generate presets",

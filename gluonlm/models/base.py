@@ -135,6 +135,12 @@ class LanguageModel(HybridBlock):
         """
         self.apply(lambda block: block.lay_together() if hasattr(block, "lay_together") else None)
 
+    def without_dropout(self) -> "LanguageModel":
+        """Switch off for good what is left out at random in training passes; return the model."""
+        self.apply(_switch_off)
+        self.pack()
+        return self
+
     def arrays(self) -> Dict[str, np.ndarray]:
         """Return a copy of the weights by name."""
         return {name: to_numpy(parameter) for name, parameter in self.parameters().items()}
@@ -182,6 +188,12 @@ class Dropout(nn.Dropout):
 
     def hybrid_forward(self, F, x):
         return F.Dropout(x, p=self._rate, axes=self._axes, cudnn_off=True)
+
+
+def _switch_off(block):
+    if isinstance(block, Dropout):
+        block._rate = 0.0
+    block._clear_cached_op()  # the graphs that had it
 
 
 def initializer(text: str) -> mx.init.Initializer:

@@ -1,0 +1,142 @@
+"""Dynamic evaluation predicts before it learns, learns by its equations, and can forget."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from mxnet import nd
+from trainings import IDS, make_model, train, weights
+
+from gluonlm.adaptive import Dynamic, Settings, squared_gradients, tune
+from gluonlm.config import TrainConfig
+from gluonlm.errors import InputError
+from gluonlm.scoring import score
+
+KINDS = ("lstm", "gru ensemble", "gru adaptive", "gru weight-drop", "unrolled", "window")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_rate_the_score_is_the_static_one_dropout_or_not(kind):
+    model = make_model(kind, 0.5)
+    static, before = score(model, IDS), weights(model)
+    dynamic = Dynamic(model, Settings(lr=0.0, seq_len=16))
+    np.testing.assert_allclose(dynamic.score_text(IDS), static, atol=1e-5)
+    assert (weights(model) == before).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_repeats_is_learnt_and_can_be_forgotten(kind):
+    model = make_model(kind, 0.5)
+    static, before = score(model, IDS), weights(model)
+    dynamic = Dynamic(model, Settings(lr=0.3, seq_len=16))
+    found = dynamic.score_text(IDS)
+    assert found.shape == static.shape and found.mean() < static.mean() - 0.01
+    assert (dynamic.score_text(IDS) == found).all()  # beginning with the trained weights again
+    assert (weights(model) != before).any()
+    dynamic.forget()
+    assert (weights(model) == before).all()
+
+
+def test_no_token_is_learnt_from_before_it_is_predicted():
+    dynamic = Dynamic(make_model("lstm"), Settings(lr=0.5, seq_len=16))
+    found = dynamic.score_text(IDS)
+    np.testing.assert_allclose(found[:16], score(make_model("lstm"), IDS)[:16], atol=1e-6)
+    changed = IDS.copy()
+    changed[200:] = 6 - changed[200:]
+    assert (dynamic.score_text(changed)[:199] == found[:199]).all()
+
+
+def first_step(settings, squares=None):
+    """The weights before and after the first segment, and its mean gradient, of another copy."""
+    model, other = make_model("lstm"), make_model("lstm")
+    inputs, targets = (nd.array(ids, dtype="int32") for ids in (IDS[:16, None], IDS[1:17]))
+    other.backward(inputs, targets, other.begin_state(1))
+    gradients = [p.grad().asnumpy().ravel() / 16 for p in other.parameters().values()]
+    dynamic = Dynamic(model, settings, squares and squares(model))
+    dynamic.score_text(IDS[:17])
+    return weights(other), weights(model), np.concatenate(gradients)
+
+
+def test_a_plain_step_is_gradient_descent_on_the_mean():
+    before, after, gradient = first_step(Settings(lr=0.5, seq_len=16))
+    np.testing.assert_allclose(after, before - 0.5 * gradient, atol=1e-6)
+
+
+def test_decay_goes_a_part_of_the_way_back():
+    before, after, gradient = first_step(Settings(lr=0.5, decay=0.25, seq_len=16))
+    np.testing.assert_allclose(after, before - 0.75 * 0.5 * gradient, atol=1e-6)
+
+
+def moments(model):
+    """What Adam would have kept of a run: another number for each weight, in the names' order."""
+    shapes = [parameter.shape for parameter in model.parameters().values()]
+    values = np.random.default_rng(0).uniform(0.01, 1, sum(map(np.prod, shapes)))
+    parts = np.split(values.astype(np.float32), np.cumsum([np.prod(shape) for shape in shapes]))
+    arrays = {
+        f"optimizer.{i}.1": part.reshape(shape)
+        for i, (part, shape) in enumerate(zip(parts, shapes))
+    }
+    config = types.SimpleNamespace(training=TrainConfig(optimizer="adam"))
+    return values, types.SimpleNamespace(training=arrays, config=config)
+
+
+def test_an_rms_step_is_divided_by_each_weights_own_size_of_gradients():
+    values, checkpoint = moments(make_model("lstm"))
+    settings = Settings("rms", lr=0.1, decay=0.25, seq_len=16)
+    before, after, gradient = first_step(settings, lambda m: squared_gradients(m, checkpoint))
+    size = np.sqrt(values)
+    back = np.minimum(0.25 * size / size.mean(), 1)
+    np.testing.assert_allclose(after, before - (1 - back) * 0.1 * gradient / size, atol=1e-5)
+
+
+def test_squares_come_from_adam_alone():
+    model, (_, checkpoint) = make_model("lstm"), moments(make_model("lstm"))
+    checkpoint.config.training = TrainConfig(optimizer="sgd")
+    with pytest.raises(InputError, match="trained by sgd: use sgd"):
+        squared_gradients(model, checkpoint)
+
+
+def test_tuning_tries_a_grid_and_leaves_the_model_as_it_was():
+    model = train(kind="gru").model
+    before = weights(model)
+    found = dict(tune(model, IDS, Settings(seq_len=16), None))
+    assert (weights(model) == before).all() and len(found) == len(set(found)) == 15
+    best = min(found, key=lambda tried: found[tried])
+    assert found[best] == Dynamic(model, best).score_text(IDS).mean()
+
+
+def test_too_high_a_rate_is_named():
+    dynamic = Dynamic(make_model("rnn"), Settings(lr=1e38, seq_len=4))
+    with pytest.raises(InputError, match=r"`dynamic_lr` 1e.38: the model broke"):
+        dynamic.score_text(IDS)
+
+
+def test_the_command_shows_both_scores_and_tunes_on_validation(trained, text_file, command):
+    data = ("--data", text_file, "--json")
+    static = json.loads(command("evaluate", trained, *data)[1])
+    flags = ("--dynamic", "rms", "--tune", "--dynamic-seq-len", 20)
+    code, out, err = command("evaluate", trained, *data, *flags)
+    result = json.loads(out)
+    dynamic = result.pop("dynamic")
+    assert code == 0 and result == static and dynamic["tokens"] == static["tokens"]
+    tried = [line for line in err.splitlines() if line.startswith("validation: lr ")]
+    assert len(tried) == 15 and dynamic["rule"] == "rms" and dynamic["seq_len"] == 20
+    best = min(tried, key=lambda line: float(line.split()[-2]))
+    assert f"lr {dynamic['lr']:g}, decay {dynamic['decay']:g}:" in best
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--tune", "give it, too"),
+        ("--dynamic sgd --streams 4", "leave out --streams"),
+        ("--dynamic sgd --tune --part valid", "score another --part"),
+        ("--dynamic sgd --dynamic-lr -1", "must be from 0"),
+        ("--dynamic sgd --dynamic-decay 1.5", "must be from 0 to 1"),
+        ("--dynamic sgd --dynamic-seq-len 0", "must be at least 1"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(trained, command, flags, message):
+    code, _, err = command("evaluate", trained, *flags.split())
+    assert code == 2 and message in err and len(err.splitlines()) == 1
