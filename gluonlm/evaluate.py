@@ -8,15 +8,15 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 import numpy as np
 
 from .checkpoint import Checkpoint
-from .cli import Parser, encodable, run_command
+from .cli import CACHE_BOUNDS, Parser, check_bounds, encodable, run_command
 from .errors import InputError
 from .files import check_output, output_file
-from .surprise import page, spans, terminal
+from .surprise import page, spans, terminal, write_surprise
 from .vocab import Vocab
 
 
@@ -55,7 +55,9 @@ def make_parser() -> Parser:
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     add("--json", action="store_true", help="print the result as JSON")
     add_views(parser.add_argument_group("other views of the score").add_argument)
-    add_dynamic(parser.add_argument_group("a model that learns while it reads").add_argument)
+    adapting = parser.add_argument_group("a model that adapts while it reads")
+    parser.add_cache(adapting, "score once more, with")
+    add_dynamic(adapting.add_argument)
     return parser
 
 
@@ -79,7 +81,7 @@ def add_views(add: Callable) -> None:
 
 
 def add_dynamic(add: Callable) -> None:
-    """Add the flags of dynamic evaluation."""
+    """Add the flags of dynamic evaluation, and the one that tunes it or the cache."""
     add(
         "--dynamic",
         choices=("sgd", "rms"),
@@ -105,13 +107,13 @@ def add_dynamic(add: Callable) -> None:
     add(
         "--tune",
         action="store_true",
-        help="choose rate and decay on the run's validation part first",
+        help="choose rate and decay, or theta and weight, on the run's validation part first",
     )
 
 
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
-    _check_dynamic(arguments)
+    _check_adapting(arguments)
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
     if arguments.streams < 1:
@@ -123,19 +125,19 @@ def parse(argv=None) -> argparse.Namespace:
     return arguments
 
 
-def _check_dynamic(arguments):
-    if arguments.dynamic and arguments.streams > 1:
-        raise InputError("`dynamic` reads one stream: leave out `streams`")
-    if arguments.tune and not arguments.dynamic:
-        raise InputError("`tune` chooses settings of `dynamic`: give it, too")
+def _check_adapting(arguments):
+    adapting = arguments.dynamic or arguments.cache
+    if adapting and arguments.streams > 1:
+        raise InputError("`dynamic` and `cache` read one stream: leave out `streams`")
+    if arguments.dynamic and arguments.cache:
+        raise InputError("`dynamic` and `cache` are scored one at a time: leave out one")
+    if arguments.tune and not adapting:
+        raise InputError("`tune` chooses settings of `dynamic` or `cache`: give one, too")
     if arguments.tune and not arguments.data and arguments.part == "valid":
         raise InputError("`tune` uses the validation part: score another `part`")
     if arguments.dynamic_seq_len < 1:
         raise InputError(f"`dynamic_seq_len` {arguments.dynamic_seq_len}: must be at least 1")
-    for name, most in (("dynamic_lr", 1e6), ("dynamic_decay", 1)):
-        value = getattr(arguments, name)
-        if value is not None and not 0 <= value <= most:
-            raise InputError(f"`{name}` {value}: must be from 0 to {most:g}")
+    check_bounds(arguments, {"dynamic_lr": 1e6, "dynamic_decay": 1, **CACHE_BOUNDS})
 
 
 def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
@@ -160,26 +162,6 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     return getattr(corpus, arguments.part)
 
 
-def write_surprise(
-    path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray, overwrite: bool = False
-) -> None:
-    """Write one line for each token: its place, the token as JSON, its surprise in nats.
-
-    Tokens that were only read, before the first prediction, have no surprise.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written, or another is there.
-    """
-    with output_file(path, overwrite) as stream:
-        stream.write(b"position\ttoken\tnats\n")
-        for place, token in enumerate(ids):
-            known = place - (len(ids) - len(losses))
-            nats = f"{losses[known]:.6f}" if known >= 0 else ""
-            stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{nats}\n".encode())
-
-
 def main(argv=None) -> None:
     arguments = parse(argv)
     for path in filter(None, (arguments.per_token, arguments.html)):
@@ -197,9 +179,10 @@ def main(argv=None) -> None:
     else:
         losses = score(model, ids, ctx[0], arguments.seq_len)
     result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
-    if arguments.dynamic:
-        settings, losses = score_dynamically(arguments, model, checkpoint, ids, ctx[0])
-        result["dynamic"] = {**summarise(vocab, ids, losses), **settings._asdict()}
+    for name, adapt in (("dynamic", score_dynamically), ("cache", score_with_cache)):
+        if getattr(arguments, name):
+            settings, losses = adapt(arguments, model, checkpoint, ids, ctx[0])
+            result[name] = {**summarise(vocab, ids, losses), **settings._asdict()}
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.html:
@@ -224,14 +207,45 @@ def score_dynamically(arguments, model, checkpoint: Checkpoint, ids: np.ndarray,
     settings = Settings(rule, lr, arguments.dynamic_decay, arguments.dynamic_seq_len)
     squares = squared_gradients(model, checkpoint) if rule == "rms" else None
     if arguments.tune:
-        own = argparse.Namespace(**{**vars(arguments), "data": None, "part": "valid"})
-        found = {}
-        for tried, nats in tune(model, read_ids(own, checkpoint), settings, squares, ctx):
-            found[tried] = nats
-            said = f"validation: lr {tried.lr:g}, decay {tried.decay:g}: {nats:.4f} nats"
-            print(said, file=sys.stderr)
-        settings = min(found, key=lambda tried: found[tried])
+        valid = validation_ids(arguments, checkpoint)
+        settings = best_of(tune(model, valid, settings, squares, ctx))
     return settings, Dynamic(model, settings, squares).score_text(ids, ctx)
+
+
+def score_with_cache(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> tuple:
+    """Return the settings, and the nats of each token of a model with a neural cache."""
+    from .adaptive import Cached, CacheSettings, tune_cache
+
+    settings = CacheSettings(arguments.cache, arguments.cache_theta, arguments.cache_weight)
+    cached = Cached(model, settings)
+    if arguments.tune:
+        settings = best_of(tune_cache(model, validation_ids(arguments, checkpoint), settings))
+        cached = Cached(model, settings)
+    return settings, cached.score_text(ids)
+
+
+def validation_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
+    """Return the ids of the run's validation part.
+
+    Raises
+    ------
+    InputError
+        As `read_ids` does, or if it is empty.
+    """
+    own = argparse.Namespace(**{**vars(arguments), "data": None, "part": "valid"})
+    ids = read_ids(own, checkpoint)
+    if len(ids) < 2:
+        raise InputError("`tune` needs a validation part, and the run has none")
+    return ids
+
+
+def best_of(trials: Iterable) -> Any:
+    """Print the nats of validation with each setting that is tried; return the best."""
+    found = {}
+    for settings, nats in trials:
+        found[settings] = nats
+        print(f"validation: {_shown(settings._asdict())}: {nats:.4f} nats", file=sys.stderr)
+    return min(found, key=lambda settings: found[settings])
 
 
 def finite(value: Any) -> Any:
@@ -255,18 +269,22 @@ def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
 
 
 def describe(result: dict) -> str:
-    """Return the figures as one line, those of a model that learns while it reads on another."""
-    dynamic = result.get("dynamic")
-    figures = {name: value for name, value in result.items() if name != "dynamic"}
-    shown = {name: f"{value:.6f}" for name, value in figures.items()}
+    """Return the figures as one line, and on another those of a model that adapts as it reads."""
+    own = {name: value for name, value in result.items() if not isinstance(value, dict)}
+    shown = {name: f"{value:.6f}" for name, value in own.items()}
     shown["tokens"] = f"{result['tokens']:,}"
-    line = "  ".join(f"{name} {value}" for name, value in shown.items())
-    if not dynamic:
-        return line
-    how = "dynamic ({rule}, lr {lr:g}, decay {decay:g}, {seq_len} tokens a step): ".format(
-        **dynamic
-    )
-    return f"{line}\n{how}{describe({name: dynamic[name] for name in figures})}"
+    lines = ["  ".join(f"{name} {value}" for name, value in shown.items())]
+    for name in result.keys() - own.keys():
+        adapted = result[name]
+        how = {setting: value for setting, value in adapted.items() if setting not in own}
+        figures = {figure: adapted[figure] for figure in own}
+        lines.append(f"{name} ({_shown(how)}): {describe(figures)}")
+    return "\n".join(lines)
+
+
+def _shown(settings):
+    pairs = ((k, v if isinstance(v, str) else f"{v:g}") for k, v in settings.items())
+    return ", ".join(f"{name} {value}" for name, value in pairs)
 
 
 if __name__ == "__main__":

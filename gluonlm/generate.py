@@ -7,7 +7,7 @@ from typing import Any, Callable, Iterable, Iterator
 
 import numpy as np
 
-from .cli import Parser, run_command, show
+from .cli import CACHE_BOUNDS, Parser, check_bounds, run_command, show
 from .errors import InputError
 from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
 
@@ -20,6 +20,7 @@ def parse(argv=None) -> argparse.Namespace:
             f"`length` {length}, `samples` {samples}, `seed` {seed}: "
             "length and samples start at 1, seed at 0"
         )
+    check_bounds(arguments, CACHE_BOUNDS)
     if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
         raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
     if arguments.beam is not None and (
@@ -52,7 +53,9 @@ def make_parser() -> Parser:
     add("--samples", type=int, default=1, metavar="N", help="texts to write (default: 1)")
     add("--seed", type=int, default=1, metavar="S", help="seed of the draws (default: 1)")
     parser.add_unknown(" of the prompt")
-    add_drawing(parser.add_argument_group("how to choose a token").add_argument)
+    drawing = parser.add_argument_group("how to choose a token")
+    add_drawing(drawing.add_argument)
+    parser.add_cache(drawing, "lean towards")
     return parser
 
 
@@ -120,7 +123,13 @@ def main(argv=None) -> None:
     nothing = np.empty((1, 0), int)
     penalise([[0.0]], nothing, arguments.repetition_penalty)
     forbid_repeats([[0.0]], nothing, arguments.no_repeat_ngram)
+    model: Any
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
+    if arguments.cache:
+        from .adaptive import Cached, CacheSettings
+
+        sizes = arguments.cache, arguments.cache_theta, arguments.cache_weight
+        model = Cached(model, CacheSettings(*sizes))
     vocab = checkpoint.vocab
     text = read_text("-") if arguments.prompt == "-" else arguments.prompt
     prompt: Any = vocab.default_prompt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cli import harmless
+from .files import output_file
 from .vocab import Vocab
 
 SHADES = 16  # of the page's ground, the first one empty
@@ -109,3 +111,23 @@ def terminal(vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
         if number and shown:
             shown = f"\x1b[38;5;16;48;5;{GROUNDS[number - 1]}m{shown}\x1b[0m"
         yield shown + "\n" * (number > 0) * text.count("\n")
+
+
+def write_surprise(
+    path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray, overwrite: bool = False
+) -> None:
+    """Write one line for each token: its place, the token as JSON, its surprise in nats.
+
+    Tokens that were only read, before the first prediction, have no surprise.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or another is there.
+    """
+    with output_file(path, overwrite) as stream:
+        stream.write(b"position\ttoken\tnats\n")
+        for place, token in enumerate(ids):
+            known = place - (len(ids) - len(losses))
+            nats = f"{losses[known]:.6f}" if known >= 0 else ""
+            stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{nats}\n".encode())

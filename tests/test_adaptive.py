@@ -1,4 +1,4 @@
-"""Dynamic evaluation predicts before it learns, learns by its equations, and can forget."""
+"""Dynamic evaluation predicts before it learns, and can forget; the cache sums over the past."""
 
 import json
 import types
@@ -8,7 +8,17 @@ import pytest
 from mxnet import nd
 from trainings import IDS, make_model, train, weights
 
-from gluonlm.adaptive import Dynamic, Settings, squared_gradients, tune
+from gluonlm import adaptive
+from gluonlm.adaptive import (
+    Cached,
+    CacheSettings,
+    Dynamic,
+    Settings,
+    squared_gradients,
+    trace,
+    tune,
+    tune_cache,
+)
 from gluonlm.config import TrainConfig
 from gluonlm.errors import InputError
 from gluonlm.scoring import score
@@ -120,16 +130,78 @@ def test_the_command_shows_both_scores_and_tunes_on_validation(trained, text_fil
     result = json.loads(out)
     dynamic = result.pop("dynamic")
     assert code == 0 and result == static and dynamic["tokens"] == static["tokens"]
-    tried = [line for line in err.splitlines() if line.startswith("validation: lr ")]
+    tried = [line for line in err.splitlines() if line.startswith("validation: rule rms, lr ")]
     assert len(tried) == 15 and dynamic["rule"] == "rms" and dynamic["seq_len"] == 20
     best = min(tried, key=lambda line: float(line.split()[-2]))
-    assert f"lr {dynamic['lr']:g}, decay {dynamic['decay']:g}:" in best
+    assert f"lr {dynamic['lr']:g}, decay {dynamic['decay']:g}, seq_len 20:" in best
+
+
+def likely(nats):
+    return np.exp(-np.asarray(nats))
+
+
+@pytest.mark.parametrize("size", [3, 500])
+@pytest.mark.parametrize("kind", ["lstm", "gru ensemble", "gru adaptive"])
+def test_the_cache_is_the_sum_over_the_places_before_by_its_equation(kind, size):
+    model, ids = make_model(kind), IDS[:60]
+    nats, hidden = trace(model, ids)
+    np.testing.assert_allclose(nats, score(model, ids), atol=1e-5)
+    settings = CacheSettings(size, theta=2.0, weight=0.3)
+    found = Cached(model, settings).score_text(ids)
+    assert found[0] == nats[0]  # nothing is remembered yet
+    for t in range(1, 59):
+        places = range(max(0, t - size), t)
+        likeness = np.exp([2.0 * hidden[t] @ hidden[i] for i in places])
+        same = [ids[i + 1] == ids[t + 1] for i in places]
+        expected = 0.7 * likely(nats[t]) + 0.3 * (likeness * same).sum() / likeness.sum()
+        assert likely(found[t]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_cache_steps_as_it_scores_in_any_order_of_streams(monkeypatch):
+    monkeypatch.setattr(adaptive, "BLOCK", 7)
+    model, ids = make_model("gru"), IDS[:60]
+    cached = Cached(model, CacheSettings(9, theta=2.0, weight=0.3))
+    expected, stepper, order = cached.score_text(ids), cached.stepper(2), [0, 1]
+    for t, target in enumerate(ids[1:]):
+        column = np.array([ids[t], 6 - ids[t]])[order]
+        found = stepper.step(column)
+        np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-6)
+        assert -found[order.index(0), target] == pytest.approx(expected[t], abs=1e-5)
+        if t == 20:
+            stepper.select([1, 0])
+            order = [1, 0]
+
+
+def test_settings_of_the_cache_are_tuned_to_what_repeats():
+    model = make_model("gru")
+    found = dict(tune_cache(model, IDS, CacheSettings(size=50)))
+    best = min(found, key=lambda tried: found[tried])
+    assert len(found) == 16 and best.size == 50 and found[best] < score(model, IDS).mean()
+    assert found[best] == pytest.approx(Cached(model, best).score_text(IDS).mean(), abs=1e-9)
+
+
+def test_a_cache_needs_a_state_to_compare():
+    with pytest.raises(InputError, match="this model carries none"):
+        Cached(make_model("unrolled"), CacheSettings())
+
+
+def test_the_command_shows_the_cache_beside_the_static_score(trained, text_file, command):
+    data = ("--data", text_file)
+    static = command("evaluate", trained, *data)[1]
+    code, out, _ = command("evaluate", trained, *data, "--cache", 50, "--cache-weight", 0.2)
+    first, second = out.splitlines()
+    assert code == 0 and first == static.strip()
+    assert second.startswith("cache (size 50, theta 0.3, weight 0.2): tokens ")
+    code, out, err = command("evaluate", trained, *data, "--cache", 50, "--tune", "--json")
+    assert code == 0 and len(err.splitlines()) == 16 and json.loads(out)["cache"]["size"] == 50
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--tune", "give it, too"),
+        ("--tune", "give one, too"),
+        ("--dynamic sgd --cache 9", "leave out one"),
+        ("--cache 9 --cache-weight 2", "must be from 0 to 1"),
         ("--dynamic sgd --streams 4", "leave out --streams"),
         ("--dynamic sgd --tune --part valid", "score another --part"),
         ("--dynamic sgd --dynamic-lr -1", "must be from 0"),
@@ -140,3 +212,16 @@ def test_the_command_shows_both_scores_and_tunes_on_validation(trained, text_fil
 def test_flags_that_contradict_each_other_are_refused(trained, command, flags, message):
     code, _, err = command("evaluate", trained, *flags.split())
     assert code == 2 and message in err and len(err.splitlines()) == 1
+
+
+def test_writing_with_a_cache_follows_the_prompt(trained, command):
+    flags = ("--prompt", "abcabcabcabc", "--length", 40, "--greedy", "--unknown", "skip")
+    plain, full = (
+        command(
+            "generate", trained, *flags, "--cache", size, "--cache-weight", 1, "--cache-theta", 9
+        )
+        for size in (0, 100)
+    )
+    assert plain[0] == full[0] == 0 and plain[1] != full[1]
+    assert set(full[1].strip()) <= set("abc")  # a cache alone writes what it has read
+    assert command("generate", trained, "--cache-theta", -1)[0] == 2

@@ -189,7 +189,12 @@ class RecurrentStepper:
             if layer:
                 read = cell.read(self.state[layer - 1][0])
             self.state[layer] = cell.advance(read, self.state[layer])
-        return self.output(self.state[-1][0])
+        return self.output(self.hidden)
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """What the output reads, `(N, C)`: the state of the last layer."""
+        return self.state[-1][0]
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these streams, in this order: a beam search drops some and doubles others."""
@@ -205,6 +210,11 @@ class EnsembleStepper:
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one token of each stream, ids `(N,)`; return the log mean probability, `(N, V)`."""
         return log_mean_probability(np.stack([stepper.step(ids) for stepper in self.steppers]))
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """The members' hidden states side by side, `(N, K*C)`."""
+        return np.hstack([stepper.hidden for stepper in self.steppers])
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these streams, in this order."""
