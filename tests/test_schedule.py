@@ -5,7 +5,7 @@ import dataclasses
 import mxnet as mx
 import numpy as np
 import pytest
-from trainings import BASE, IDS, make_model, train
+from trainings import BASE, IDS, make_model, train, weights
 
 from gluonlm.config import TrainConfig
 from gluonlm.errors import InputError
@@ -33,6 +33,8 @@ def test_schedules():
     ]
     assert course([0, 30, 60, 99], schedule="cosine", lr_floor=0.1) == [1, 0.55, 0.1, 0.1]
     assert course([0, 4, 5, 60], schedule="cosine", warmup_steps=5, lr_floor=0) == [0.2, 1, 1, 0]
+    # up for 18 of 60 steps, then as cosine
+    assert course([0, 9, 18, 39, 60], schedule="one-cycle", lr_floor=0) == [0.04, 0.52, 1, 0.5, 0]
     assert (
         learning_rate(TrainConfig(lr=1.0, schedule="plateau", decay=0.5), 5, 10, 60, drops=2)
         == 0.25
@@ -133,3 +135,14 @@ def test_arguments_of_an_optimizer_are_numbers_and_truths():
         "centered": True, "gamma1": 0.5, "wd": 1e-6
     }  # fmt: skip
     assert parse_params("centered=False") == {"centered": False}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "lamb"])
+def test_weight_decay_is_apart_from_the_gradient(optimizer):
+    one = dataclasses.replace(BASE, optimizer=optimizer, lr=0.1, max_steps=1)
+    start, plain = weights(make_model()), weights(train(one))
+    decayed = weights(train(dataclasses.replace(one, weight_decay=0.5)))
+    if optimizer == "lamb":  # its step has the length of the weight
+        assert 0 < abs(decayed - plain).max() < 0.06 * abs(start).max()
+    else:
+        np.testing.assert_allclose(decayed, plain - 0.05 * start, atol=1e-6)

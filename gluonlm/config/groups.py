@@ -213,6 +213,13 @@ class TrainConfig(Settings):
     optimizer: str = option("adam", "an optimizer of Gluon by name; an unknown name lists them")
     optimizer_params: str = option("", "more arguments for it, such as momentum=0.9,wd=1e-6")
     lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
+    weight_decay: float = option(
+        0.0,
+        "at each step, shrink every weight by this part times the learning rate, apart from the "
+        "gradient (Loshchilov and Hutter 2019)",
+        low=0,
+        high=1e6,
+    )
     clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
     loss_scale: str = option(
         "mean",
@@ -222,9 +229,10 @@ class TrainConfig(Settings):
     schedule: str = option(
         "cosine",
         "course of the learning rate: constant; step: times --decay each epoch from "
-        "--decay-after on; cosine: to --lr-floor at the end; plateau: times --decay when "
-        "validation has not improved --decay-patience times",
-        choices=("constant", "step", "cosine", "plateau"),
+        "--decay-after on; cosine: to --lr-floor at the end; one-cycle: up for a third, then as "
+        "cosine (Smith and Topin 2018); plateau: times --decay when validation has not improved "
+        "--decay-patience times",
+        choices=("constant", "step", "cosine", "one-cycle", "plateau"),
     )
     warmup_steps: int = option(0, "first steps, over which the learning rate rises linearly", low=0)
     lr_floor: float = option(0.01, "where cosine ends, as a part of --lr", low=0, high=1)

@@ -135,6 +135,12 @@ class LanguageModel(HybridBlock):
         """
         self.apply(lambda block: block.lay_together() if hasattr(block, "lay_together") else None)
 
+    def draws(self) -> bool:
+        """Return whether a training pass leaves out anything at random."""
+        rates: list = []
+        self.apply(lambda block: rates.append(getattr(block, "_rate", 0)))
+        return any(rates)
+
     def without_dropout(self) -> "LanguageModel":
         """Switch off for good what is left out at random in training passes; return the model."""
         self.apply(_switch_off)

@@ -68,7 +68,7 @@ class Optimizer:
         world: World = ALONE,
     ):
         self.parameters, self.ctx = parameters, ctx
-        self.rule = make_rule(config)
+        self.rule, self.weight_decay = make_rule(config), config.weight_decay
         # one update of one array, where an update treats each number by itself
         apart = config.optimizer.lower() in BY_ARRAY
         updated = parameters if apart else [together(parameters)]
@@ -121,6 +121,8 @@ class Optimizer:
         self.rule.set_learning_rate(lr)
         self.rule.rescale_grad = 1 / min(divisor, LARGEST_DIVISOR)
         for updater, gradients, weights in self.places:
+            for weight in weights if self.weight_decay else ():
+                weight *= max(0, 1 - lr * self.weight_decay)
             updater(list(range(len(weights))), gradients, weights)
 
     def arrays(self) -> Dict[str, np.ndarray]:

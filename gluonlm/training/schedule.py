@@ -4,6 +4,8 @@ import math
 
 from ..config import TrainConfig
 
+RISE, FOOT = 0.3, 0.04  # of one cycle: the part of all steps that it rises, and where it begins
+
 
 def learning_rate(
     config: TrainConfig, step: int, steps_per_epoch: int, total_steps: float, drops: int = 0
@@ -13,7 +15,7 @@ def learning_rate(
     Parameters
     ----------
     total_steps
-        Where cosine ends.
+        Where cosine and one-cycle end.
     drops
         How often plateau has lowered it.
     """
@@ -23,9 +25,13 @@ def learning_rate(
         return config.lr * config.decay ** max(0, step // steps_per_epoch + 1 - config.decay_after)
     if config.schedule == "plateau":
         return config.lr * config.decay**drops
-    if config.schedule == "cosine":
-        length = max(1, total_steps - config.warmup_steps)
-        part = min(1.0, (step - config.warmup_steps) / length)
-        height = (1 + math.cos(math.pi * part)) / 2
-        return config.lr * (config.lr_floor + (1 - config.lr_floor) * height)
-    return config.lr
+    if config.schedule == "constant":
+        return config.lr
+    top = config.warmup_steps
+    if config.schedule == "one-cycle":
+        top = max(top, round(RISE * total_steps))
+        if step < top:
+            return config.lr * (FOOT + (1 - FOOT) * step / top)
+    part = min(1.0, (step - top) / max(1, total_steps - top))
+    height = (1 + math.cos(math.pi * part)) / 2
+    return config.lr * (config.lr_floor + (1 - config.lr_floor) * height)

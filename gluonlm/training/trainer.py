@@ -74,9 +74,7 @@ class Trainer:
         model.pack()
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
-        self.draws = config.optimizer.lower() == "sgld" or any(
-            getattr(block, "_rate", 0) for block in _blocks(model)
-        )
+        self.draws = config.optimizer.lower() == "sgld" or model.draws()
         self.saved_step: Optional[int] = None
         self.devices_before = 0  # that a resumed training came from
         self.stop_request: Optional[str] = None
@@ -283,9 +281,3 @@ def _validation_batches(model, config, valid):
             f"the validation part is too short ({error}); "
             "give more text, another `split`, or `valid`"
         ) from None
-
-
-def _blocks(block):
-    yield block
-    for child in block._children.values():
-        yield from _blocks(child)
