@@ -13,6 +13,7 @@ import numpy as np
 from mxnet import nd
 
 from .checkpoint import Checkpoint
+from .device import to_device
 from .errors import InputError
 from .memory import split, together
 from .models import LanguageModel
@@ -39,6 +40,13 @@ class Settings(NamedTuple):
     lr: float = 0.03
     decay: float = 0.0
     seq_len: int = 32
+
+    @classmethod
+    def named(cls, flags: Any) -> Settings:
+        """Return the settings that the flags of a command ask for."""
+        rule, lr = flags.dynamic, flags.dynamic_lr
+        lr = GRID[rule][2] if lr is None else lr
+        return cls(rule, lr, flags.dynamic_decay, flags.dynamic_seq_len)
 
 
 class Dynamic:
@@ -92,6 +100,24 @@ class Dynamic:
         """Score a text as `scoring.score` does, beginning with the trained weights."""
         self.forget()
         return score(self, ids, ctx, self.settings.seq_len)
+
+    def trace(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nats and the hidden states of a text as `trace` does, learning as it reads."""
+        self.forget()
+        ctx, size = self.trained.context, self.settings.seq_len
+        state, parts, carried = self.begin_state(1, ctx=ctx), [], None
+        for begin in range(0, len(ids) - 1, size):
+            part = ids[begin : begin + size + 1]
+            stepper = self.model.stepper()  # with the weights as they are by now
+            stepper.state = carried or stepper.state
+            parts.append(_read(stepper, part))
+            carried = stepper.state
+            inputs, targets = (
+                to_device(own, self.vocab_size, ctx) for own in (part[:-1], part[1:])
+            )
+            _, state = self.losses(inputs.expand_dims(1), targets, state)
+        nats, hidden = zip(*parts)
+        return np.concatenate(nats), np.concatenate(hidden)
 
 
 def squared_gradients(model: LanguageModel, checkpoint: Checkpoint) -> nd.NDArray:
@@ -148,6 +174,11 @@ class CacheSettings(NamedTuple):
     theta: float = 0.3
     weight: float = 0.1
 
+    @classmethod
+    def named(cls, flags: Any) -> CacheSettings:
+        """Return the settings that the flags of a command ask for."""
+        return cls(flags.cache, flags.cache_theta, flags.cache_weight)
+
     def mix(self, chances: np.ndarray, remembered: np.ndarray) -> np.ndarray:
         """Return the probabilities of model and cache together."""
         return (1 - self.weight) * chances + self.weight * remembered
@@ -156,7 +187,8 @@ class CacheSettings(NamedTuple):
 class Cached:
     """A model that leans towards what followed the places of the recent past that were like this.
 
-    Source: Grave, Joulin and Usunier 2017.
+    Source: Grave, Joulin and Usunier 2017. With a `Dynamic` in place of the model, the text is
+    scored by both together.
 
     Raises
     ------
@@ -164,7 +196,7 @@ class Cached:
         If the model reads windows: it carries no hidden state to compare.
     """
 
-    def __init__(self, model: LanguageModel, settings: CacheSettings):
+    def __init__(self, model: LanguageModel | Dynamic, settings: CacheSettings):
         if model.window:
             raise InputError("`cache` compares hidden states, and this model carries none")
         self.model, self.settings = model, settings
@@ -210,7 +242,7 @@ class CacheStepper:
         self.places = [(hidden[rows], ids[rows]) for hidden, ids in self.places]
 
 
-def trace(model: LanguageModel, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def trace(model: LanguageModel | Dynamic, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the nats of each token but the first, and the hidden state that predicted it.
 
     Returns
@@ -218,7 +250,12 @@ def trace(model: LanguageModel, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray
     tuple
         `(tokens - 1,)` and `(tokens - 1, C)`.
     """
-    stepper, nats, hidden = model.stepper(), [], []
+    return model.trace(ids) if isinstance(model, Dynamic) else _read(model.stepper(), ids)
+
+
+def _read(stepper, ids):
+    """Read a text with a stepper; return the nats of each token but the first, and the states."""
+    nats, hidden = [], []
     for token, target in zip(ids, ids[1:]):
         logits = stepper.step(np.array([token]))  # (1, V)
         nats.append(-log_softmax(logits)[0, target])
@@ -256,7 +293,7 @@ def with_cache(nats: np.ndarray, remembered: np.ndarray, settings: CacheSettings
 
 
 def tune_cache(
-    model: LanguageModel, ids: np.ndarray, settings: CacheSettings
+    model: LanguageModel | Dynamic, ids: np.ndarray, settings: CacheSettings
 ) -> Iterator[tuple[CacheSettings, float]]:
     """Yield settings of a grid, and the mean nats of the beginning of a text with each.
 

@@ -34,6 +34,8 @@ from .errors import InputError
 from .shuffle import ORDERS
 
 Array = Any  # of NumPy or MXNet
+SHORTEST_DRAWN = 8  # rows of a segment whose length is drawn
+SHARE_WHOLE, SPREAD = 0.95, 1 / 14  # of drawn lengths, in parts of the length asked for
 SHUFFLED_AT_ONCE = 4096  # windows: a call for one costs a third of a call for all of them
 
 
@@ -119,9 +121,8 @@ def windows(data: Array, length: int, step: int = 1) -> tuple[Array, Array]:
 
     Returns
     -------
-    Inputs `(M, length)` and targets `(M,)`, `M = (tokens - length - 1) // step + 1`. Views for
-    NumPy: the memory of `data`, whatever the overlap; MXNet has no strided views, so there the
-    windows are gathered.
+    Inputs `(M, length)` and targets `(M,)`, `M = (tokens - length - 1) // step + 1`. Views of
+    `data` for NumPy, whatever the overlap; MXNet has no strided views: there they are gathered.
 
     Raises
     ------
@@ -146,8 +147,7 @@ class StreamBatches:
     """The batches of one pass over a text whose state is carried from one to the next.
 
     `len(batches)` is their number; `batches(epoch, index)` returns inputs `(L, N)` and targets
-    `(L*N,)`, the same in every epoch, because a carried state needs neighbours in the text to
-    stay neighbours.
+    `(L*N,)`, in the order of the text: a carried state needs neighbours to stay neighbours.
 
     Parameters
     ----------
@@ -155,27 +155,43 @@ class StreamBatches:
         As for `rnn_batch`.
     seq_len
         The rows of a batch; the last may have fewer.
+    seed
+        Draws as many lengths for each epoch: most about `seq_len`, one in twenty about half of it
+        (Merity et al. 2018).
 
     Raises
     ------
     InputError
-        If the text is too short for one batch.
+        If the text is too short for one batch, or drawn segments would be.
     """
 
-    def __init__(self, data: Array, batch_size: int, seq_len: int):
+    def __init__(self, data: Array, batch_size: int, seq_len: int, seed: int | None = None):
         self.streams = rnn_batch(data, batch_size)  # (T, N)
-        self.seq_len = seq_len
+        self.seq_len, self.seed = seq_len, seed
         if len(self.streams) < 2:
             raise InputError(
                 f"{len(data)} tokens in {batch_size} streams make one row, which nothing follows: "
                 "give more text or a smaller `batch_size`"
             )
+        if seed is not None and seq_len < SHORTEST_DRAWN:
+            raise InputError(f"`seq_len` {seq_len}: to be drawn, at least {SHORTEST_DRAWN}")
 
     def __len__(self) -> int:
         return -(-(len(self.streams) - 1) // self.seq_len)
 
     def __call__(self, epoch: int, index: int) -> tuple[Array, Array]:
-        return get_batch(self.streams, index * self.seq_len, self.seq_len)
+        if self.seed is None:
+            return get_batch(self.streams, index * self.seq_len, self.seq_len)
+        begin, end = self._cuts(epoch)[index : index + 2]
+        return get_batch(self.streams, begin, end - begin)
+
+    def _cuts(self, epoch):
+        """Return the rows at which the segments of an epoch begin, and the one after the last."""
+        draws = np.random.default_rng([self.seed, epoch])
+        middle = np.where(draws.random(len(self)) < SHARE_WHOLE, 1, 1 / 2)
+        lengths = np.maximum(draws.normal(middle, SPREAD), 1 / 4)
+        ends = np.cumsum(lengths) * ((len(self.streams) - 1) / lengths.sum())
+        return np.rint(np.append(0, ends)).astype(np.int64)
 
 
 class WindowBatches:
@@ -289,7 +305,9 @@ def make_batches(
         As for `rnn_batch`; with a `window`, the number of windows in a batch.
     seq_len
         As for `StreamBatches`; not used with a `window`.
-    step, seed, shuffle
+    seed
+        As for either.
+    step, shuffle
         As for `WindowBatches`; not used without a `window`.
 
     Raises
@@ -299,4 +317,4 @@ def make_batches(
     """
     if window:
         return WindowBatches(data, batch_size, window, step, seed, shuffle)
-    return StreamBatches(data, batch_size, seq_len)
+    return StreamBatches(data, batch_size, seq_len, seed)

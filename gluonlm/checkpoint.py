@@ -133,6 +133,24 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
 
 
+def with_new_rows(
+    old: Dict[str, np.ndarray], new: Dict[str, np.ndarray], tokens: int
+) -> Dict[str, np.ndarray]:
+    """Return old parameters for a larger vocabulary: a row that is new is that of `new`.
+
+    Parameters
+    ----------
+    tokens
+        How many the old vocabulary has; an array with a row for each of them gets more.
+    """
+    grown = dict(old)
+    for name in set(old) & set(new):
+        first, whole = old[name], new[name]
+        if first.shape == (tokens, *whole.shape[1:]) and len(whole) > tokens:
+            grown[name] = np.concatenate([first, whole[tokens:]])
+    return grown
+
+
 def seal(files: Dict[str, Tuple[int, str]]) -> bytes:
     """Return the manifest of files by name: their sizes and SHA-256, sealed by its own."""
     listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}

@@ -157,26 +157,6 @@ class Parser(argparse.ArgumentParser):
             help=f"what to do with characters{where} that the model does not know (default: error)",
         )
 
-    def add_cache(self, group: Any, what: str) -> None:
-        """Add to a group the flags of the neural cache, with what it is for."""
-        group.add_argument(
-            "--cache",
-            type=int,
-            default=0,
-            metavar="N",
-            help=f"{what} what followed those of the last N places that were like this one "
-            "(Grave et al. 2017); 0: without (default: 0)",
-        )
-        numbers = (("theta", 0.3, "how like they must be"), ("weight", 0.1, "its share"))
-        for name, default, about in numbers:
-            group.add_argument(
-                f"--cache-{name}",
-                type=float,
-                default=default,
-                metavar="X",
-                help=f"{about} (default: {default})",
-            )
-
 
 def check_bounds(arguments: argparse.Namespace, bounds: Dict[str, float]) -> None:
     """Reject numbers that are under 0 or above their bounds; None stands for no number.
@@ -190,9 +170,6 @@ def check_bounds(arguments: argparse.Namespace, bounds: Dict[str, float]) -> Non
         value = getattr(arguments, name)
         if value is not None and not 0 <= value <= most:
             raise InputError(f"`{name}` {value:g}: must be from 0 to {most:g}")
-
-
-CACHE_BOUNDS = {"cache": 1e6, "cache_theta": 1e3, "cache_weight": 1}
 
 
 class _HelpAll(argparse.Action):

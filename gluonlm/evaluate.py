@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
 import numpy as np
 
+from .adaptive_flags import add_cache, add_dynamic, check_adaptive
 from .checkpoint import Checkpoint
-from .cli import CACHE_BOUNDS, Parser, check_bounds, encodable, run_command
+from .cli import Parser, encodable, run_command
 from .errors import InputError
 from .files import check_output, output_file
 from .surprise import page, spans, terminal, write_surprise
@@ -56,8 +56,14 @@ def make_parser() -> Parser:
     add("--json", action="store_true", help="print the result as JSON")
     add_views(parser.add_argument_group("other views of the score").add_argument)
     adapting = parser.add_argument_group("a model that adapts while it reads")
-    parser.add_cache(adapting, "score once more, with")
-    add_dynamic(adapting.add_argument)
+    add_cache(adapting, "score once more, with")
+    add_dynamic(adapting, "score once more, learning from each segment after it was scored")
+    adapting.add_argument(
+        "--tune",
+        action="store_true",
+        help="choose rate and decay, or theta and weight, on the run's validation part first; "
+        "the views show the last of all these scores",
+    )
     return parser
 
 
@@ -80,37 +86,6 @@ def add_views(add: Callable) -> None:
     add("--ansi", action="store_true", help="print the text so, for a terminal of 256 colours")
 
 
-def add_dynamic(add: Callable) -> None:
-    """Add the flags of dynamic evaluation, and the one that tunes it or the cache."""
-    add(
-        "--dynamic",
-        choices=("sgd", "rms"),
-        help="score once more, learning from each segment after it was scored (Krause et al. "
-        "2018): by plain gradient descent, or with steps divided by the size of each weight's "
-        "gradients in training; the views then show this score",
-    )
-    add("--dynamic-lr", type=float, metavar="X", help="size of its steps (default: 0.03; 0.0002)")
-    add(
-        "--dynamic-decay",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="part of the way back to the trained weights at each step (default: 0)",
-    )
-    add(
-        "--dynamic-seq-len",
-        type=int,
-        default=32,
-        metavar="N",
-        help="tokens predicted before they are learnt from (default: 32)",
-    )
-    add(
-        "--tune",
-        action="store_true",
-        help="choose rate and decay, or theta and weight, on the run's validation part first",
-    )
-
-
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
     _check_adapting(arguments)
@@ -129,15 +104,11 @@ def _check_adapting(arguments):
     adapting = arguments.dynamic or arguments.cache
     if adapting and arguments.streams > 1:
         raise InputError("`dynamic` and `cache` read one stream: leave out `streams`")
-    if arguments.dynamic and arguments.cache:
-        raise InputError("`dynamic` and `cache` are scored one at a time: leave out one")
     if arguments.tune and not adapting:
         raise InputError("`tune` chooses settings of `dynamic` or `cache`: give one, too")
     if arguments.tune and not arguments.data and arguments.part == "valid":
         raise InputError("`tune` uses the validation part: score another `part`")
-    if arguments.dynamic_seq_len < 1:
-        raise InputError(f"`dynamic_seq_len` {arguments.dynamic_seq_len}: must be at least 1")
-    check_bounds(arguments, {"dynamic_lr": 1e6, "dynamic_decay": 1, **CACHE_BOUNDS})
+    check_adaptive(arguments)
 
 
 def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
@@ -148,18 +119,15 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     InputError
         If the text cannot be read, or is not the run's own.
     """
-    from .corpus import follow, load_corpus
+    from .corpus import load_own
     from .text import read_text
 
     names = ("encoding", "data_dir")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
-    config = dataclasses.replace(checkpoint.config.data, **given)
     if arguments.data:
-        text = read_text(arguments.data, config.encoding)
-        return checkpoint.encode(text, arguments.unknown)
-    config = follow(config, given)
-    corpus = load_corpus(config, checkpoint.vocab, str(checkpoint.progress.get("corpus")))
-    return getattr(corpus, arguments.part)
+        encoding = given.get("encoding", checkpoint.config.data.encoding)
+        return checkpoint.encode(read_text(arguments.data, encoding), arguments.unknown)
+    return getattr(load_own(checkpoint, given), arguments.part)
 
 
 def main(argv=None) -> None:
@@ -179,10 +147,8 @@ def main(argv=None) -> None:
     else:
         losses = score(model, ids, ctx[0], arguments.seq_len)
     result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
-    for name, adapt in (("dynamic", score_dynamically), ("cache", score_with_cache)):
-        if getattr(arguments, name):
-            settings, losses = adapt(arguments, model, checkpoint, ids, ctx[0])
-            result[name] = {**summarise(vocab, ids, losses), **settings._asdict()}
+    for name, settings, losses in adapted(arguments, model, checkpoint, ids, ctx[0]):
+        result[name] = {**summarise(vocab, ids, losses), **settings}
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.html:
@@ -198,30 +164,36 @@ def main(argv=None) -> None:
         print("\n" * arguments.ansi + describe(result))
 
 
-def score_dynamically(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> tuple:
-    """Return the settings, and the nats of each token with a model that learns while it reads."""
-    from .adaptive import GRID, Dynamic, Settings, squared_gradients, tune
+def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:
+    """Yield the name, the settings and the nats of each token, of each way to adapt asked for.
 
-    rule, lr = arguments.dynamic, arguments.dynamic_lr
-    lr = GRID[rule][2] if lr is None else lr
-    settings = Settings(rule, lr, arguments.dynamic_decay, arguments.dynamic_seq_len)
-    squares = squared_gradients(model, checkpoint) if rule == "rms" else None
+    With both, the cache is that of the model that learns.
+    """
+    from .adaptive import Cached, CacheSettings, tune_cache
+
+    name = "cache"
+    if arguments.dynamic:
+        settings, model = dynamic_model(arguments, model, checkpoint, ctx)
+        yield "dynamic", settings._asdict(), model.score_text(ids, ctx)
+        name = "dynamic_cache"
+    if arguments.cache:
+        cache = CacheSettings.named(arguments)
+        Cached(model, cache)  # rejects a model without a state before it is tuned
+        if arguments.tune:
+            cache = best_of(tune_cache(model, validation_ids(arguments, checkpoint), cache))
+        yield name, cache._asdict(), Cached(model, cache).score_text(ids)
+
+
+def dynamic_model(arguments, model, checkpoint: Checkpoint, ctx) -> tuple:
+    """Return the settings, and the model that learns while it reads."""
+    from .adaptive import Dynamic, Settings, squared_gradients, tune
+
+    settings = Settings.named(arguments)
+    squares = squared_gradients(model, checkpoint) if settings.rule == "rms" else None
     if arguments.tune:
         valid = validation_ids(arguments, checkpoint)
         settings = best_of(tune(model, valid, settings, squares, ctx))
-    return settings, Dynamic(model, settings, squares).score_text(ids, ctx)
-
-
-def score_with_cache(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> tuple:
-    """Return the settings, and the nats of each token of a model with a neural cache."""
-    from .adaptive import Cached, CacheSettings, tune_cache
-
-    settings = CacheSettings(arguments.cache, arguments.cache_theta, arguments.cache_weight)
-    cached = Cached(model, settings)
-    if arguments.tune:
-        settings = best_of(tune_cache(model, validation_ids(arguments, checkpoint), settings))
-        cached = Cached(model, settings)
-    return settings, cached.score_text(ids)
+    return settings, Dynamic(model, settings, squares)
 
 
 def validation_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
@@ -274,10 +246,10 @@ def describe(result: dict) -> str:
     shown = {name: f"{value:.6f}" for name, value in own.items()}
     shown["tokens"] = f"{result['tokens']:,}"
     lines = ["  ".join(f"{name} {value}" for name, value in shown.items())]
-    for name in result.keys() - own.keys():
-        adapted = result[name]
-        how = {setting: value for setting, value in adapted.items() if setting not in own}
-        figures = {figure: adapted[figure] for figure in own}
+    for name in filter(lambda name: name not in own, result):
+        found = result[name]
+        how = {setting: value for setting, value in found.items() if setting not in own}
+        figures = {figure: found[figure] for figure in own}
         lines.append(f"{name} ({_shown(how)}): {describe(figures)}")
     return "\n".join(lines)
 

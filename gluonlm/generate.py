@@ -7,7 +7,8 @@ from typing import Any, Callable, Iterable, Iterator
 
 import numpy as np
 
-from .cli import CACHE_BOUNDS, Parser, check_bounds, run_command, show
+from .adaptive_flags import add_cache, add_dynamic, check_adaptive
+from .cli import Parser, complain, run_command, show
 from .errors import InputError
 from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
 
@@ -20,7 +21,7 @@ def parse(argv=None) -> argparse.Namespace:
             f"`length` {length}, `samples` {samples}, `seed` {seed}: "
             "length and samples start at 1, seed at 0"
         )
-    check_bounds(arguments, CACHE_BOUNDS)
+    check_adaptive(arguments)
     if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
         raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
     if arguments.beam is not None and (
@@ -53,9 +54,17 @@ def make_parser() -> Parser:
     add("--samples", type=int, default=1, metavar="N", help="texts to write (default: 1)")
     add("--seed", type=int, default=1, metavar="S", help="seed of the draws (default: 1)")
     parser.add_unknown(" of the prompt")
+    add(
+        "--novelty",
+        action="store_true",
+        help="say at the end how much of what was written stands in the training text",
+    )
+    add("--data-dir", metavar="DIR", help="folder of that text (default: the run's)")
     drawing = parser.add_argument_group("how to choose a token")
     add_drawing(drawing.add_argument)
-    parser.add_cache(drawing, "lean towards")
+    adapting = parser.add_argument_group("a model that adapts to its prompt")
+    add_cache(adapting, "lean towards")
+    add_dynamic(adapting, "learn from each segment of the prompt before writing")
     return parser
 
 
@@ -113,6 +122,19 @@ def continuations(model, prompt, arguments) -> Iterator[Iterable[int]]:
         yield (ids[0] for ids in drawn)
 
 
+def adapt(model, checkpoint, prompt: np.ndarray, arguments) -> Any:
+    """Return the model, once it has learnt from the prompt and with its cache, as asked for."""
+    from .adaptive import Cached, CacheSettings, Dynamic, Settings, squared_gradients
+
+    if arguments.dynamic:
+        settings = Settings.named(arguments)
+        squares = squared_gradients(model, checkpoint) if settings.rule == "rms" else None
+        Dynamic(model, settings, squares).score_text(prompt)
+    if not arguments.cache:
+        return model
+    return Cached(model, CacheSettings.named(arguments))
+
+
 def main(argv=None) -> None:
     arguments = parse(argv)
     from .run import load_model
@@ -125,11 +147,6 @@ def main(argv=None) -> None:
     forbid_repeats([[0.0]], nothing, arguments.no_repeat_ngram)
     model: Any
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
-    if arguments.cache:
-        from .adaptive import Cached, CacheSettings
-
-        sizes = arguments.cache, arguments.cache_theta, arguments.cache_weight
-        model = Cached(model, CacheSettings(*sizes))
     vocab = checkpoint.vocab
     text = read_text("-") if arguments.prompt == "-" else arguments.prompt
     prompt: Any = vocab.default_prompt()
@@ -137,15 +154,43 @@ def main(argv=None) -> None:
         prompt = checkpoint.encode(text, arguments.unknown)
     if not len(prompt):
         raise InputError("`prompt`: holds nothing that the model knows: give at least one token")
-    shown = [] if text is None else prompt
+    if arguments.dynamic or arguments.cache:
+        model = adapt(model, checkpoint, prompt, arguments)
+    shown, written = [] if text is None else prompt, []
     for number, tokens in enumerate(continuations(model, prompt, arguments)):
         if number:
             print("\n" + "-" * 20)
         show(vocab.typeset(shown))
         spell = vocab.speller(shown[-1] if len(shown) else None)
+        written.append([])
         for token in tokens:
-            show(spell(int(token)))
+            written[-1].append(int(token))
+            show(spell(written[-1][-1]))
     print()
+    if arguments.novelty:
+        compare(checkpoint, written, arguments.data_dir)
+
+
+def compare(checkpoint, texts: list[list[int]], data_dir: str | None) -> None:
+    """Print on stderr how much of each text stands in the one that the run was trained on.
+
+    Raises
+    ------
+    InputError
+        If that text is not here.
+    """
+    from .corpus import load_own
+    from .novelty import GRAM, novelty
+
+    vocab = checkpoint.vocab
+    known = load_own(checkpoint, {"data_dir": data_dir} if data_dir else {}).train
+    for ids in texts:
+        found = novelty(ids, known)
+        piece = vocab.typeset(ids[found.longest])
+        complain(
+            f"novelty: {found.grams:.1%} of {GRAM} tokens in a row stand in the training text; "
+            f"the longest piece that does has {found.longest.stop - found.longest.start}: {piece!r}"
+        )
 
 
 if __name__ == "__main__":

@@ -303,3 +303,12 @@ def load_model(run, which: str = "best", ctx=None) -> Tuple[LanguageModel, Check
     model.prepare(ctx, seed=None).load_arrays(checkpoint.parameters)
     model.pack()
     return model, checkpoint
+
+
+def new_folder(config: Config) -> Path:
+    """Return a folder under runs/ that is not there yet, named after model and corpus."""
+    text = re.sub(r"[^\w.-]+", "", Path(config.data.data[0]).stem).strip(".-") or "text"
+    stem, number = f"{config.model.model}-{text}", 1
+    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path

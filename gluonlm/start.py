@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, with_new_rows
 from .config import BEFORE, Config, changed_settings
 from .corpus import Corpus, follow, load_corpus, share_corpus
 from .errors import InputError
-from .run import Run
+from .run import Run, new_folder
 from .runtime import free_memory
 from .seeds import derive_seed
 from .vocab import Vocab
@@ -58,7 +56,7 @@ class Training:
         from .training import Diverged
 
         _unify(trainer)
-        parameters = trainer.model.arrays()
+        parameters = trainer.weights()
         for name, array in parameters.items():
             if not np.isfinite(array).all():
                 raise Diverged(
@@ -90,6 +88,8 @@ class FreshStart:
         The run's settings.
     vocab
         A vocabulary to keep; None to build one from the text.
+    extend_vocab
+        Whether the text may hold tokens that `vocab` does not, which are added to it.
     fingerprint
         That of the text it must be; None for any.
     data
@@ -99,6 +99,7 @@ class FreshStart:
     """
 
     vocab: Optional[Vocab] = None
+    extend_vocab = False
     fingerprint: Optional[str] = None
 
     def __init__(
@@ -140,13 +141,20 @@ class FreshStart:
 class WarmStart(FreshStart):
     """A new run that begins with another run's weights and vocabulary, and nothing else of it."""
 
-    def __init__(self, path, settings: Dict[str, Any], folder=None, overwrite: bool = False):
+    def __init__(
+        self,
+        path,
+        settings: Dict[str, Any],
+        folder=None,
+        overwrite: bool = False,
+        extend_vocab: bool = False,
+    ):
         self.checkpoint = Run(path).load("best")
         config = self.checkpoint.config
         kept = {name: getattr(config.data, name) for name in ("level", "tokenizer", "lower")}
         kept.update(vars(config.model))
         super().__init__({**kept, **settings}, folder, overwrite, "`init_from`")
-        self.vocab = self.checkpoint.vocab
+        self.vocab, self.extend_vocab = self.checkpoint.vocab, extend_vocab
         self.notes = [
             f"weights and vocabulary of {path}, step {self.checkpoint.progress['step']}; "
             "optimizer and progress start again"
@@ -158,11 +166,15 @@ class WarmStart(FreshStart):
         Raises
         ------
         InputError
-            If they do not fit the model; nothing is allocated then.
+            If they do not fit the model; unless its vocabulary grows, nothing is allocated then.
         """
-        model.check_arrays(self.checkpoint.parameters)
+        parameters = self.checkpoint.parameters
+        if not self.extend_vocab:
+            model.check_arrays(parameters)
         super().set_weights(model, ctx)
-        model.load_arrays(self.checkpoint.parameters)
+        if self.extend_vocab:
+            parameters = with_new_rows(parameters, model.arrays(), len(self.checkpoint.vocab))
+        model.load_arrays(parameters)
 
 
 class ResumedRun(WarmStart):
@@ -283,7 +295,8 @@ def begin(start: FreshStart, ctx: list, world: World = ALONE) -> Training:
     from .training import Trainer
 
     config = start.config
-    corpus = share_corpus(world, lambda: load_corpus(start.data, start.vocab, start.fingerprint))
+    text = start.data, start.vocab, start.fingerprint, start.extend_vocab
+    corpus = share_corpus(world, lambda: load_corpus(*text))
     _check_memory(config, len(corpus.vocab))
     model = build_model(config.model, len(corpus.vocab))
     start.set_weights(model, ctx)
@@ -305,12 +318,3 @@ def _check_memory(config, vocab_size):
             f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
             f"and {free / 1e9:,.1f} GB are free: give a smaller one"
         )
-
-
-def new_folder(config: Config) -> Path:
-    """Return a folder under runs/ that is not there yet, named after model and corpus."""
-    text = re.sub(r"[^\w.-]+", "", Path(config.data.data[0]).stem).strip(".-") or "text"
-    stem, number = f"{config.model.model}-{text}", 1
-    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
-        number += 1
-    return path

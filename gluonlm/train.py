@@ -43,6 +43,8 @@ def parse(argv=None) -> Tuple[Dict[str, Any], Any]:
         raise InputError(
             "`resume` names the run to continue: leave out `run`, `overwrite` and `init_from`"
         )
+    if arguments.extend_vocab and not arguments.init_from:
+        raise InputError("`extend_vocab` adds to another run's vocabulary: give `init_from`")
     if arguments.resume and arguments.preset:
         raise InputError("`resume` keeps the run's own settings: leave out `preset`")
     settings = preset_settings(arguments.preset) if arguments.preset else {}
@@ -77,7 +79,12 @@ def make_parser() -> Parser:
     )
     for title, group in GROUPS.items():
         parser.add_settings(group, title)
-    add = parser.add_argument_group("run").add_argument
+    add_run(parser.add_argument_group("run").add_argument)
+    return parser
+
+
+def add_run(add: Callable) -> None:
+    """Add the flags that say where a run lies, how it begins, and on what it is trained."""
     add(
         "--ctx",
         default="cpu",
@@ -102,8 +109,12 @@ def make_parser() -> Parser:
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
     add("--init-from", metavar="RUN", help="start with another run's weights and vocabulary only")
+    add(
+        "--extend-vocab",
+        action="store_true",
+        help="with --init-from: add the tokens of the text that the other run does not know",
+    )
     add("--quiet", action="store_true", help="print the result only")
-    return parser
 
 
 def choose_start(settings: Dict[str, Any], arguments) -> FreshStart:
@@ -125,7 +136,8 @@ def choose_start(settings: Dict[str, Any], arguments) -> FreshStart:
         if not new and os.path.lexists(Path(folder) / "checkpoints" / "last"):
             return ResumedRun(folder, preset_settings_on_resume(settings), arguments.preset)
     if arguments.init_from:
-        return WarmStart(arguments.init_from, settings, folder, arguments.overwrite)
+        kept = arguments.overwrite, arguments.extend_vocab
+        return WarmStart(arguments.init_from, settings, folder, *kept)
     return FreshStart(settings, folder, arguments.overwrite, source)
 
 
@@ -250,8 +262,8 @@ def attempt(what: str, work: Callable, *arguments) -> Any:
 
 def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple:
     """Attach the callbacks to the trainer; return the metrics file and the progress bar."""
+    from .callbacks import MetricsFile, ProgressBar, SamplesFile
     from .report import make_sampler
-    from .training.callbacks import MetricsFile, ProgressBar, SamplesFile
 
     run, config, corpus, trainer = vars(training).values()
     opened = lambda callback: stack.enter_context(contextlib.closing(callback))  # noqa: E731
@@ -267,8 +279,8 @@ def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple
 
 def draw(training: Training) -> None:
     """Draw the curve of a training from its metrics."""
+    from .curve import draw_curve, read_metrics
     from .files import replace_file
-    from .training.curve import draw_curve, read_metrics
 
     run = training.run
     replace_file(run.curve, draw_curve(read_metrics(run.metrics), training.unit))

@@ -14,10 +14,12 @@ from gluonlm.adaptive import (
     CacheSettings,
     Dynamic,
     Settings,
+    recalled,
     squared_gradients,
     trace,
     tune,
     tune_cache,
+    with_cache,
 )
 from gluonlm.config import TrainConfig
 from gluonlm.errors import InputError
@@ -200,7 +202,6 @@ def test_the_command_shows_the_cache_beside_the_static_score(trained, text_file,
     "flags, message",
     [
         ("--tune", "give one, too"),
-        ("--dynamic sgd --cache 9", "leave out one"),
         ("--cache 9 --cache-weight 2", "must be from 0 to 1"),
         ("--dynamic sgd --streams 4", "leave out --streams"),
         ("--dynamic sgd --tune --part valid", "score another --part"),
@@ -225,3 +226,47 @@ def test_writing_with_a_cache_follows_the_prompt(trained, command):
     assert plain[0] == full[0] == 0 and plain[1] != full[1]
     assert set(full[1].strip()) <= set("abc")  # a cache alone writes what it has read
     assert command("generate", trained, "--cache-theta", -1)[0] == 2
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru ensemble", "gru adaptive"])
+def test_learning_and_remembering_together_are_both_at_once(kind):
+    dynamic = Dynamic(make_model(kind), Settings(lr=0.3, seq_len=7))
+    nats, hidden = trace(dynamic, IDS)
+    np.testing.assert_allclose(nats, dynamic.score_text(IDS), atol=1e-4)
+    np.testing.assert_allclose(hidden[:7], trace(make_model(kind), IDS)[1][:7], atol=1e-5)
+    settings = CacheSettings(50, theta=2.0, weight=0.3)
+    found = Cached(dynamic, settings).score_text(IDS)
+    expected = with_cache(nats, recalled(hidden, IDS, settings), settings)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_command_shows_both_alone_and_together(trained, text_file, command):
+    flags = ("--data", text_file, "--dynamic", "sgd", "--cache", 50)
+    code, out, _ = command("evaluate", trained, *flags)
+    static, dynamic, both = out.splitlines()
+    assert code == 0 and static.startswith("tokens ") and dynamic.startswith("dynamic (rule sgd")
+    assert both.startswith("dynamic_cache (size 50, theta 0.3, weight 0.1): tokens ")
+    code, out, err = command("evaluate", trained, *flags, "--tune", "--json")
+    result = json.loads(out)
+    assert code == 0 and len(err.splitlines()) == 15 + 16
+    assert list(result)[-2:] == ["dynamic", "dynamic_cache"]
+    tried = [float(line.split()[-2]) for line in err.splitlines()]
+    assert min(tried[15:]) < min(tried[:15])  # the cache is tuned over the model that learns best
+
+
+def test_writing_after_learning_from_the_prompt(trained, command):
+    flags = ("--prompt", "ducks ducks ducks ducks ducks ducks ", "--length", 60, "--greedy")
+    plain, none, learnt = (
+        command("generate", trained, *flags, *dynamic)
+        for dynamic in (
+            (),
+            ("--dynamic", "rms", "--dynamic-lr", 0),
+            ("--dynamic", "sgd", "--dynamic-lr", 3, "--dynamic-seq-len", 6),
+        )
+    )
+    assert plain == none and plain[0] == learnt[0] == 0 and plain[1] != learnt[1]
+    again = command("generate", trained, *flags, "--dynamic", "sgd", "--dynamic-lr", 3,
+                    "--dynamic-seq-len", 6)  # fmt: skip
+    assert again == learnt
+    code, _, err = command("generate", trained, "--dynamic", "sgd")
+    assert code == 2 and "cannot score 1 tokens" in err

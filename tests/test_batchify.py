@@ -196,3 +196,30 @@ def test_the_tutorials_shapes_on_nietzsche(corpus_path):
     assert rnn_batch(ids, 32).shape == (18778, 32)
     # the tutorial stops its range one window early and then drops two more
     assert windows(ids, 3, 3)[0].shape == (200_297 + 3, 3)
+
+
+def test_drawn_segments_are_as_many_follow_each_other_and_are_about_as_long_as_asked_for():
+    text = np.arange(5001)
+    batches, plain = StreamBatches(text, 2, 20, seed=3), StreamBatches(text, 2, 20)
+    assert len(batches) == len(plain) == 125
+    lengths = []
+    for epoch in (0, 1):
+        read = [batches(epoch, index) for index in range(len(batches))]
+        inputs = np.concatenate([inputs for inputs, _ in read])
+        targets = np.concatenate([targets.reshape(-1, 2) for _, targets in read])
+        np.testing.assert_array_equal(inputs, plain.streams[:-1])
+        np.testing.assert_array_equal(targets, plain.streams[1:])
+        lengths.append([len(inputs) for inputs, _ in read])
+    assert lengths[0] != lengths[1]
+    shares = np.concatenate(lengths) / 20
+    assert 0.02 < (shares < 0.75).mean() < 0.1 and shares.min() > 0.2 and shares.max() < 1.5
+    again = StreamBatches(text, 2, 20, seed=3)  # asked for one batch only, out of order
+    np.testing.assert_array_equal(again(1, 77)[0], batches(1, 77)[0])
+
+
+def test_drawn_segments_are_never_empty_and_too_short_ones_are_refused():
+    for seed in range(200):
+        batches = StreamBatches(np.arange(333), 1, 8, seed)
+        assert min(len(batches(0, index)[0]) for index in range(len(batches))) >= 1
+    with pytest.raises(InputError, match="`seq_len` 7"):
+        StreamBatches(np.arange(333), 1, 7, seed=1)

@@ -99,3 +99,32 @@ def test_the_embedding_can_have_a_dropout_of_its_own():
         ids,
     )
     assert embedded.mean() == 0 and between.mean() > 0.2
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_word_dropout_leaves_out_whole_tokens_for_a_call_in_training_only(tied):
+    dropped, plain = (
+        make("gru", (E,), dropout=0.0, tie_weights=tied, word_dropout=rate) for rate in (0.5, 0)
+    )
+    plain.load_arrays(dropped.arrays())
+    ids = random_ids((T, N))
+    calm = dropped(ids, dropped.begin_state(N))[0].asnumpy()
+    np.testing.assert_array_equal(calm, plain(ids, plain.begin_state(N))[0].asnumpy())
+    masks = []
+    dropped.hybridize(False)
+    dropped.embedding.word_dropout.register_forward_hook(
+        lambda block, inputs, output: masks.append((output / inputs[0]).asnumpy())
+    )
+    dropped.embedding.register_forward_hook(
+        lambda block, inputs, output: np.testing.assert_allclose(
+            output.asnumpy(),
+            (dropped.embedding.weight.data().asnumpy() * masks[-1])[ids.asnumpy().astype(int)],
+            rtol=1e-6,
+        )
+    )
+    for _ in range(2):
+        with autograd.record():
+            dropped(ids, dropped.begin_state(N))
+        assert set(np.unique(masks[-1].round(5))) == {0, 2}
+        assert (masks[-1] == masks[-1][:, :1]).all()  # a token is left out whole
+    assert (masks[0] != masks[1]).any()

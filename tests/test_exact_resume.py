@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from trainings import BASE, IDS, make_model, stop_after, train, weights
 
@@ -26,11 +27,7 @@ class Interrupted:
             trainer.callbacks = [stop_after(trainer, breaks.pop(0) if breaks else None)]
             if trainer.fit() != "interrupted":
                 return trainer
-            kept = (
-                [p.data().asnumpy() for p in trainer.model.parameters().values()],
-                trainer.arrays(),
-                trainer.progress_record(),
-            )
+            kept = (list(trainer.weights().values()), trainer.arrays(), trainer.progress_record())
 
 
 @pytest.mark.parametrize(
@@ -47,9 +44,28 @@ class Interrupted:
         ("gru weight-drop", "adam", "cosine"),
         ("gru ensemble", "adam", "cosine"),
         ("gru adaptive", "adam", "cosine"),
+        ("lstm regularised", "adam", "cosine"),
     ],
 )
 def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
+    check_that_breaks_change_nothing(kind, optimizer, schedule)
+
+
+@pytest.mark.parametrize("average", ["ema", "nt-asgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "nadam"])
+def test_an_averaged_training_goes_on_exactly(optimizer, average):
+    settings = dict(average=average, average_decay=0.8, average_patience=1, random_seq_len=True)
+    settings.update(seq_len=8, lr=0.3, validate_every=2)  # so far that validation gets worse
+    whole = check_that_breaks_change_nothing("gru", optimizer, "constant", **settings)
+    assert whole.progress.averaged and (weights(whole) != flat(whole.weights())).any()
+
+
+def flat(arrays):
+    return np.concatenate([array.ravel() for array in arrays.values()])
+
+
+def check_that_breaks_change_nothing(kind, optimizer, schedule, **settings):
+    """Train with and without breaks; return the training without, once both are the same."""
     params = "momentum=0.9" if optimizer in ("sgd", "nag") else ""
     config = dataclasses.replace(
         BASE,
@@ -64,15 +80,18 @@ def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
         warmup_steps=3,
         window_step=4,
     )
+    config = dataclasses.replace(config, **settings)
     whole, parts = (
         Interrupted(config, kind, 0.3).run([]),
         Interrupted(config, kind, 0.3).run([1, 2, 7, 16, 17, 18, 30]),
     )
     assert (weights(whole) == weights(parts)).all()
+    assert (flat(whole.weights()) == flat(parts.weights())).all()
     ours, theirs = dataclasses.asdict(whole.progress), dataclasses.asdict(parts.progress)
     for volatile in ("seconds", "log_seconds", "optimizer"):
         ours.pop(volatile), theirs.pop(volatile)
     assert ours == theirs
+    return whole
 
 
 def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():

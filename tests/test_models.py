@@ -165,6 +165,9 @@ def test_contradictory_sizes_are_refused():
             dict(variational=True),
             dict(embed_dropout=0.0),
             dict(weight_drop=0.5),
+            dict(word_dropout=0.5),
+            dict(activation_reg=2.0),
+            dict(temporal_reg=1.0),
             dict(members=2),
         ):
             with pytest.raises(InputError, match=f"`model` {model}"):

@@ -146,3 +146,22 @@ def test_weight_decay_is_apart_from_the_gradient(optimizer):
         assert 0 < abs(decayed - plain).max() < 0.06 * abs(start).max()
     else:
         np.testing.assert_allclose(decayed, plain - 0.05 * start, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss_scale, scaled", [("mean", True), ("sum-over-time", False)])
+def test_drawn_segments_have_a_learning_rate_of_their_length(loss_scale, scaled):
+    drawn = dict(random_seq_len=True, seq_len=8, loss_scale=loss_scale)
+    trainer = Trainer(make_model(), dataclasses.replace(BASE, **drawn), IDS)
+    rates, update = [], trainer.optimizer.update
+    trainer.optimizer.update = lambda lr, divisor: (rates.append(lr), update(lr, divisor))
+    trainer.fit()
+    places = [divmod(step, len(trainer.batches)) for step in range(len(rates))]
+    lengths = np.array([len(trainer.batches(*place)[0]) for place in places])
+    assert len(set(lengths)) > 2
+    np.testing.assert_allclose(rates, BASE.lr * (lengths / 8 if scaled else np.ones(len(lengths))))
+
+
+def test_windows_are_all_of_one_length():
+    config = dataclasses.replace(BASE, random_seq_len=True)
+    with pytest.raises(InputError, match="`random_seq_len`: this model reads windows"):
+        Trainer(make_model("window"), config, IDS)

@@ -20,10 +20,9 @@ from gluonlm.config import Config
 from gluonlm.device import to_device
 from gluonlm.errors import InputError
 from gluonlm.models import RNNModel
-from gluonlm.run import Run, load_model
+from gluonlm.run import Run, load_model, new_folder
 from gluonlm.sampling import sample
 from gluonlm.scoring import score
-from gluonlm.start import new_folder
 
 CONTRACT = ROOT / "tests" / "contract"
 

@@ -24,6 +24,9 @@ def make_model(kind="lstm", dropout=0.0, ctx=None):
         model = AdaptiveRNN(kind.split()[0], 7, 5, (6, 4), (2, 5), dropout=dropout)
     elif "weight-drop" in kind:
         model = RNNModel(kind.split()[0], 7, 5, (6, 4), weight_drop=dropout)
+    elif "regularised" in kind:
+        settings = dict(word_dropout=dropout, activation_reg=2.0, temporal_reg=1.0)
+        model = RNNModel(kind.split()[0], 7, 5, (6, 4), **settings)
     elif "ensemble" in kind:
         model = Ensemble([RNNModel(kind.split()[0], 7, 5, (6, 4), dropout) for _ in range(2)])
     else:

@@ -101,7 +101,17 @@ class ModelConfig(Settings):
         0.1, "dropout on embedding, between layers and before the output", low=0, below=1
     )
     embed_dropout: float = option(
-        -1.0, "dropout on the embedding of rnn, lstm and gru; -1: as --dropout", low=-1, below=1
+        -1.0,
+        "dropout on the embedding of rnn, lstm and gru, of single numbers; -1: as --dropout",
+        low=-1,
+        below=1,
+    )
+    word_dropout: float = option(
+        0.0,
+        "leave out whole tokens of that embedding, the same ones for a segment "
+        "(Gal and Ghahramani 2016)",
+        low=0,
+        below=1,
     )
     variational: bool = option(
         False, "one dropout mask for all time steps of a segment (Gal and Ghahramani 2016)"
@@ -112,6 +122,20 @@ class ModelConfig(Settings):
         "(Merity et al. 2018)",
         low=0,
         below=1,
+    )
+    activation_reg: float = option(
+        0.0,
+        "add this times the mean square of the last layer's output to the loss; known as AR "
+        "(Merity et al. 2017)",
+        low=0,
+        high=1e6,
+    )
+    temporal_reg: float = option(
+        0.0,
+        "add this times the mean square of what that output changes by at each step; known as TAR "
+        "(Merity et al. 2017)",
+        low=0,
+        high=1e6,
     )
     members: int = option(
         1,
@@ -190,6 +214,11 @@ class TrainConfig(Settings):
 
     batch_size: int = option(32, "streams of text read side by side", low=1)
     seq_len: int = option(64, "steps of truncated back-propagation through time", low=1)
+    random_seq_len: bool = option(
+        False,
+        "draw the length of each segment, most about --seq-len, and scale the learning rate with "
+        "it (Merity et al. 2018)",
+    )
     window_step: int = option(
         1, "tokens from one window to the next, for models that read windows", low=1
     )
@@ -219,6 +248,19 @@ class TrainConfig(Settings):
         "gradient (Loshchilov and Hutter 2019)",
         low=0,
         high=1e6,
+    )
+    average: str = option(
+        "none",
+        "use a mean of the weights over the steps in place of the last ones: ema, an exponential "
+        "one (Polyak and Juditsky 1992); nt-asgd, of all steps since validation stopped improving "
+        "(Merity et al. 2018)",
+        choices=("none", "ema", "nt-asgd"),
+    )
+    average_decay: float = option(
+        0.999, "of ema: what part of the mean stays at each step", above=0, below=1
+    )
+    average_patience: int = option(
+        5, "validations without improvement before nt-asgd begins", low=1
     )
     clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
     loss_scale: str = option(

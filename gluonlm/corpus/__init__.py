@@ -6,7 +6,7 @@ processes. `python -m gluonlm.corpus` lists the catalogue, with NAME it fetches 
 """
 
 from .catalogue import CATALOGUE, Entry, File, fetch, find
-from .followed import follow
+from .followed import follow, load_own
 from .load import Corpus, load_corpus
 from .shared import share_corpus
 
@@ -19,5 +19,6 @@ __all__ = [
     "find",
     "follow",
     "load_corpus",
+    "load_own",
     "share_corpus",
 ]

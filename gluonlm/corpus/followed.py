@@ -8,10 +8,28 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from ..checkpoint import Checkpoint
 from ..config import DataConfig
 from ..errors import InputError
 from .catalogue import CATALOGUE, data_folders, find
-from .load import expand
+from .load import Corpus, expand, load_corpus
+
+
+def load_own(checkpoint: Checkpoint, given: dict[str, str]) -> Corpus:
+    """Load the text that a run was trained on.
+
+    Parameters
+    ----------
+    given
+        Settings of the text in place of the run's own: where it lies, how it is encoded.
+
+    Raises
+    ------
+    InputError
+        If it is not here, is another one, or the run may not lead there.
+    """
+    config = follow(dataclasses.replace(checkpoint.config.data, **given), given)
+    return load_corpus(config, checkpoint.vocab, str(checkpoint.progress.get("corpus")))
 
 
 def follow(config: DataConfig, given: Collection[str]) -> DataConfig:

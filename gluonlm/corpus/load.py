@@ -36,7 +36,10 @@ class Corpus:
 
 
 def load_corpus(
-    config: DataConfig | None = None, vocab: Vocab | None = None, fingerprint: str | None = None
+    config: DataConfig | None = None,
+    vocab: Vocab | None = None,
+    fingerprint: str | None = None,
+    extend_vocab: bool = False,
 ) -> Corpus:
     """Find, read, split and encode a text.
 
@@ -53,6 +56,8 @@ def load_corpus(
         and subwords from the training part.
     fingerprint
         That of the text it must be, if it must be one. Another is not read beyond its bytes.
+    extend_vocab
+        Put the text's tokens that `vocab` does not have behind those that it has.
 
     Raises
     ------
@@ -68,8 +73,9 @@ def load_corpus(
     name = config.data[0] if named else Path(config.data[0]).stem
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)
-    if vocab is None:
-        vocab = _build_vocab(texts, config, fractions[0])
+    if vocab is None or extend_vocab:
+        built = _build_vocab(texts, config, fractions[0])
+        vocab = vocab.extended(built) if vocab else built
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
     if fingerprint is not None:

@@ -38,6 +38,9 @@ def _recurrent(config, vocab_size):
         embed_dropout=None if config.embed_dropout < 0 else config.embed_dropout,
         variational=config.variational,
         weight_drop=config.weight_drop,
+        word_dropout=config.word_dropout,
+        activation_reg=config.activation_reg,
+        temporal_reg=config.temporal_reg,
     )
     if not config.adaptive_softmax:
         return RNNModel(*sizes, tie_weights=config.tie_weights, **settings)
@@ -61,8 +64,11 @@ def _reject_what_only_fused_layers_have(config):
         raise InputError(
             f"`model` {config.model} has an ordinary output: leave out `adaptive_softmax`"
         )
-    if config.variational or config.weight_drop or config.embed_dropout >= 0:
+    if config.variational or config.embed_dropout >= 0:
         raise InputError(
             f"`model` {config.model} has ordinary dropout in one place: "
-            "leave out `variational`, `embed_dropout` and `weight_drop`"
+            "leave out `variational` and `embed_dropout`"
         )
+    for name in ("weight_drop", "word_dropout", "activation_reg", "temporal_reg"):
+        if getattr(config, name):
+            raise InputError(f"`{name}` is of rnn, lstm and gru, not of `model` {config.model}")

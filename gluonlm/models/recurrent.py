@@ -3,7 +3,7 @@
 from typing import Callable, Optional, Sequence
 
 from mxnet import gluon
-from mxnet.gluon import nn, rnn
+from mxnet.gluon import HybridBlock, nn, rnn
 
 from ..errors import InputError
 from ..memory import Packed
@@ -91,6 +91,47 @@ class GRU(FusedLayer, rnn.GRU):
 FUSED = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
+class WordEmbedding(nn.Embedding):
+    """An embedding of which training leaves out whole tokens, the same ones all through a call.
+
+    Source: Gal and Ghahramani 2016; `dropoute` of Merity et al. 2018.
+    """
+
+    def __init__(self, *args, word_dropout: float = 0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.word_dropout = Dropout(word_dropout, axes=(1,))
+
+    def hybrid_forward(self, F, x, weight):
+        if self.word_dropout._rate:
+            weight = self.word_dropout(weight)
+        return super().hybrid_forward(F, x, weight)
+
+
+class Penalty(HybridBlock):
+    """Hands hidden states `(T, N, C)` on, and adds the gradient of a penalty to theirs.
+
+    The penalty of a token is `rate` times the mean square of its C numbers (AR), or with
+    `temporal` of what they have changed by since the token before, nothing for the first (TAR).
+
+    Source: Merity et al. 2017.
+    """
+
+    def __init__(self, rate: float, temporal: bool = False):
+        super().__init__()
+        self.rate, self.temporal = rate, temporal
+
+    def hybrid_forward(self, F, x):
+        if not self.rate:
+            return x
+        told = x
+        if self.temporal:
+            first = F.slice_axis(x, axis=0, begin=0, end=1)
+            told = x - F.slice_axis(F.concat(first, x, dim=0), axis=0, begin=0, end=-1)
+        total = F.sum(F.mean(F.square(told), axis=2))
+        # a loss of its own, whose gradient is 1 whatever becomes of its value
+        return F.broadcast_add(x, 0 * F.MakeLoss(self.rate * total).reshape((1, 1, 1)))
+
+
 class RecurrentBody(LanguageModel):
     """An embedding and a stack of fused recurrent layers: from ids `(T, N)` to hidden `(T*N, C)`.
 
@@ -112,6 +153,11 @@ class RecurrentBody(LanguageModel):
         One mask for all time steps of a call (Gal and Ghahramani 2016).
     weight_drop
         Which part of the recurrent weights a call leaves out (Merity et al. 2018).
+    word_dropout
+        As for `WordEmbedding`.
+    activation_reg, temporal_reg
+        The rates of a `Penalty` on the last layer's output, after dropout, and of a temporal one,
+        before it.
     """
 
     def __init__(
@@ -125,13 +171,16 @@ class RecurrentBody(LanguageModel):
         embed_dropout: Optional[float] = None,
         variational: bool = False,
         weight_drop: float = 0.0,
+        word_dropout: float = 0.0,
+        activation_reg: float = 0.0,
+        temporal_reg: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
         extra = {"activation": activation} if kind == "rnn" else {}
         with self.name_scope():
-            self.embedding = nn.Embedding(vocab_size, embed_size)
+            self.embedding = WordEmbedding(vocab_size, embed_size, word_dropout=word_dropout)
             axes = (0,) if variational else ()
             self.dropout = Dropout(dropout, axes)
             own = embed_dropout is not None
@@ -141,6 +190,8 @@ class RecurrentBody(LanguageModel):
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
                 layer = FUSED[kind](size, input_size=input_size, weight_drop=weight_drop, **extra)
                 self.layers.add(layer)
+            self.temporal_reg = Penalty(temporal_reg, temporal=True)
+            self.activation_reg = Penalty(activation_reg)
 
     def begin_state(self, batch_size: int, ctx=None) -> list:
         return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
@@ -150,8 +201,11 @@ class RecurrentBody(LanguageModel):
         each, states = len(state) // len(self.layers), []
         for i, layer in enumerate(self.layers):
             hidden, new = layer(hidden, state[i * each : (i + 1) * each])  # (T, N, C)
+            if i == len(self.layers) - 1:
+                hidden = self.temporal_reg(hidden)
             hidden = self.dropout(hidden)
             states += new
+        hidden = self.activation_reg(hidden)
         # the hidden states are reshaped, not the logits: those are V / C times as many numbers
         return hidden.reshape((-3, 0)), states  # (T*N, C)
 

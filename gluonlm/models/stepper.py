@@ -212,6 +212,17 @@ class EnsembleStepper:
         return log_mean_probability(np.stack([stepper.step(ids) for stepper in self.steppers]))
 
     @property
+    def state(self) -> list:
+        """The state of each member."""
+        return [stepper.state for stepper in self.steppers]
+
+    @state.setter
+    def state(self, states: list) -> None:
+        """Set the state of each member."""
+        for stepper, state in zip(self.steppers, states):
+            stepper.state = state
+
+    @property
     def hidden(self) -> np.ndarray:
         """The members' hidden states side by side, `(N, K*C)`."""
         return np.hstack([stepper.hidden for stepper in self.steppers])

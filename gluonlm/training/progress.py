@@ -31,6 +31,7 @@ class Progress:
     validated: int = 0  # step of the last validation
     drops: int = 0  # times that plateau lowered the learning rate
     drop_stale: int = 0  # validations without improvement since it last did
+    averaged: int = 0  # steps whose weights are in the average
     skipped: int = 0  # steps skipped because something was not finite
     skipped_in_row: int = 0  # the latest of them
     metrics_bytes: int = 0  # length of metrics.jsonl

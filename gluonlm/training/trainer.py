@@ -19,6 +19,7 @@ from ..models import LanguageModel
 from ..scoring import mean_loss
 from ..seeds import derive_seed
 from ..world import ALONE, World
+from .average import Average
 from .optimizer import Optimizer
 from .progress import Diverged, Progress
 from .replicas import Replicas, count_devices
@@ -74,6 +75,7 @@ class Trainer:
         model.pack()
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
+        self.average = Average(model, config, self.ctx[0])
         self.draws = config.optimizer.lower() == "sgld" or model.draws()
         self.saved_step: Optional[int] = None
         self.devices_before = 0  # that a resumed training came from
@@ -179,10 +181,16 @@ class Trainer:
         norm = self.model.gradient_norm(squares) / divisor
         if self._usable(loss, norm):
             excess = max(1.0, norm / config.clip) if config.clip else 1.0
-            self.optimizer.update(self.lr, divisor * excess)
+            self.optimizer.update(self._lr_of(len(inputs)), divisor * excess)
             progress.count(loss, targets.size)
+            self.average.follow(progress)
         progress.step += 1
         self._tell("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
+
+    def _lr_of(self, length):
+        """Return the learning rate of the next step, of a segment of this many rows."""
+        drawn = self.config.random_seq_len and self.config.loss_scale == "mean"
+        return self.lr * length / self.config.seq_len if drawn else self.lr
 
     def _usable(self, loss, norm):
         """Return whether a step may reach the weights; raise Diverged if training must end."""
@@ -202,10 +210,11 @@ class Trainer:
         """Measure the validation loss, training untouched; return whether it is the best so far."""
         progress, batches = self.progress, self.valid_batches
         train = progress.take_training_loss()
-        valid = mean_loss(self.model, batches, self.ctx[0], self.world) if batches else None
-        best = progress.judge(valid, self.config.decay_patience)
-        record = dict(train_loss=train, valid_loss=valid, lr=self.lr, best=best)
-        self._tell("validation", **self._place(), **record, seconds=self._seconds())
+        with self.average.in_place(progress):
+            valid = mean_loss(self.model, batches, self.ctx[0], self.world) if batches else None
+            best = progress.judge(valid, self.config.decay_patience)
+            record = dict(train_loss=train, valid_loss=valid, lr=self.lr, best=best)
+            self._tell("validation", **self._place(), **record, seconds=self._seconds())
         return best
 
     def _validate_at_the_end(self):
@@ -243,8 +252,17 @@ class Trainer:
             callback(event, record)
 
     def arrays(self) -> Dict[str, np.ndarray]:
-        """Return the optimizer's arrays and the carried state by name, to resume exactly."""
-        return {**self.replicas.arrays(), **self.optimizer.arrays()}
+        """Return the optimizer's arrays and the carried state by name, to resume exactly.
+
+        If an average of the weights is what is used, the raw weights as well.
+        """
+        raw = self.average.arrays(self.progress)
+        return {**self.replicas.arrays(), **self.optimizer.arrays(), **raw}
+
+    def weights(self) -> Dict[str, np.ndarray]:
+        """Return the weights to be used, by name: the average, if one has begun."""
+        with self.average.in_place(self.progress):
+            return self.model.arrays()
 
     def progress_record(self) -> Dict[str, Any]:
         """Return the progress as plain data, the optimizer's own counters included."""
@@ -262,14 +280,18 @@ class Trainer:
         self.progress = Progress.from_record(record)
         self.optimizer.restore(self.progress.optimizer, arrays)
         self.replicas.restore(arrays, self.streams)
+        self.average.restore(self.progress, arrays)
         self.devices_before = self.progress.devices or count_devices(arrays)
         self.progress.devices = self.replicas.count
         self.saved_step = self.progress.step
 
 
 def _batches(model, config, ids, streams, seed=None):
+    if model.window and config.random_seq_len:
+        raise InputError("`random_seq_len`: this model reads windows, which are all of one length")
+    drawn = seed if model.window or config.random_seq_len else None
     step, order = config.window_step, config.shuffle
-    return make_batches(model.window, ids, streams, config.seq_len, step, seed, order)
+    return make_batches(model.window, ids, streams, config.seq_len, step, drawn, order)
 
 
 def _validation_batches(model, config, valid):

@@ -121,6 +121,19 @@ class Vocab:
             raise InputError(f"`tokenizer` {rule}: not one of {', '.join(RULES[level])}")
         return cls(level, **KINDS[level].build(pieces, max_size, rule, first))
 
+    def extended(self, other: Vocab) -> Vocab:
+        """Return a vocabulary of these tokens and, behind them, those that only another has.
+
+        Raises
+        ------
+        InputError
+            If these are subwords, which can spell anything already.
+        """
+        if self.level == "subword":
+            raise InputError("`extend_vocab`: subwords spell every text as they are")
+        new = [token for token in other.tokens if token not in self.index]
+        return Vocab(self.level, [*self.tokens, *new], **self.kind.details())
+
     def to_gluonnlp(self) -> gluonnlp.Vocab:
         """Return a `gluonnlp.Vocab` with the same ids, to attach embeddings or use elsewhere."""
         import gluonnlp

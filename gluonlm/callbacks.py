@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Sequence
 
-from ..cli import drop_output
-from ..errors import InputError
-from ..scoring import Unit
-from .progress import Progress
+from .cli import drop_output
+from .errors import InputError
+from .scoring import Unit
+from .training import Progress
 
 
 class ProgressBar:

@@ -6,9 +6,9 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from ..errors import InputError
-from ..pictures import new_axes, to_png
-from ..scoring import Unit, perplexity
+from .errors import InputError
+from .pictures import new_axes, to_png
+from .scoring import Unit, perplexity
 
 STYLES = {
     "training": dict(color="#9aa5b1", linewidth=1),

@@ -1,0 +1,53 @@
+"""Going on with another run's weights on a text that has more tokens."""
+
+import numpy as np
+import pytest
+
+from gluonlm.run import Run
+from gluonlm.vocab import Vocab
+
+
+@pytest.mark.parametrize("model", [("gru",), ("gru", "--members", 2), ("unrolled",)])
+def test_a_vocabulary_grows_by_what_a_new_text_has(text_file, tmp_path, command, model):
+    small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --quiet --hidden-size 9".split()
+    old, new, foreign = tmp_path / "old", tmp_path / "new", tmp_path / "foreign.txt"
+    foreign.write_text("Ωmega little ducks; αlpha went out to play. " * 40, encoding="utf-8")
+    assert command("train", "--data", text_file, "--run", old, *small, "--model", *model)[0] == 0
+    flags = ("--init-from", old, "--data", foreign, "--run", new, *small)
+    assert command("train", *flags)[0] == 2 and not new.exists()
+    assert command("train", *flags, "--extend-vocab")[0] == 0
+    ours, theirs = Run(new).load("last"), Run(old).load("best")
+    known = len(theirs.vocab)
+    assert ours.vocab.tokens[:known] == theirs.vocab.tokens
+    assert ours.vocab.tokens[known:] == [";", "g", "m", "Ω", "α"]
+    for name, array in theirs.parameters.items():
+        grown = ours.parameters[name]
+        rows = known if array.shape[0] == known else len(array)
+        assert len(grown) == len(array) + 5 * (array.shape[0] == known), name
+        np.testing.assert_allclose(grown[:rows], array, atol=1e-20, err_msg=name)
+        assert "bias" in name or (grown[rows:] != 0).all()
+    text = command("generate", new, "--prompt", "Ω", "--length", 5)
+    assert text[0] == 0 and command("generate", old, "--prompt", "Ω")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "flags, message", [((), "give --init-from"), (("--init-from",), "subwords spell every text")]
+)
+def test_a_vocabulary_that_cannot_grow_says_so(text_file, tmp_path, command, flags, message):
+    small = "--batch-size 4 --seq-len 10 --max-steps 1 --quiet --hidden-size 9".split()
+    old, level = tmp_path / "old", ("--level", "subword", "--vocab-size", 60)
+    assert command("train", "--data", text_file, "--run", old, *small, *level)[0] == 0
+    flags = (*flags, old) if flags else ()
+    new = tmp_path / "new"
+    code, _, err = command("train", *flags, "--extend-vocab", "--data", text_file, "--run", new)
+    assert code == 2 and message in err and len(err.splitlines()) == 1 and not new.exists()
+
+
+def test_words_are_added_behind_those_that_are_known():
+    old, new = (Vocab.build([text], "word") for text in ("to be or not\n", "or to see , to go\n"))
+    grown = old.extended(new)
+    assert grown.tokens[: len(old)] == old.tokens and set(grown.tokens) == {
+        *old.tokens,
+        *new.tokens,
+    }
+    assert grown.encode("to see\n").tolist()[0] == old.index["to"]
