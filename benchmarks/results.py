@@ -18,6 +18,8 @@ import textwrap
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
+import overview
+
 from gluonlm.config import Config, changed_settings, flag
 from gluonlm.presets import PRESETS, preset_settings
 
@@ -210,4 +212,5 @@ def update_readme(readme, page) -> None:
 
 if __name__ == "__main__":
     print("\n".join(update(DOCUMENT, Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))))
+    overview.update(DOCUMENT)
     update_readme(README, DOCUMENT.read_text(encoding="utf-8"))

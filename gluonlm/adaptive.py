@@ -204,7 +204,8 @@ class Cached:
 
     def stepper(self, batch_size: int = 1) -> CacheStepper:
         """Return a stepper whose logits are the logarithms of the mixed probabilities."""
-        return CacheStepper(self.model.stepper(batch_size), self.settings)
+        model = self.model.model if isinstance(self.model, Dynamic) else self.model
+        return CacheStepper(model.stepper(batch_size), self.settings)
 
     def score_text(self, ids: np.ndarray) -> np.ndarray:
         """Return the nats of each token but the first, `(tokens - 1,)`, read as one stream."""

@@ -144,13 +144,13 @@ def time_steps(settings: Dict[str, Any], device: str, steps: int) -> Measured:
         If the settings cannot be trained with.
     """
     from .corpus import load_corpus
-    from .models import build_model
+    from .models import model_for
     from .training import Trainer
 
     endless = dict(epochs=10**6, max_minutes=0.0, validate_every=10**9)
     config = Config.from_dict({**settings, **endless, "max_steps": WARM_UP + steps})
     ctx, corpus = get_ctx(device), load_corpus(config.data)
-    model = build_model(config.model, len(corpus.vocab))
+    model = model_for(config, corpus.vocab)
     model.prepare(ctx, config.model.init, derive_seed(config.training.seed, "init"))
     moments, tokens = [], []
 

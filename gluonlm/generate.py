@@ -156,7 +156,8 @@ def main(argv=None) -> None:
         raise InputError("`prompt`: holds nothing that the model knows: give at least one token")
     if arguments.dynamic or arguments.cache:
         model = adapt(model, checkpoint, prompt, arguments)
-    shown, written = [] if text is None else prompt, []
+    shown = [] if text is None else prompt
+    written: list[list[int]] = []
     for number, tokens in enumerate(continuations(model, prompt, arguments)):
         if number:
             print("\n" + "-" * 20)
@@ -185,7 +186,7 @@ def compare(checkpoint, texts: list[list[int]], data_dir: str | None) -> None:
     vocab = checkpoint.vocab
     known = load_own(checkpoint, {"data_dir": data_dir} if data_dir else {}).train
     for ids in texts:
-        found = novelty(ids, known)
+        found = novelty(np.array(ids), known)
         piece = vocab.typeset(ids[found.longest])
         complain(
             f"novelty: {found.grams:.1%} of {GRAM} tokens in a row stand in the training text; "

@@ -295,10 +295,10 @@ def load_model(run, which: str = "best", ctx=None) -> Tuple[LanguageModel, Check
     InputError
         If anything is missing or damaged.
     """
-    from .models import build_model  # the rest of this room works before MXNet is loaded
+    from .models import model_for  # the rest of this room works before MXNet is loaded
 
     checkpoint = Run(run).load(which)
-    model = build_model(checkpoint.config.model, len(checkpoint.vocab))
+    model = model_for(checkpoint.config, checkpoint.vocab)
     model.check_arrays(checkpoint.parameters)  # before anything of a forged size is allocated
     model.prepare(ctx, seed=None).load_arrays(checkpoint.parameters)
     model.pack()

@@ -291,14 +291,14 @@ def begin(start: FreshStart, ctx: list, world: World = ALONE) -> Training:
     InputError
         If text, model and settings do not fit each other.
     """
-    from .models import build_model
+    from .models import model_for
     from .training import Trainer
 
     config = start.config
     text = start.data, start.vocab, start.fingerprint, start.extend_vocab
     corpus = share_corpus(world, lambda: load_corpus(*text))
     _check_memory(config, len(corpus.vocab))
-    model = build_model(config.model, len(corpus.vocab))
+    model = model_for(config, corpus.vocab)
     start.set_weights(model, ctx)
     trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx, world=world)
     training = Training(start.open_run(corpus, trainer), config, corpus, trainer)

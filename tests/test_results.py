@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 
 import pytest
 from conftest import ROOT, TINY
@@ -19,7 +20,9 @@ def benchmark(name):
     return module
 
 
+sys.path.insert(0, str(ROOT / "benchmarks"))  # as for a script of that folder
 results, compare_models = benchmark("results"), benchmark("compare_models")
+overview = results.overview
 
 PAGE = """# Results
 before
@@ -162,3 +165,23 @@ def test_long_runs_are_thinned_out():
     even = [7, 14, 21, 28, 35, 42, 49, 50, 56, 63, 70, 77, 84, 91, 98, 100]
     assert [r["epoch"] for r in results.chosen(records)] == even
     assert results.chosen(records[:9]) == records[:9]
+
+
+def test_the_first_screen_has_every_run_of_the_page_and_its_figure():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    shown = overview.OVERVIEW.search(page)[0].splitlines()
+    rows = [line for line in shown if line.startswith("| `")]
+    assert rows == overview.table(page)[2:]
+    filled = [place[1] for place in results.PLACE.findall(page) if "| test, as" in place[3]]
+    assert sorted(row.split("`")[1] for row in rows if "| test |" in row) == sorted(filled)
+    for name, _, text in overview.PLACE.findall(page):
+        (row,) = [row for row in rows if row.startswith(f"| `{name}` ")]
+        figure = re.search(r"as one stream \| \*\*(.*)\*\* \|", text)[1]
+        assert f"| {figure} |" in row
+
+
+def test_comparable_runs_are_those_of_one_text_and_one_part():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    found = [figure.name for figure in overview.of_text(page, "ptb")]
+    assert found == ["ptb-lstm", "ptb-small"]
+    assert all(figure.part == "valid" for figure in overview.of_text(page, "tinyshakespeare"))

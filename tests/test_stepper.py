@@ -6,7 +6,8 @@ import pytest
 from mxnet import nd
 from networks import MODELS, E, make, random_ids
 
-from gluonlm.models import RNNModel, stepper
+from gluonlm import stepper
+from gluonlm.models import RNNModel
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])

@@ -48,6 +48,11 @@ class DataConfig(Settings):
     strip_gutenberg: bool = option(
         False, "leave out the header and licence that Project Gutenberg puts around a book"
     )
+    document_separator: str = option(
+        "",
+        "the token that begins a document: before it is read the state begins anew (rnn, lstm, "
+        "gru); \\n and \\f are a line break and a form feed",
+    )
     split: str = option(
         "90/5/5", "percent of the text for training, validation and test, in this order"
     )

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ..checkpoint import Checkpoint
 from ..config import DataConfig
@@ -15,7 +16,7 @@ from .catalogue import CATALOGUE, data_folders, find
 from .load import Corpus, expand, load_corpus
 
 
-def load_own(checkpoint: Checkpoint, given: dict[str, str]) -> Corpus:
+def load_own(checkpoint: Checkpoint, given: dict[str, Any]) -> Corpus:
     """Load the text that a run was trained on.
 
     Parameters

@@ -80,11 +80,13 @@ def networks_of(checkpoint: Checkpoint) -> list[Network]:
     Raises
     ------
     InputError
-        If it has an output that no exported form has.
+        If it has an output, or begins documents in a way, that no exported form has.
     """
     config, members = checkpoint.config.model, checkpoint.config.model.members
     if config.adaptive_softmax:
         raise InputError("this model has an adaptive softmax, which is not exported")
+    if checkpoint.config.data.document_separator:
+        raise InputError("this model begins anew with each document, which is not exported")
     fused = config.model in GATES
     default = "tanh" if fused else "relu"
     found = []

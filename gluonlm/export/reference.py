@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..loss import log_mean_probability
-from ..models.stepper import ACTIVATIONS, GRUCell, LSTMCell, RNNCell
+from ..stepper import ACTIVATIONS, GRUCell, LSTMCell, RNNCell
 from .check import Runner
 from .plan import Network
 

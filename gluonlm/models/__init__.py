@@ -2,7 +2,7 @@
 
 from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel
-from .build import build_model
+from .build import build_model, model_for
 from .ensemble import Ensemble
 from .recurrent import GRU, LSTM, RNN, RNNModel
 from .unrolled import UnrolledRNN
@@ -19,4 +19,5 @@ __all__ = [
     "UnrolledRNN",
     "WindowModel",
     "build_model",
+    "model_for",
 ]

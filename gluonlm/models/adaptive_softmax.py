@@ -9,9 +9,9 @@ from mxnet.gluon import HybridBlock, nn
 from ..config import NARROWER
 from ..errors import InputError
 from ..loss import cross_entropy, negative_log_likelihood
+from ..stepper import RecurrentStepper
 from .base import LanguageModel, to_numpy
 from .recurrent import RecurrentBody
-from .stepper import RecurrentStepper
 
 
 class AdaptiveOutput(HybridBlock):

@@ -1,7 +1,10 @@
 """From settings to a network."""
 
-from ..config import ModelConfig
+from typing import Optional
+
+from ..config import Config, ModelConfig
 from ..errors import InputError
+from ..vocab import Vocab
 from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel
 from .ensemble import Ensemble
@@ -10,8 +13,15 @@ from .unrolled import UnrolledRNN
 from .window import WindowModel
 
 
-def build_model(config: ModelConfig, vocab_size: int) -> LanguageModel:
+def build_model(
+    config: ModelConfig, vocab_size: int, separator: Optional[int] = None
+) -> LanguageModel:
     """Return the network that the settings describe, its weights not set yet.
+
+    Parameters
+    ----------
+    separator
+        The id of the token that begins a document; None if the text is one.
 
     Raises
     ------
@@ -19,8 +29,12 @@ def build_model(config: ModelConfig, vocab_size: int) -> LanguageModel:
         If settings contradict each other.
     """
     if config.model in FUSED:
-        networks = [_recurrent(config, vocab_size) for _ in range(config.members)]
+        networks = [_recurrent(config, vocab_size, separator) for _ in range(config.members)]
         return networks[0] if config.members == 1 else Ensemble(networks)
+    if separator is not None:
+        raise InputError(
+            f"`document_separator`: `model` {config.model} reads windows and carries no state"
+        )
     _reject_what_only_fused_layers_have(config)
     (size,), embed_size, window = config.layer_sizes(), config.embed_size, config.window
     if config.model == "window":
@@ -30,7 +44,12 @@ def build_model(config: ModelConfig, vocab_size: int) -> LanguageModel:
     return UnrolledRNN(vocab_size, embed_size, size, window, config.dropout, activation)
 
 
-def _recurrent(config, vocab_size):
+def model_for(config: Config, vocab: Vocab) -> LanguageModel:
+    """Return the network of all settings of a run, and of its vocabulary, as `build_model` does."""
+    return build_model(config.model, len(vocab), vocab.separator(config.data.document_separator))
+
+
+def _recurrent(config, vocab_size, separator):
     sizes = config.model, vocab_size, config.embed_size, config.layer_sizes()
     settings = dict(
         dropout=config.dropout,
@@ -41,6 +60,7 @@ def _recurrent(config, vocab_size):
         word_dropout=config.word_dropout,
         activation_reg=config.activation_reg,
         temporal_reg=config.temporal_reg,
+        separator=separator,
     )
     if not config.adaptive_softmax:
         return RNNModel(*sizes, tie_weights=config.tie_weights, **settings)

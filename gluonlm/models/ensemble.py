@@ -8,8 +8,8 @@ import numpy as np
 from mxnet.gluon import nn
 
 from ..loss import log_mean_probability
+from ..stepper import EnsembleStepper
 from .base import LanguageModel
-from .stepper import EnsembleStepper
 
 
 class Ensemble(LanguageModel):

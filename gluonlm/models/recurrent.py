@@ -2,13 +2,14 @@
 
 from typing import Callable, Optional, Sequence
 
-from mxnet import gluon
+import numpy as np
+from mxnet import gluon, nd
 from mxnet.gluon import HybridBlock, nn, rnn
 
 from ..errors import InputError
 from ..memory import Packed
+from ..stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
 from .base import Dropout, LanguageModel, to_numpy
-from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused operator wants them
 
@@ -153,6 +154,8 @@ class RecurrentBody(LanguageModel):
         One mask for all time steps of a call (Gal and Ghahramani 2016).
     weight_drop
         Which part of the recurrent weights a call leaves out (Merity et al. 2018).
+    separator
+        The id of the token that begins a document: before it is read, the state is set to zeros.
     word_dropout
         As for `WordEmbedding`.
     activation_reg, temporal_reg
@@ -174,10 +177,12 @@ class RecurrentBody(LanguageModel):
         word_dropout: float = 0.0,
         activation_reg: float = 0.0,
         temporal_reg: float = 0.0,
+        separator: Optional[int] = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
+        self.separator, self.static_shape = separator, separator is None
         extra = {"activation": activation} if kind == "rnn" else {}
         with self.name_scope():
             self.embedding = WordEmbedding(vocab_size, embed_size, word_dropout=word_dropout)
@@ -196,6 +201,21 @@ class RecurrentBody(LanguageModel):
     def begin_state(self, batch_size: int, ctx=None) -> list:
         return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
 
+    def forward(self, inputs, state):
+        """Read a batch; where a document begins in any stream, in pieces."""
+        if self.separator is None:
+            return super().forward(inputs, state)
+        begins = inputs.asnumpy() == self.separator  # (T, N)
+        cuts = [0, *(1 + np.flatnonzero(begins[1:].any(axis=1))), len(begins)]
+        pieces = []
+        for first, end in zip(cuts, cuts[1:]):
+            if begins[first].any():
+                kept = nd.array(~begins[first][:, None], inputs.context)  # (N, 1)
+                state = [nd.broadcast_mul(array, kept) for array in state]
+            output, state = super().forward(inputs[first:end], state)
+            pieces.append(output)
+        return nd.concat(*pieces, dim=0), state
+
     def hybrid_forward(self, F, inputs, state):
         hidden = self.embed_dropout(self.embedding(inputs))  # (T, N, C)
         each, states = len(state) // len(self.layers), []
@@ -212,7 +232,8 @@ class RecurrentBody(LanguageModel):
     def stepper_with(self, output: Callable, batch_size: int) -> RecurrentStepper:
         """Return a stepper with this output, hidden `(N, C)` to logits `(N, V)`."""
         cells = [layer.cell() for layer in self.layers]
-        return RecurrentStepper(to_numpy(self.embedding.weight), cells, output, batch_size)
+        embedding = to_numpy(self.embedding.weight)
+        return RecurrentStepper(embedding, cells, output, batch_size, self.separator)
 
 
 class RNNModel(RecurrentBody):

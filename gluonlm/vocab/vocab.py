@@ -179,6 +179,28 @@ class Vocab:
             "(generate, evaluate: `unknown` skip)"
         )
 
+    def separator(self, text: str) -> int | None:
+        r"""Return the id of the token that begins a document, None if none is named.
+
+        Parameters
+        ----------
+        text
+            The token; `\n` and `\f` as two characters are a line break and a form feed.
+
+        Raises
+        ------
+        InputError
+            If it is not one token of this vocabulary.
+        """
+        if not text:
+            return None
+        ids, _ = self.kind.lookup(text.replace("\\n", "\n").replace("\\f", "\f"))
+        if len(ids) != 1 or ids[0] in (-1, self.index.get(UNKNOWN)):
+            raise InputError(
+                f"`document_separator` {text!r}: must be one {self.kind.unit} of the text"
+            )
+        return int(ids[0])
+
     def decode(self, ids: Iterable[int]) -> str:
         """Turn ids back into text; words are joined by spaces, and each `<eos>` ends a line.
 

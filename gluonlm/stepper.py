@@ -10,11 +10,11 @@ it reads changes the model's own, and asks it for a new stepper. What mixes pred
 logits of any stepper. So nothing but these few equations is ever written twice.
 """
 
-from typing import Callable, List, Sequence
+from typing import Callable, List, Optional, Sequence
 
 import numpy as np
 
-from ..loss import log_mean_probability
+from .loss import log_mean_probability
 
 TABLE = 2**24  # numbers up to which the first layer's products are kept for every token
 
@@ -167,10 +167,19 @@ class RecurrentStepper:
     ----------
     output
         From hidden `(N, C)` to logits `(N, V)`.
+    separator
+        The id of the token before which the state is set to zeros; None for none.
     """
 
-    def __init__(self, embedding, cells: Sequence[Cell], output: Callable, batch_size: int = 1):
-        first = cells[0]
+    def __init__(
+        self,
+        embedding,
+        cells: Sequence[Cell],
+        output: Callable,
+        batch_size: int = 1,
+        separator: Optional[int] = None,
+    ):
+        first, self.separator = cells[0], separator
         self.embedding, self.cells = embedding, cells
         if len(embedding) * first.i2h.shape[1] <= TABLE:
             self.first = first.read(embedding).__getitem__
@@ -185,6 +194,9 @@ class RecurrentStepper:
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one token of each stream, ids `(N,)`; return the logits of the next, `(N, V)`."""
         read = self.first(ids)  # (N, gates * C)
+        if self.separator is not None:
+            kept = np.not_equal(ids, self.separator)[:, None]
+            self.state = [[array * kept for array in arrays] for arrays in self.state]
         for layer, cell in enumerate(self.cells):
             if layer:
                 read = cell.read(self.state[layer - 1][0])

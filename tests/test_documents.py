@@ -1,0 +1,133 @@
+"""A document is predicted from itself alone, wherever in a segment it begins."""
+
+import numpy as np
+import pytest
+from mxnet import nd
+from runs import assert_same_end
+
+from gluonlm.config import ModelConfig
+from gluonlm.errors import InputError
+from gluonlm.models import build_model
+from gluonlm.run import load_model
+from gluonlm.scoring import score
+from gluonlm.vocab import Vocab
+
+MARK = 3
+IDS = np.random.default_rng(1).integers(0, 7, 400).astype(np.int32)
+KINDS = (
+    dict(model="rnn"),
+    dict(model="lstm", num_layers=2),
+    dict(model="gru", members=2),
+    dict(model="gru", adaptive_softmax=(2, 5)),
+)
+
+
+def make(separator=MARK, **settings):
+    config = ModelConfig(hidden_size=(6,), embed_size=5, dropout=0.0, **settings)
+    return build_model(config, 7, separator).prepare(init="uniform:0.5", seed=1)
+
+
+def documents(ids):
+    """Yield each document, its mark included; the text may begin without one."""
+    cuts = [0, *(place for place in np.flatnonzero(ids == MARK) if place), len(ids)]
+    for begin, end in zip(cuts, cuts[1:]):
+        yield ids[begin:end]
+
+
+@pytest.mark.parametrize("settings", KINDS)
+@pytest.mark.parametrize("seq_len", [1, 7, 1000])
+def test_each_document_scores_as_if_it_were_alone(settings, seq_len):
+    model, found, expected = make(**settings), [], []
+    whole = score(model, IDS[:150], seq_len=seq_len)
+    place = 0
+    for document in documents(IDS[:150]):
+        if len(document) > 1:  # its first token is the last that the one before predicts
+            expected.append(score(model, document))
+            found.append(whole[place : place + len(document) - 1])
+        place += len(document)
+    assert len(found) > 5
+    np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), atol=1e-5)
+    carried = score(make(None, **settings), IDS[:150])
+    assert np.abs(carried - whole).max() > 0.01
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_the_stepper_begins_documents_as_scoring_does(settings):
+    model, stepper = make(**settings), make(**settings).stepper(2)
+    nats = score(model, IDS[:60])
+    for t, target in enumerate(IDS[1:60]):
+        logits = stepper.step(np.array([IDS[t], 6 - IDS[t]]))
+        logits = logits - logits.max(axis=1, keepdims=True)
+        chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert -np.log(chances[0, target]) == pytest.approx(nats[t], abs=1e-4)
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_the_gradient_of_a_batch_is_that_of_its_documents(settings):
+    model, inputs = make(**settings), IDS[:24].reshape(12, 2)
+    targets = np.roll(IDS[:24], -2)
+    model.backward(*(nd.array(a, dtype="int32") for a in (inputs, targets)), model.begin_state(2))
+    found = {name: p.grad().asnumpy() for name, p in model.parameters().items()}
+    alone = make(None, **settings)
+    summed = {name: 0 for name in found}
+    for stream in range(2):
+        column, place = inputs[:, stream], 0
+        for document in documents(column):
+            own = targets.reshape(12, 2)[place : place + len(document), stream]
+            pair = document[:, None], own
+            alone.backward(*(nd.array(a, dtype="int32") for a in pair), alone.begin_state(1))
+            for name, parameter in alone.parameters().items():
+                summed[name] = summed[name] + parameter.grad().asnumpy()
+            place += len(document)
+    for name in found:
+        np.testing.assert_allclose(found[name], summed[name], atol=1e-4, err_msg=name)
+
+
+FLAGS = (
+    "--hidden-size 8 --embed-size 4 --seq-len 10 --batch-size 4 --dropout 0.2 --quiet "
+    "--document-separator \\n"
+).split()
+
+
+def test_a_run_resumes_with_its_documents_and_every_command_knows_them(
+    text_file, tmp_path, command
+):
+    flags = ("train", "--data", text_file, *FLAGS, "--run")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert command(*flags, whole, "--max-steps", 12, "--schedule", "constant")[0] == 0
+    assert command(*flags, parts, "--max-steps", 5, "--schedule", "constant")[0] == 0
+    assert command("train", "--resume", parts, "--max-steps", 12, "--quiet")[0] == 0
+    assert_same_end(parts, whole)
+    model, checkpoint = load_model(whole)
+    assert model.separator == checkpoint.vocab.index["\n"]
+    assert command("evaluate", whole, "--data", text_file)[0] == 0
+    assert command("generate", whole, "--length", 9)[0] == 0
+    code, _, err = command("export", whole, "--format", "torch", "--out", tmp_path / "out")
+    assert code == 2 and "begins anew" in err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("--document-separator", "ab"), "must be one character of the text"),
+        (("--document-separator", "\\f"), "must be one character of the text"),
+        (("--document-separator", "Ω"), "must be one character of the text"),
+        (("--level", "word", "--document-separator", "zebra"), "must be one word of the text"),
+        (("--model", "unrolled", "--document-separator", "a"), "carries no state"),
+    ],
+)
+def test_a_separator_that_is_no_token_is_named(text_file, tmp_path, command, flags, message):
+    run = tmp_path / "run"
+    code, _, err = command("train", "--data", text_file, "--run", run, *flags)
+    assert code == 2 and message in err and len(err.splitlines()) == 1 and not run.exists()
+
+
+def test_a_separator_is_found_at_every_level():
+    text = "to be\nor not\n"
+    assert Vocab.build([text]).separator("") is None
+    characters, words = Vocab.build([text]), Vocab.build([text], "word")
+    assert characters.tokens[characters.separator("\\n")] == "\n"
+    assert words.tokens[words.separator("\\n")] == "<eos>"
+    assert words.tokens[words.separator("not")] == "not"
+    with pytest.raises(InputError, match="one word"):
+        words.separator("to be")
