@@ -1,0 +1,40 @@
+"""What the lessons say of which network is better, on texts that are not in them."""
+
+import os
+
+import matplotlib
+import nbformat
+import numpy as np
+import pytest
+from conftest import ROOT
+
+DRAWS = "(7, 8)"  # the lesson has 1, 2 and 3
+
+
+def run_cells(lesson, until, change=lambda source: source):
+    """Run the cells of a lesson up to the one that assigns a name; return their names."""
+    names: dict = {}
+    for cell in nbformat.read(ROOT / "tutorials" / lesson, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(change(cell.source), names)
+        if until in names:
+            return names
+    raise AssertionError(f"{lesson} assigns no {until}")
+
+
+@pytest.mark.full
+def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(monkeypatch):
+    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
+    matplotlib.use("Agg")
+    lesson = "04-rnn-lstm-gru.ipynb"
+    names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
+    found, losses = names["found"], names["losses"]
+    assert len(found) == 6 and len(losses) == 12
+    for (kind, _), accuracy in found.items():
+        if kind == "gru":
+            assert min(accuracy) > 0.98
+        if kind == "rnn":
+            assert max(accuracy[2:]) < 0.6  # from 16 fillers on
+    mean = {kind: np.mean([loss for key, loss in losses.items() if key[0] == kind])
+            for kind in ("rnn", "lstm", "gru")}  # fmt: skip
+    assert mean["gru"] < 0.1 * mean["lstm"] and mean["gru"] < 0.1 * mean["rnn"]
