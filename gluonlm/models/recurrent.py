@@ -102,6 +102,9 @@ class WordEmbedding(nn.Embedding):
         super().__init__(*args, **kwargs)
         self.word_dropout = Dropout(word_dropout, axes=(1,))
 
+    def _alias(self):
+        return "embedding"  # in the names of its parameters, whose order some optimizers go by
+
     def hybrid_forward(self, F, x, weight):
         if self.word_dropout._rate:
             weight = self.word_dropout(weight)
