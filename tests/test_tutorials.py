@@ -214,3 +214,15 @@ def test_the_cover_is_the_tagged_picture_else_the_first(tmp_path):
     notebook.cells[2].metadata["tags"] = ["cover"]
     assert width(cover(notebook)) > 600 and width(shrink(cover(notebook))) == 480
     assert cover(nbformat.v4.new_notebook()) is None
+
+
+def test_the_lines_that_lesson_1_promises_are_those_that_lesson_5_writes():
+    first, fifth = (
+        nbformat.read(next(TUTORIALS.glob(f"0{n}-*.ipynb")), as_version=4) for n in (1, 5)
+    )
+    promised = re.findall(r"^    (.+)$", first.cells[0].source, re.M)
+    # as Python prints a text that holds an apostrophe
+    printed = "".join(o.get("text", "") for c in fifth.cells for o in c.get("outputs", []))
+    assert len(promised) == 3
+    for line in promised:
+        assert line in printed.replace("\\'", "'").replace("\\\\", "\\")
