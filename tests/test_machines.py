@@ -29,6 +29,7 @@ KINDS = {
     "gru": "--model gru --optimizer adam --lr 0.002",
     "lstm-by-sgd": "--model lstm --num-layers 2 --optimizer sgd --lr 0.5",
     "ensemble": "--model rnn --members 2 --lr 0.002",
+    "averaged": "--model gru --lr 0.002 --average ema --random-seq-len --temporal-reg 1",
     "unrolled": "--model unrolled --lr 0.002",
     "window": "--model window --window 5 --lr 0.002",
 }
