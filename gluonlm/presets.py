@@ -109,12 +109,14 @@ PRESETS = {
     ),
     "ptb-small": Preset(
         "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as "
-        "embedding and output, one dropout mask for all time steps.",
+        "embedding and output, one dropout mask for all time steps, recurrent weights and words "
+        "dropped, AR and TAR.",
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
         "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
         dict(
             **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
-            dropout=0.35, embed_dropout=0.2, batch_size=32, seq_len=35, epochs=12,
+            dropout=0.35, embed_dropout=0.2, weight_drop=0.15, word_dropout=0.05,
+            activation_reg=1.0, temporal_reg=1.0, batch_size=32, seq_len=35, epochs=12,
             optimizer="adam", lr=0.003, warmup_steps=200, schedule="cosine", clip=1.0,
         ),
     ),

@@ -183,5 +183,5 @@ def test_the_first_screen_has_every_run_of_the_page_and_its_figure():
 def test_comparable_runs_are_those_of_one_text_and_one_part():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     found = [figure.name for figure in overview.of_text(page, "ptb")]
-    assert found == ["ptb-lstm", "ptb-small"]
+    assert found == ["ptb-lstm", "ptb-small", "ptb-small-plain"]
     assert all(figure.part == "valid" for figure in overview.of_text(page, "tinyshakespeare"))
