@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gluonlm.pictures import new_axes, to_png
 from gluonlm.presets import PRESETS
 
-PLACE = re.compile(r"<!-- run (\S+) of (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
+PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
 TICKS = (1, 2, 5, 10, 20, 50, 100)
 PARTS = ("test, as one stream", "valid, as one stream")
@@ -47,7 +47,7 @@ class Figure(NamedTuple):
 
 def figures(page: str) -> Iterator[Figure]:
     """Yield the figures of every run whose place in the page is filled."""
-    for name, preset, text in PLACE.findall(page):
+    for _, name, preset, text, _ in PLACE.findall(page):
         rows: Dict[str, str] = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
         for part in PARTS:
             if part in rows:
@@ -75,7 +75,7 @@ def table(page: str) -> List[str]:
 
 
 def of_text(page: str, text: str) -> Iterator[Figure]:
-    """Yield the figures of the presets of a text that are comparable: trained for long enough."""
+    """Yield the figures of the presets of a text, all of one part of it."""
     for each in figures(page):
         same = PRESETS[each.preset].settings["data"] == (text,)
         another_split = text == "tinyshakespeare" and each.part == "test"

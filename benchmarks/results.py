@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Tuple
 
 import overview
+from overview import PLACE
 
 from gluonlm.config import Config, changed_settings, flag
 from gluonlm.presets import PRESETS, preset_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
-PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 LIST = re.compile(r"(<!-- presets -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS = {

@@ -50,7 +50,9 @@ class Settings(NamedTuple):
 
 
 class Dynamic:
-    """A model that learns from each segment once it has been scored. Its dropout is switched off.
+    """A model that learns from each segment once it has been scored, from its loss alone.
+
+    Dropout and penalties on the output are switched off.
 
     Source: Krause et al. 2018.
 

@@ -59,6 +59,14 @@ def test_no_token_is_learnt_from_before_it_is_predicted():
     assert (dynamic.score_text(changed)[:199] == found[:199]).all()
 
 
+def test_it_learns_from_the_loss_alone_without_what_regularised_the_training():
+    regularised, plain = make_model("lstm regularised", 0.5), make_model("lstm")
+    plain.load_arrays(regularised.arrays())
+    found = [Dynamic(m, Settings(lr=0.3, seq_len=16)).score_text(IDS) for m in (regularised, plain)]
+    np.testing.assert_allclose(*found, atol=1e-5)
+    np.testing.assert_allclose(weights(regularised), weights(plain), atol=1e-5)
+
+
 def first_step(settings, squares=None):
     """The weights before and after the first segment, and its mean gradient, of another copy."""
     model, other = make_model("lstm"), make_model("lstm")

@@ -174,7 +174,7 @@ def test_the_first_screen_has_every_run_of_the_page_and_its_figure():
     assert rows == overview.table(page)[2:]
     filled = [place[1] for place in results.PLACE.findall(page) if "| test, as" in place[3]]
     assert sorted(row.split("`")[1] for row in rows if "| test |" in row) == sorted(filled)
-    for name, _, text in overview.PLACE.findall(page):
+    for _, name, _, text, _ in overview.PLACE.findall(page):
         (row,) = [row for row in rows if row.startswith(f"| `{name}` ")]
         figure = re.search(r"as one stream \| \*\*(.*)\*\* \|", text)[1]
         assert f"| {figure} |" in row

@@ -142,7 +142,7 @@ class LanguageModel(HybridBlock):
         return any(rates)
 
     def without_dropout(self) -> "LanguageModel":
-        """Switch off for good what is left out at random in training passes; return the model."""
+        """Switch off for good what training passes leave out or penalise; return the model."""
         self.apply(_switch_off)
         self.pack()
         return self
@@ -197,8 +197,9 @@ class Dropout(nn.Dropout):
 
 
 def _switch_off(block):
-    if isinstance(block, Dropout):
-        block._rate = 0.0
+    for rate in ("_rate", "penalty"):  # of dropout, and of what is added to the loss
+        if hasattr(block, rate):
+            setattr(block, rate, 0.0)
     block._clear_cached_op()  # the graphs that had it
 
 

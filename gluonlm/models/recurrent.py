@@ -122,10 +122,10 @@ class Penalty(HybridBlock):
 
     def __init__(self, rate: float, temporal: bool = False):
         super().__init__()
-        self.rate, self.temporal = rate, temporal
+        self.penalty, self.temporal = rate, temporal
 
     def hybrid_forward(self, F, x):
-        if not self.rate:
+        if not self.penalty:
             return x
         told = x
         if self.temporal:
@@ -133,7 +133,7 @@ class Penalty(HybridBlock):
             told = x - F.slice_axis(F.concat(first, x, dim=0), axis=0, begin=0, end=-1)
         total = F.sum(F.mean(F.square(told), axis=2))
         # a loss of its own, whose gradient is 1 whatever becomes of its value
-        return F.broadcast_add(x, 0 * F.MakeLoss(self.rate * total).reshape((1, 1, 1)))
+        return F.broadcast_add(x, 0 * F.MakeLoss(self.penalty * total).reshape((1, 1, 1)))
 
 
 class RecurrentBody(LanguageModel):
