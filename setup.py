@@ -25,6 +25,7 @@ def readme():
 
 
 TUTORIALS = ["nbclient>=0.10,<0.11", "nbformat>=5.10,<6", "ipykernel>=6.29,<7", "ipywidgets>=8,<9"]
+TUNE = ["optuna>=4.5,<5"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
 MPI = ["mpi4py>=4.1,<5", "mpich>=5,<6"]
 GPU = [
@@ -95,11 +96,13 @@ setup(
         "gpu": GPU,
         "onnx": ONNX,
         "mpi": MPI,
+        "tune": TUNE,
         "tutorials": TUTORIALS,
         "test": [
             *TUTORIALS,
             *ONNX,
             *MPI,
+            *TUNE,
             "playwright>=1.50,<2",
             "pytest>=8.4,<9",
             "hypothesis>=6.100,<7",

@@ -3,14 +3,18 @@
 import io
 
 
-def new_axes(width: float, height: float) -> tuple:
-    """Return a matplotlib figure of this size in inches, and its axes without top and right."""
+def new_axes(width: float, height: float, columns: int = 1) -> tuple:
+    """Return a matplotlib figure of this size in inches, and its axes without top and right.
+
+    With several columns, the axes are a list.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    row = figure.subplots(1, columns, squeeze=False)[0]
+    for axes in row:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, row[0] if columns == 1 else list(row)
 
 
 def to_png(figure) -> bytes:

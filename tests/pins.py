@@ -30,7 +30,8 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
 # what every marker says, because pyproject.toml asks for no other system
 TRUE = (
     r"python_full_version >= '3.9' and |"
-    r"( and )?(platform_machine == 'x86_64'|sys_platform == 'linux'|python_full_version < '3.13')"
+    r"( and )?(platform_machine == 'x86_64'|sys_platform == 'linux'|python_full_version < '3.13'|"
+    r"platform_python_implementation == 'CPython')"
 )
 PYTHON = r"(py2\.)?py3|cp3(9|10|11|12)"
 HERE = re.compile(

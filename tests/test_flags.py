@@ -9,11 +9,11 @@ import re
 import pytest
 from conftest import TINY, start
 
-from gluonlm import cli, compare, train
+from gluonlm import cli, compare, train, tune
 from gluonlm.config import GROUPS, Config, flag
 
-COMMON = {"train": train.COMMON, "compare": compare.COMMON}
-COMMANDS = ["train", "generate", "evaluate", "compare", "embeddings", "corpus"]
+COMMON = {"train": train.COMMON, "compare": compare.COMMON, "tune": tune.COMMON}
+COMMANDS = ["train", "generate", "evaluate", "compare", "tune", "embeddings", "corpus"]
 
 
 SETTINGS = {flag(i.name): i.default for group in GROUPS.values() for i in dataclasses.fields(group)}
@@ -197,7 +197,7 @@ def test_help_explains_every_flag_and_tells_its_default(module, command, monkeyp
     flags = [a for a in parsers[0]._actions if a.option_strings and a.help != argparse.SUPPRESS]
     assert len(entries) == len(flags) and all(action.help for action in flags)
     names = [action.option_strings[0] for action in flags]
-    assert set(SETTINGS) <= set(names) or module not in ("train", "compare")
+    assert set(SETTINGS) <= set(names) or module not in COMMON
     for name, action, entry in zip(names, flags, entries):
         assert entry.startswith(name) and " ".join((action.help % vars(action)).split()) in entry
         setting = name in SETTINGS and action.default == argparse.SUPPRESS

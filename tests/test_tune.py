@@ -1,0 +1,221 @@
+"""A search over settings: what is tried, what is cut short, and a search that was interrupted."""
+
+import json
+import signal
+import sys
+
+import pytest
+from conftest import start
+
+from gluonlm import tune
+from gluonlm.errors import InputError
+from gluonlm.run import Run
+from gluonlm.study import Choice, Range, Study, as_flags, read_space
+
+FLAGS = "--hidden-size 8 --embed-size 8 --num-layers 1 --batch-size 4 --seq-len 16".split()
+FLAGS += ["--epochs", "4", "--threads", "1"]
+LRS = {"lr": Choice(("0.1", "0.2"))}
+
+
+@pytest.mark.parametrize(
+    "text, name, part",
+    [
+        ("lr=0.001..0.5", "lr", Range(0.001, 0.5, False, False)),
+        ("--lr=1e-4..1:log", "lr", Range(1e-4, 1.0, False, True)),
+        ("lr=.01..1:log", "lr", Range(0.01, 1.0, False, True)),
+        ("batch-size=2..8", "batch_size", Range(2, 8, True, False)),
+        ("hidden-size=256/384/256,128", "hidden_size", Choice(("256", "384", "256,128"))),
+        ("tie_weights=true/false", "tie_weights", Choice(("true", "false"))),
+    ],
+)
+def test_what_is_to_be_tried_is_a_range_or_a_choice(text, name, part):
+    assert read_space([text]) == {name: part}
+
+
+@pytest.mark.parametrize(
+    "texts, message",
+    [
+        (["speed=1..2"], "is not a setting of"),
+        (["data=a/b"], "is not a setting of the model or the training"),
+        (["lr=1..x"], "give a range"),
+        (["batch_size=1.5..2"], "are numbers"),
+        (["lr=2..1"], "from less to more"),
+        (["lr=0..1:log"], "and above 0"),
+        (["optimizer=1..2"], "is no number"),
+        (["model=gru"], "a choice of others"),
+        (["model=gru/gru"], "a choice of others"),
+        (["tie_weights=true/maybe"], "true or false"),
+        (["lr=1..2", "lr=1..3"], "tried twice"),
+        ([], "nothing is to be tried"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused(texts, message):
+    with pytest.raises(InputError, match=message):
+        read_space(texts)
+
+
+def test_values_become_the_flags_of_a_training():
+    values = {"hidden_size": "8,4", "tie_weights": "false", "variational": "true", "lr": 0.5}
+    assert as_flags(values) == [
+        "--hidden-size=8,4",
+        "--no-tie-weights",
+        "--variational",
+        "--lr=0.5",
+    ]
+    settings = dict(hidden_size=(8, 4), tie_weights=False, variational=True, lr=0.5)
+    assert tune.read_values(values) == settings
+
+
+def test_of_two_trials_the_better_goes_on(tmp_path):
+    study = Study(tmp_path / "s", LRS, {}, first=1, factor=2)
+    first = study.ask()
+    assert [first.report(loss) for loss in (3.0, 2.0, 1.0)] == [False] * 3
+    first.end(whole=True)
+    second = study.ask()
+    assert second.report(4.0)  # worse than the first after one validation
+    second.end(whole=False)
+    third = study.ask()
+    assert not third.report(2.5) and third.report(2.2)  # better after one, worse after two
+    outcome = third.end(whole=False)
+    assert (outcome.loss, outcome.losses, outcome.whole) == (2.2, (2.5, 2.2), False)
+    assert [outcome.whole for outcome in study.outcomes()] == [True, False, False]
+    study.close()
+
+
+def test_what_a_killed_process_was_at_comes_first_and_keeps_its_folder(tmp_path):
+    space = read_space(["lr=0.001..1:log"])
+    study = Study(tmp_path / "s", space, {})
+    killed = study.ask()
+    killed.report(3.0)
+    study.close()
+    study = Study(tmp_path / "s", space, {})
+    again = study.ask()
+    assert (again.values, again.folder, again.losses) == (killed.values, killed.folder, [])
+    again.report(3.0)
+    again.end(whole=True)
+    assert [outcome.folder.name for outcome in study.outcomes()] == ["000"]
+    assert study.ask().values != again.values
+    study.close()
+
+
+def test_a_search_has_its_folder_to_itself(tmp_path):
+    folder = tmp_path / "s"
+    study = Study(folder, LRS, {"seed": 1})
+    with pytest.raises(InputError, match="another process is searching"):
+        Study(folder, LRS, {"seed": 1})
+    study.close()
+    for changed, what in (((LRS, {"seed": 2}), "settings"), (({}, {"seed": 1}), "try")):
+        with pytest.raises(InputError, match=f"begun with other {what}"):
+            Study(folder, *changed)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("x")
+    with pytest.raises(InputError, match="holds something else"):
+        Study(tmp_path / "other", LRS, {})
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot search there"):
+        Study(tmp_path / "file", LRS, {})
+
+
+def test_without_optuna_one_line_says_what_to_install(tmp_path, command, monkeypatch, text_file):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    search = [tmp_path / "s", "--data", text_file, *FLAGS, "--try", "lr=0.1/0.2"]
+    code, out, err = command("tune", *search)
+    assert (code, out) == (2, "") and "pip install 'gluonlm[tune]'" in err
+    assert not (tmp_path / "s").exists()
+
+
+def results(folder):
+    """Return the trials of a search as plain data, and the losses in the metrics of each run."""
+    kept = [json.loads(line) for line in (folder / "trials.log").read_text().splitlines()]
+    search = next(op["user_attr"]["search"] for op in kept if "search" in op.get("user_attr", {}))
+    runs = {}
+    for run in sorted(path for path in folder.iterdir() if path.is_dir()):
+        lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        runs[run.name] = [line["valid_loss"] for line in lines if line["event"] == "validation"]
+        assert Run(run).load("last").progress["step"]
+    return search, runs
+
+
+@pytest.fixture(scope="module")
+def searched(text_file, tmp_path_factory):
+    """A search of five trials that nothing interrupted: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("tune") / "search"
+    process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    return folder, out
+
+
+def arguments(folder, text_file):
+    tried = ["--try", "lr=0.0001..0.05:log", "--try", "dropout=0/0.2", "--trials", "5"]
+    return [folder, "--data", text_file, *FLAGS, *tried]
+
+
+def test_a_search_trains_cuts_short_and_names_the_best(searched, text_file, command, tmp_path):
+    folder, out = searched
+    lines = out.splitlines()
+    _, runs = results(folder)
+    assert [line.split()[0] for line in lines[:5]] == list(runs) == [f"{n:03d}" for n in range(5)]
+    cut = [line.split()[0] for line in lines[:5] if "cut short" in line]
+    assert cut and "000" not in cut
+    assert all((len(losses) < 4) == (name in cut) for name, losses in runs.items())
+    best = min(runs, key=lambda name: min(runs[name]))
+    assert lines[5].startswith("best of 5 trials") and lines[6].startswith(best)
+    assert f"{folder / best}/config.json" in lines[7]
+    assert (folder / "study.png").read_bytes().startswith(b"\x89PNG")
+    # a trial is an ordinary run: the same settings train to the same losses
+    flags = ["--config", folder / best / "config.json", "--run", tmp_path / "again", "--quiet"]
+    assert command("train", *flags)[0] == 0
+    lines = map(json.loads, (tmp_path / "again" / "metrics.jsonl").read_text().splitlines())
+    losses = [line["valid_loss"] for line in lines if line["event"] == "validation"]
+    assert losses[: len(runs[best])] == runs[best]
+    # what is there already is not trained again
+    code, again, _ = command("tune", *arguments(folder, text_file))
+    assert (code, again.splitlines()) == (0, out.splitlines()[5:])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_search_ends_like_one_that_was_not(number, searched, text_file, tmp_path):
+    folder = tmp_path / "search"
+    process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
+    process.stdout.readline(), process.stdout.readline()  # two trials are done, the third runs
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
+    assert ("the same command goes on" in err or "interrupted" in err) == (number == signal.SIGINT)
+    process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert results(folder) == results(searched[0])
+    assert out.splitlines()[-4].split("best")[1] == searched[1].splitlines()[-4].split("best")[1]
+
+
+def test_a_trial_that_cannot_be_trained_is_passed_over(text_file, tmp_path, command):
+    tried = ["--tie-weights", "--try", "hidden-size=8/16", "--trials", 4, "--seed", 2]
+    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
+    assert (code, err) == (0, "") and "refused: --tie-weights" in out and "best of 4" in out
+    tried[2] = "hidden-size=16/32"
+    code, out, err = command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried)
+    assert (code, out) == (2, "") and err.startswith("gluonlm: error: --tie-weights")
+
+
+def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
+    tried = ["--try", "lr=0.1/0.2", "--split", "95/0/5"]
+    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
+    assert (code, out) == (2, "") and "needs a validation part" in err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--try", "lr=-1..1"], "--lr -1.0: must be at least"),
+        (["--try", "model=gru/rnm"], "invalid choice: 'rnm'"),
+        (["--try", "lr=1..2", "--trials", "0"], "--trials 0: must be at least 1"),
+        (["--try", "lr=1..2", "--factor", "1"], "--factor 1: must be at least 2"),
+        (["--try", "lr=1..2", "--data", "missing.txt"], "missing.txt"),
+    ],
+)
+def test_bad_flags_are_one_line_and_leave_no_folder(flags, message, tmp_path, command, text_file):
+    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags)
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+    assert not (tmp_path / "s").exists()
