@@ -104,7 +104,9 @@ class Parser(argparse.ArgumentParser):
         rare = [
             action
             for action in self._actions
-            if self.common and action.dest not in {*self.common, "help", "help_all"}
+            if action.option_strings
+            and self.common
+            and action.dest not in {*self.common, "help", "help_all"}
         ]
         kept = [action.help for action in rare]
         for action in rare:

@@ -23,7 +23,7 @@ from .start import FreshStart, ResumedRun, Training, begin
 from .study import Choice, Outcome, Space, Study, Trial, as_flags, read_space
 from .train import REQUESTS, signals_watched
 
-COMMON = ("study", "try", "trials", "first", "factor", "preset", "config", "data", "ctx")
+COMMON = ("try", "trials", "first", "factor", "preset", "config", "data", "ctx")
 PICTURE = "study.png"
 
 
@@ -52,7 +52,6 @@ def add_search(add) -> None:
     add(
         "--try",
         action="append",
-        default=[],
         metavar="NAME=VALUES",
         help="a setting and its LOW..HIGH, LOW..HIGH:log or A/B/C; may be given several times",
     )
@@ -96,7 +95,7 @@ def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace, Space]:
     settings = preset_settings(arguments.preset) if arguments.preset else {}
     settings.update(read_settings(arguments.config) if arguments.config else {})
     settings.update(_given(arguments))
-    space = read_space(getattr(arguments, "try"))
+    space = read_space(getattr(arguments, "try") or ())
     for name, part in space.items():
         for value in part.examples():
             read_values({name: value})
