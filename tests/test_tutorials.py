@@ -14,6 +14,7 @@ from conftest import ROOT
 from execute import IMAGES, TutorialError, cover, execute, lessons, normalise, shrink
 
 COURSE = [
+    "00-mxnet-in-fifteen-minutes",
     "01-text-to-numbers",
     "02-unrolled-rnn",
     "03-batches-through-time",
