@@ -26,7 +26,7 @@ def run_cells(lesson, until, change=lambda source: source):
 def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
-    lesson = "04-rnn-lstm-gru.ipynb"
+    lesson = "05-rnn-lstm-gru.ipynb"
     names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
     found, losses = names["found"], names["losses"]
     assert len(found) == 6 and len(losses) == 12
