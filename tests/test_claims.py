@@ -38,3 +38,16 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(mon
     mean = {kind: np.mean([loss for key, loss in losses.items() if key[0] == kind])
             for kind in ("rnn", "lstm", "gru")}  # fmt: skip
     assert mean["gru"] < 0.1 * mean["lstm"] and mean["gru"] < 0.1 * mean["rnn"]
+
+
+@pytest.mark.full
+def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not(monkeypatch):
+    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
+    matplotlib.use("Agg")
+    names = run_cells("12-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
+    best, found = names["best"], names["found"]
+    assert len(found) == 18
+    for (kind, rate, draw), accuracy in found.items():
+        if rate == best[kind]:
+            assert draw in (7, 8)
+            assert max(accuracy) < 0.5 if kind == "rnn" else min(accuracy) > 0.95

@@ -26,6 +26,7 @@ COURSE = [
     "09-words",
     "10-devices-and-speed",
     "11-inside-the-network",
+    "12-attention",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
