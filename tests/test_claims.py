@@ -44,10 +44,22 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(mon
 def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
-    names = run_cells("12-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
+    names = run_cells("13-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
     best, found = names["best"], names["found"]
     assert len(found) == 18
     for (kind, rate, draw), accuracy in found.items():
         if rate == best[kind]:
             assert draw in (7, 8)
             assert max(accuracy) < 0.5 if kind == "rnn" else min(accuracy) > 0.95
+
+
+@pytest.mark.full
+def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together(monkeypatch):
+    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
+    matplotlib.use("Agg")
+    lesson = "10-memory-at-test-time.ipynb"
+    names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
+    mean = {label: nats.mean() for label, nats in names["scores"].items()}
+    assert len(mean) == 4 and names["model"]
+    assert mean["both"] < min(mean["cache"], mean["learning"]) - 0.02
+    assert max(mean["cache"], mean["learning"]) < mean["static"] - 0.1

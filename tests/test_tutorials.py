@@ -24,9 +24,10 @@ COURSE = [
     "07-generating",
     "08-windows-and-one-hot",
     "09-words",
-    "10-devices-and-speed",
-    "11-inside-the-network",
-    "12-attention",
+    "10-memory-at-test-time",
+    "11-devices-and-speed",
+    "12-inside-the-network",
+    "13-attention",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
