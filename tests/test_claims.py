@@ -44,7 +44,7 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(mon
 def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
-    names = run_cells("13-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
+    names = run_cells("14-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
     best, found = names["best"], names["found"]
     assert len(found) == 18
     for (kind, rate, draw), accuracy in found.items():
@@ -57,9 +57,22 @@ def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does
 def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
-    lesson = "10-memory-at-test-time.ipynb"
+    lesson = "11-memory-at-test-time.ipynb"
     names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
     mean = {label: nats.mean() for label, nats in names["scores"].items()}
     assert len(mean) == 4 and names["model"]
     assert mean["both"] < min(mean["cache"], mean["learning"]) - 0.02
     assert max(mean["cache"], mean["learning"]) < mean["static"] - 0.1
+
+
+@pytest.mark.full
+def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling(monkeypatch):
+    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
+    matplotlib.use("Agg")
+    names = run_cells("06-variants.ipynb", "figure", lambda source: source.replace("(1, 2)", DRAWS))
+    assert names["seeds"] == (7, 8)
+    mean = {cell: np.mean(values) for cell, values in names["results"].items()}
+    assert mean["no_forget_gate"] > mean["lstm"] + 0.05
+    assert mean["no_output_gate"] > mean["lstm"] + 0.1
+    assert abs(mean["coupled_gates"] - mean["lstm"]) < 0.15
+    assert max(mean[cell] for cell in mean if "gru" in cell) < mean["lstm"]

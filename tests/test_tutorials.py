@@ -20,14 +20,15 @@ COURSE = [
     "03-batches-through-time",
     "04-back-propagation-through-time",
     "05-rnn-lstm-gru",
-    "06-training",
-    "07-generating",
-    "08-windows-and-one-hot",
-    "09-words",
-    "10-memory-at-test-time",
-    "11-devices-and-speed",
-    "12-inside-the-network",
-    "13-attention",
+    "06-variants",
+    "07-training",
+    "08-generating",
+    "09-windows-and-one-hot",
+    "10-words",
+    "11-memory-at-test-time",
+    "12-devices-and-speed",
+    "13-inside-the-network",
+    "14-attention",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
