@@ -44,7 +44,7 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(mon
 def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
-    names = run_cells("14-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
+    names = run_cells("15-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
     best, found = names["best"], names["found"]
     assert len(found) == 18
     for (kind, rate, draw), accuracy in found.items():
@@ -57,7 +57,7 @@ def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does
 def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
-    lesson = "11-memory-at-test-time.ipynb"
+    lesson = "12-memory-at-test-time.ipynb"
     names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
     mean = {label: nats.mean() for label, nats in names["scores"].items()}
     assert len(mean) == 4 and names["model"]
@@ -76,3 +76,18 @@ def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling(monkeyp
     assert mean["no_output_gate"] > mean["lstm"] + 0.1
     assert abs(mean["coupled_gates"] - mean["lstm"]) < 0.15
     assert max(mean[cell] for cell in mean if "gru" in cell) < mean["lstm"]
+
+
+@pytest.mark.full
+def test_dropout_and_an_average_lower_the_best_epoch_and_dropout_stops_the_turn(monkeypatch):
+    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
+    matplotlib.use("Agg")
+    lesson = "08-regularising.ipynb"
+    names = run_cells(lesson, "results", lambda source: source.replace("(1, 2)", DRAWS))
+    assert names["seeds"] == (7, 8)
+    best, last = ({label: np.mean(parts[k]) for label, parts in names["results"].items()}
+                  for k in (0, 1))  # fmt: skip
+    for label in ("dropout 0.3", "one mask for all steps"):
+        assert best[label] < best["nothing"] - 0.03
+        assert last[label] - best[label] < 0.5 * (last["nothing"] - best["nothing"])
+    assert best["averaged"] < best["nothing"]

@@ -22,13 +22,14 @@ COURSE = [
     "05-rnn-lstm-gru",
     "06-variants",
     "07-training",
-    "08-generating",
-    "09-windows-and-one-hot",
-    "10-words",
-    "11-memory-at-test-time",
-    "12-devices-and-speed",
-    "13-inside-the-network",
-    "14-attention",
+    "08-regularising",
+    "09-generating",
+    "10-windows-and-one-hot",
+    "11-words",
+    "12-memory-at-test-time",
+    "13-devices-and-speed",
+    "14-inside-the-network",
+    "15-attention",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
