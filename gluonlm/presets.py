@@ -116,7 +116,7 @@ PRESETS = {
         dict(
             **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
             dropout=0.35, embed_dropout=0.2, weight_drop=0.15, word_dropout=0.05,
-            activation_reg=1.0, temporal_reg=1.0, batch_size=32, seq_len=35, epochs=12,
+            activation_reg=1.0, temporal_reg=1.0, batch_size=32, seq_len=35, epochs=20,
             optimizer="adam", lr=0.003, warmup_steps=200, schedule="cosine", clip=1.0,
         ),
     ),

@@ -79,15 +79,13 @@ def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling(monkeyp
 
 
 @pytest.mark.full
-def test_dropout_and_an_average_lower_the_best_epoch_and_dropout_stops_the_turn(monkeypatch):
+def test_dropout_and_an_average_lower_the_best_epoch(monkeypatch):
     monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
     matplotlib.use("Agg")
     lesson = "08-regularising.ipynb"
     names = run_cells(lesson, "results", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
-    best, last = ({label: np.mean(parts[k]) for label, parts in names["results"].items()}
-                  for k in (0, 1))  # fmt: skip
+    best = {label: np.mean(parts[0]) for label, parts in names["results"].items()}
     for label in ("dropout 0.3", "one mask for all steps"):
         assert best[label] < best["nothing"] - 0.03
-        assert last[label] - best[label] < 0.5 * (last["nothing"] - best["nothing"])
     assert best["averaged"] < best["nothing"]
