@@ -210,7 +210,7 @@ def describe(outcome: Outcome, unit: Unit, reason: str = "") -> str:
 
 def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
     """Return a PNG: the validation losses of all trials, and the best of each by each setting."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     best = min(outcomes, key=lambda outcome: outcome.loss)
     figure, (curves, *panels) = new_axes(3.6 * (1 + len(space)), 3.6, columns=1 + len(space))
@@ -231,6 +231,8 @@ def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
             axes.set(xticks=range(len(part.values)), xticklabels=part.values)
         elif part.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
     panels[-1].set_title("filled: whole, hollow: cut short", fontsize=9, loc="right")
     return to_png(figure)
