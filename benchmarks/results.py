@@ -140,7 +140,8 @@ def measured(name, preset, config, lines) -> str:
     picture = f"![training and validation over epochs](curves/{name}.png)"
     typed = command(name, preset, config, lines[-1]["threads"])
     figures = beside([f"`{name}`"], [figures_of(config, lines)])
-    return "\n".join([typed, "", *figures, "", *epochs, "", picture, ""])
+    folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
+    return "\n".join([typed, "", *figures, "", *folded, "", picture, ""])
 
 
 def compared(names, runs) -> Optional[str]:

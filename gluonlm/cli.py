@@ -160,6 +160,23 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def add_device(add: Callable) -> None:
+    """Add the flags that say where a training runs."""
+    add(
+        "--ctx",
+        default="cpu",
+        metavar="DEVICE",
+        help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)",
+    )
+    add(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processor threads; 0: by the size of the model (default: 0)",
+    )
+
+
 def check_bounds(arguments: argparse.Namespace, bounds: Dict[str, float]) -> None:
     """Reject numbers that are under 0 or above their bounds; None stands for no number.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from . import runtime
-from .cli import Parser, complain, given, run_command, show, speak_flags
+from .cli import Parser, add_device, complain, given, run_command, show, speak_flags
 from .config import GROUPS, read_settings
 from .device import get_ctx
 from .errors import InputError
@@ -85,19 +85,7 @@ def make_parser() -> Parser:
 
 def add_run(add: Callable) -> None:
     """Add the flags that say where a run lies, how it begins, and on what it is trained."""
-    add(
-        "--ctx",
-        default="cpu",
-        metavar="DEVICE",
-        help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)",
-    )
-    add(
-        "--threads",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processor threads; 0: by the size of the model (default: 0)",
-    )
+    add_device(add)
     add(
         "--preset",
         metavar="NAME",

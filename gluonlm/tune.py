@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 from . import runtime
 from .callbacks import MetricsFile
-from .cli import Parser, complain, given, harmless, run_command, speak_flags
+from .cli import Parser, add_device, complain, given, harmless, run_command, speak_flags
 from .config import GROUPS, Config, read_settings
 from .corpus import load_corpus
 from .curve import read_metrics
@@ -72,19 +72,7 @@ def add_search(add) -> None:
     )
     add("--preset", metavar="NAME", help="settings of a published system to begin from")
     add("--config", metavar="FILE", help="settings by name from a .toml or .json file")
-    add(
-        "--ctx",
-        default="cpu",
-        metavar="DEVICE",
-        help="cpu, gpu, gpu:1, gpu:0,1 or auto (default: cpu)",
-    )
-    add(
-        "--threads",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processor threads; 0: by the size of the model (default: 0)",
-    )
+    add_device(add)
 
 
 def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace, Space]:

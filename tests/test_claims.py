@@ -1,7 +1,5 @@
 """What the lessons say of which network is better, on texts that are not in them."""
 
-import os
-
 import matplotlib
 import nbformat
 import numpy as np
@@ -9,6 +7,12 @@ import pytest
 from conftest import ROOT
 
 DRAWS = "(7, 8)"  # the lesson has 1, 2 and 3
+
+
+@pytest.fixture(autouse=True)
+def at_reading_quality(monkeypatch):
+    monkeypatch.delenv("GLUONLM_TUTORIAL", raising=False)
+    matplotlib.use("Agg")
 
 
 def run_cells(lesson, until, change=lambda source: source):
@@ -23,9 +27,7 @@ def run_cells(lesson, until, change=lambda source: source):
 
 
 @pytest.mark.full
-def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(monkeypatch):
-    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
-    matplotlib.use("Agg")
+def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not():
     lesson = "05-rnn-lstm-gru.ipynb"
     names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
     found, losses = names["found"], names["losses"]
@@ -41,9 +43,7 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not(mon
 
 
 @pytest.mark.full
-def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not(monkeypatch):
-    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
-    matplotlib.use("Agg")
+def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not():
     names = run_cells("15-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
     best, found = names["best"], names["found"]
     assert len(found) == 18
@@ -54,9 +54,7 @@ def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does
 
 
 @pytest.mark.full
-def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together(monkeypatch):
-    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
-    matplotlib.use("Agg")
+def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together():
     lesson = "12-memory-at-test-time.ipynb"
     names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
     mean = {label: nats.mean() for label, nats in names["scores"].items()}
@@ -66,9 +64,7 @@ def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together(monkeypa
 
 
 @pytest.mark.full
-def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling(monkeypatch):
-    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
-    matplotlib.use("Agg")
+def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling():
     names = run_cells("06-variants.ipynb", "figure", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
     mean = {cell: np.mean(values) for cell, values in names["results"].items()}
@@ -79,9 +75,7 @@ def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling(monkeyp
 
 
 @pytest.mark.full
-def test_dropout_and_an_average_lower_the_best_epoch(monkeypatch):
-    monkeypatch.delitem(os.environ, "GLUONLM_TUTORIAL", raising=False)
-    matplotlib.use("Agg")
+def test_dropout_and_an_average_lower_the_best_epoch():
     lesson = "08-regularising.ipynb"
     names = run_cells(lesson, "results", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
