@@ -158,6 +158,7 @@ def test_a_search_trains_cuts_short_and_names_the_best(searched, text_file, comm
     assert [line.split()[0] for line in lines[:5]] == list(runs) == [f"{n:03d}" for n in range(5)]
     cut = [line.split()[0] for line in lines[:5] if "cut short" in line]
     assert cut and "000" not in cut
+    assert all(("(4 validations)" in line) == ("cut short" not in line) for line in lines[:5])
     assert all((len(losses) < 4) == (name in cut) for name, losses in runs.items())
     best = min(runs, key=lambda name: min(runs[name]))
     assert lines[5].startswith("best of 5 trials") and lines[6].startswith(best)
