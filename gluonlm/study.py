@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ class Outcome:
     @property
     def loss(self) -> float:
         """The best of its losses."""
-        return min(self.losses, default=float("inf"))
+        return min(self.losses, default=math.inf)
 
 
 class Study:
@@ -238,10 +239,14 @@ class Trial:
         self.losses: List[float] = []
         trial.set_user_attr("values", self.values)
 
-    def report(self, loss: float) -> bool:
-        """Note a validation loss; return whether the trial is to be cut short here."""
-        self.losses.append(loss)
-        self.trial.report(loss, len(self.losses))
+    def report(self, loss: Optional[float]) -> bool:
+        """Note a validation loss; return whether the trial is to be cut short here.
+
+        One that is not finite, which metrics.jsonl holds as null, counts as infinite.
+        """
+        finite = loss is not None and math.isfinite(loss)
+        self.losses.append(loss if loss is not None and finite else math.inf)
+        self.trial.report(self.losses[-1], len(self.losses))
         return bool(self.trial.should_prune())
 
     def end(self, whole: bool) -> Outcome:

@@ -98,6 +98,16 @@ def test_what_a_killed_process_was_at_comes_first_and_keeps_its_folder(tmp_path)
     study.close()
 
 
+@pytest.mark.parametrize("loss", [None, float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_the_worst(loss, tmp_path):
+    study = Study(tmp_path / "s", LRS, {}, first=1, factor=2)
+    broken = study.ask()
+    broken.report(loss)
+    assert broken.end(whole=True).loss == float("inf")
+    assert not study.ask().report(9.0)
+    study.close()
+
+
 def test_a_search_has_its_folder_to_itself(tmp_path):
     folder = tmp_path / "s"
     study = Study(folder, LRS, {"seed": 1})
