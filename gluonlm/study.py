@@ -244,8 +244,7 @@ class Trial:
 
         One that is not finite, which metrics.jsonl holds as null, counts as infinite.
         """
-        finite = loss is not None and math.isfinite(loss)
-        self.losses.append(loss if loss is not None and finite else math.inf)
+        self.losses.append(math.inf if loss is None or not math.isfinite(loss) else loss)
         self.trial.report(self.losses[-1], len(self.losses))
         return bool(self.trial.should_prune())
 
