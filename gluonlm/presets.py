@@ -19,16 +19,19 @@ class Preset:
     settings: Dict[str, Any]
 
 
-_NIETZSCHE = dict(data=("nietzsche",), encoding="latin-1", optimizer="adam")
+_NIETZSCHE = dict(
+    data=("nietzsche",), encoding="latin-1", optimizer="adam", output_bias="zero"
+)  # fmt: skip
 _NIETZSCHE_LSTM = dict(
     **_NIETZSCHE, model="lstm", activation="relu", embed_size=500, hidden_size=(1000, 1000),
     batch_size=32,
 )  # fmt: skip
 _WINDOWS = dict(model="window", schedule="constant", clip=0.0)
-_PTB = dict(data=("ptb",), level="word", model="lstm", init="uniform:0.1")
+_PTB = dict(data=("ptb",), level="word", model="lstm", init="uniform:0.1", output_bias="zero")
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, hidden_size=(384,),
     batch_size=32, seq_len=64, optimizer="adam", schedule="cosine", warmup_steps=50,
+    output_bias="zero",
 )  # fmt: skip
 _TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
 _TESTED = dict(split="80/10/10")
@@ -72,7 +75,7 @@ PRESETS = {
         dict(
             data=("python-docs",), model="lstm", embed_size=128, hidden_size=(128, 128),
             dropout=0.0, batch_size=32, seq_len=64, epochs=10, optimizer="adam", lr=0.004,
-            schedule="cosine",
+            schedule="cosine", output_bias="zero",
         ),
     ),
     "scripts-lstm": Preset(
@@ -82,7 +85,8 @@ PRESETS = {
         "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, "
         "no loss published",
         dict(
-            **_WINDOWS, data=("tinyshakespeare",), representation="onehot", window=50,
+            **_WINDOWS, data=("tinyshakespeare",), output_bias="zero", representation="onehot",
+            window=50,
             window_step=10, hidden_size=(1024,), dropout=0.0, batch_size=32, epochs=310,
             optimizer="sgd", lr=1.0, sample_temperatures=(0.3, 0.6, 1.0),
         ),

@@ -111,10 +111,12 @@ class FreshStart:
         self.notes: List[str] = []
         self.run: Optional[Run] = None
 
-    def set_weights(self, model: LanguageModel, ctx: list) -> None:
-        """Set a model's weights on these contexts."""
+    def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
+        """Set a model's weights on these contexts, before it learns from this text."""
         seed = derive_seed(self.config.training.seed, "init")
         model.prepare(ctx, self.config.model.init, seed)
+        if self.config.model.output_bias == "frequency":
+            model.begin_at(corpus.frequencies())
 
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
         """Make the run's folder and write the first checkpoint into it.
@@ -142,12 +144,7 @@ class WarmStart(FreshStart):
     """A new run that begins with another run's weights and vocabulary, and nothing else of it."""
 
     def __init__(
-        self,
-        path,
-        settings: Dict[str, Any],
-        folder=None,
-        overwrite: bool = False,
-        extend_vocab: bool = False,
+        self, path, settings: Dict[str, Any], folder=None, overwrite=False, extend_vocab=False
     ):
         self.checkpoint = Run(path).load("best")
         config = self.checkpoint.config
@@ -160,7 +157,7 @@ class WarmStart(FreshStart):
             "optimizer and progress start again"
         ]
 
-    def set_weights(self, model: LanguageModel, ctx: list) -> None:
+    def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
         """Set the other run's weights on these contexts.
 
         Raises
@@ -171,7 +168,7 @@ class WarmStart(FreshStart):
         parameters = self.checkpoint.parameters
         if not self.extend_vocab:
             model.check_arrays(parameters)
-        super().set_weights(model, ctx)
+        super().set_weights(model, ctx, corpus)
         if self.extend_vocab:
             parameters = with_new_rows(parameters, model.arrays(), len(self.checkpoint.vocab))
         model.load_arrays(parameters)
@@ -299,7 +296,7 @@ def begin(start: FreshStart, ctx: list, world: World = ALONE) -> Training:
     corpus = share_corpus(world, lambda: load_corpus(*text))
     _check_memory(config, len(corpus.vocab))
     model = model_for(config, corpus.vocab)
-    start.set_weights(model, ctx)
+    start.set_weights(model, ctx, corpus)
     trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx, world=world)
     training = Training(start.open_run(corpus, trainer), config, corpus, trainer)
     trainer.save = training.save

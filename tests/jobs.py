@@ -1,5 +1,6 @@
 """Trainings in several processes, for the tests."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,13 +9,15 @@ import sys
 import time
 from pathlib import Path
 
+import mxnet as mx
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from gluonlm.corpus import load_corpus
 from gluonlm.models import build_model
 from gluonlm.run import Run
-from gluonlm.seeds import derive_seed
+from gluonlm.start import FreshStart
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,12 +106,14 @@ def records(run, event):
     return [line for line in lines if line["event"] == event]
 
 
-def initial_weights(run):
-    """Return the weights that the training of a run began with."""
+def untrained(run):
+    """Return config and text of a run, and its model as the training began with it."""
     contents = Run(run).load("last")
-    model = build_model(contents.config.model, len(contents.vocab))
-    seed = derive_seed(contents.config.training.seed, "init")
-    return model.prepare(None, contents.config.model.init, seed).arrays()
+    config, names = contents.config, contents.config.data.data
+    data = dataclasses.replace(config.data, data=tuple(str(run.parent / name) for name in names))
+    corpus, model = load_corpus(data), build_model(config.model, len(contents.vocab))
+    FreshStart(config.to_dict()).set_weights(model, [mx.cpu()], corpus)
+    return config, corpus, model
 
 
 def assert_as_one(one, several):
@@ -117,7 +122,7 @@ def assert_as_one(one, several):
         expected, found = ([line[key] for line in records(run, event)] for run in (one, several))
         assert len(expected) > 1
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    first, other, begin = weights(one), weights(several), initial_weights(one)
+    first, other, begin = weights(one), weights(several), untrained(one)[2].arrays()
     for name in first:
         moved = np.abs(first[name] - begin[name]).max()
         assert np.abs(other[name] - first[name]).max() <= 1e-4 * moved, name

@@ -13,15 +13,13 @@ from jobs import (
     needs_mpi,
     start,
     train,
+    untrained,
     weights,
     write_text,
 )
 from safetensors.numpy import load_file
 
 from gluonlm.batchify import shares
-from gluonlm.corpus import load_corpus
-from gluonlm.models import build_model
-from gluonlm.run import Run
 from gluonlm.seeds import derive_seed
 from gluonlm.training import Trainer
 
@@ -99,17 +97,13 @@ def test_the_ids_of_a_long_text_are_mapped_by_every_process(text):
 
 
 @needs_mpi
-def test_each_process_draws_its_masks_from_the_step_and_its_number(text, monkeypatch):
+def test_each_process_draws_its_masks_from_the_step_and_its_number(text):
     train(
         text, 2, f"--data text.txt {SMALL} --batch-size 5 --max-steps 1 --model lstm "
         "--dropout 0.3 --variational --weight-drop 0.2 --optimizer sgd --lr 1 "
         "--schedule constant --clip 0 --run masks"
     )  # fmt: skip
-    contents = Run(text / "masks").load("last")
-    monkeypatch.chdir(text)
-    config, corpus = contents.config, load_corpus(contents.config.data)
-    model = build_model(config.model, len(corpus.vocab))
-    model.prepare(None, config.model.init, derive_seed(config.training.seed, "init"))
+    config, corpus, model = untrained(text / "masks")
     inputs, targets = Trainer(model, config.training, corpus.train).batches(0, 0)  # (8, 5), (40,)
     moved = {name: -array for name, array in model.arrays().items()}
     for own, number in zip(shares(5, 2), ((), ("process", 1))):

@@ -19,7 +19,7 @@ else:
 LONGEST = 1 << 20  # bytes of a file of settings
 RENAMED = {"context": "window"}  # settings that files of earlier versions know by another name
 # what earlier versions did, for runs that they began: resuming must not change the experiment
-BEFORE = {"shuffle": "line"}
+BEFORE = {"shuffle": "line", "output_bias": "zero"}
 
 
 GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}

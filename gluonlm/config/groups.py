@@ -168,6 +168,11 @@ class ModelConfig(Settings):
         choices=("onehot", "real", "embedding"),
     )
     init: str = option("xavier", "initial weights: xavier, or uniform:0.1 for uniform(-0.1, 0.1)")
+    output_bias: str = option(
+        "frequency",
+        "the output's first bias: frequency, how often each token comes, as a logarithm; or zero",
+        choices=("frequency", "zero"),
+    )
 
     def layer_sizes(self) -> Tuple[int, ...]:
         """Return the size of each hidden layer.

@@ -19,6 +19,8 @@ from ..vocab import Vocab, measure
 from .catalogue import CATALOGUE, named_sources
 from .ids import ids_of
 
+_BLOCK = 1 << 24  # tokens counted at once: NumPy makes them twice as wide
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -33,6 +35,13 @@ class Corpus:
     valid: np.ndarray
     test: np.ndarray
     fingerprint: str = field(repr=False)
+
+    def frequencies(self) -> np.ndarray:
+        """Return how often each token comes in the training part, `(V,)`, as if once more."""
+        counts = np.ones(len(self.vocab))
+        for start in range(0, len(self.train), _BLOCK):
+            counts += np.bincount(self.train[start : start + _BLOCK], minlength=len(counts))
+        return counts / counts.sum()
 
 
 def load_corpus(

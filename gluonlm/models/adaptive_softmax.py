@@ -42,6 +42,14 @@ class AdaptiveOutput(HybridBlock):
                 tail.add(nn.Dense(int(size), in_units=hidden_size))
                 self.tails.add(tail)
 
+    def begin_at(self, frequencies: np.ndarray) -> None:
+        """Set each bias to the logarithm of a frequency, `(V,)`, a door's to that of its tail's."""
+        first, *tails = np.split(frequencies, self.begins)
+        doors = [tail.sum() for tail in tails]
+        self.head.bias.set_data(nd.array(np.log([*first, *doors])))
+        for block, tail in zip(self.tails, tails):
+            block[1].bias.set_data(nd.array(np.log(tail)))
+
     def forward(self, hidden):
         """Return the log-probability of every token: `(M, C)` to `(M, V)`."""
         head, first = nd.log_softmax(self.head(hidden)), int(self.begins[0])
@@ -154,6 +162,10 @@ class AdaptiveRNN(LanguageModel):
         super().prepare(*args, **kwargs)
         self.decoder.hybridize(False)
         return self
+
+    def begin_at(self, frequencies: np.ndarray) -> None:
+        """Set the biases of head and tails; a door's is that of all that stand behind it."""
+        self.decoder.begin_at(frequencies)
 
     def begin_state(self, batch_size: int, ctx=None) -> list:
         return self.body.begin_state(batch_size, ctx)

@@ -128,6 +128,14 @@ class LanguageModel(HybridBlock):
         self.hybridize(static_alloc=True, static_shape=self.static_shape)
         return self
 
+    def begin_at(self, frequencies: np.ndarray) -> None:
+        """Set the output's bias to the logarithm of each token's frequency, `(V,)`.
+
+        What the network adds is then about 0: training begins near the unigram model, and need not
+        find it first.
+        """
+        self.decoder.bias.set_data(mx.nd.array(np.log(frequencies)))
+
     def pack(self) -> None:
         """Lay the weights of each fused layer behind each other in memory, once.
 

@@ -52,6 +52,11 @@ class Ensemble(LanguageModel):
         losses = mx.nd.add_n(*(losses for losses, _ in results)) / len(results)  # (M,)
         return losses, [array for _, new in results for array in new]
 
+    def begin_at(self, frequencies: np.ndarray) -> None:
+        """Set the bias of every member's output."""
+        for network in self.networks:
+            network.begin_at(frequencies)
+
     def gradient_norm(self, squares: np.ndarray) -> float:
         """Return the root mean square of the members' norms: one factor clips all of them."""
         return math.sqrt(squares.sum() / len(self.networks))
