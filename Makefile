@@ -1,6 +1,7 @@
 # Each target sets up .venv first. Another Python: make PYTHON=python3.11 test
 PYTHON ?= python3
 VENV := .venv
+BOOK := .venv-book
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
 # a wheelhouse, where there is one, stands in for the package index
@@ -10,7 +11,7 @@ PIP += $(LOCKS:%=--no-index --find-links %)
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
 
-.PHONY: train test test-full tutorials bench lint mutants pins wheelhouse clean
+.PHONY: train test test-full tutorials book bench lint mutants pins wheelhouse clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -23,6 +24,10 @@ test-full: $(VENV)/installed-dev
 
 tutorials: $(VENV)/installed-tutorials
 	$(RUN) tutorials/execute.py
+
+book: $(BOOK)/installed
+	$(BOOK)/bin/jupyter-book build -q tutorials --path-output $(BOOK)/site
+	@echo "open $(BOOK)/site/_build/html/index.html"
 
 bench: $(VENV)/installed-bench
 	$(RUN) benchmarks/speed --write
@@ -53,6 +58,11 @@ $(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed
 	$(PIP) -r requirements-bench.txt
 	touch $@
 
+$(BOOK)/installed: requirements-book.txt
+	$(PYTHON) -m venv $(BOOK)
+	$(BOOK)/bin/python -m pip --disable-pip-version-check install --quiet -r requirements-book.txt
+	touch $@
+
 pins: $(VENV)/installed
 	$(PIP) uv==0.13.9
 	$(RUN) tests/pins.py
@@ -62,4 +72,4 @@ wheelhouse:
 	$(PYTHON) tests/wheelhouse.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BOOK)

@@ -44,7 +44,7 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not():
 
 @pytest.mark.full
 def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not():
-    names = run_cells("15-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
+    names = run_cells("14-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
     best, found = names["best"], names["found"]
     assert len(found) == 18
     for (kind, rate, draw), accuracy in found.items():

@@ -24,12 +24,13 @@ COURSE = [
     "07-training",
     "08-regularising",
     "09-generating",
-    "10-windows-and-one-hot",
-    "11-words",
+    "10-words",
+    "11-subwords",
     "12-memory-at-test-time",
-    "13-devices-and-speed",
-    "14-inside-the-network",
-    "15-attention",
+    "13-inside-the-network",
+    "14-attention",
+    "15-devices-and-speed",
+    "16-taking-it-along",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
@@ -97,6 +98,9 @@ def test_it_is_committed_as_it_ran(path):
     for cell in code:
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
+            if "image/png" in output.get("data", {}):
+                alt = output.metadata["image/png"]["alt"]
+                assert 40 <= len(alt) <= 160 and alt.endswith("."), alt
             shown = [
                 output.get("text", ""),
                 *(

@@ -156,7 +156,7 @@ def normalise(notebook):
     for number, cell in enumerate(notebook.cells, 1):
         cell.id = f"cell-{number:02}"
         cell.metadata = nbformat.from_dict(
-            {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+            {name: cell.metadata[name] for name in ("tags", "mystnb") if cell.metadata.get(name)}
         )
         if cell.cell_type == "code":
             # a live widget names a model in a kernel that is gone
@@ -165,8 +165,17 @@ def normalise(notebook):
             ]
             for output in cell.outputs:
                 if "metadata" in output:
-                    output.metadata = nbformat.from_dict({})
+                    output.metadata = nbformat.from_dict(_described(output, cell.metadata))
     return notebook
+
+
+def _described(output, of_cell):
+    """Return the metadata of an output: for a picture, what it shows, for who cannot see it.
+
+    nbconvert looks for it there, and MyST-NB (`make book`) in the metadata of the cell.
+    """
+    described = of_cell.get("mystnb", {}).get("image")
+    return {"image/png": described} if described and "image/png" in output.get("data", {}) else {}
 
 
 def cover(notebook):
