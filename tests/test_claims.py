@@ -83,3 +83,13 @@ def test_dropout_and_an_average_lower_the_best_epoch():
     for label in ("dropout 0.3", "one mask for all steps"):
         assert best[label] < best["nothing"] - 0.03
     assert best["averaged"] < best["nothing"]
+
+
+@pytest.mark.full
+def test_subwords_are_ahead_of_words_that_spell_and_these_of_characters():
+    lesson = "11-subwords.ipynb"
+    names = run_cells(lesson, "from_zeros", lambda source: source.replace("(1, 2)", DRAWS))
+    results = names["results"]
+    assert max(results["2,000 subwords"]) < min(results["3,000 words"]) - 0.02
+    assert max(results["3,000 words"]) < min(results["characters"]) - 0.05
+    assert names["from_zeros"] > names["from_frequencies"] + 0.2
