@@ -13,7 +13,7 @@ from gluonlm.run import Run
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 PLACE = re.compile(r"(<!-- levels -->\n).*?(<!-- end -->)", re.DOTALL)
-DATA = ("--data", "nietzsche", "--threads", "1")
+DATA = ("--data", "nietzsche", "--threads", "1", "--output-bias", "zero")
 LEVELS = {
     "char": ("--level", "char"),
     "subword-bpe": ("--level", "subword", "--tokenizer", "bpe"),
