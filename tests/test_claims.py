@@ -93,3 +93,30 @@ def test_subwords_are_ahead_of_words_that_spell_and_these_of_characters():
     assert max(results["2,000 subwords"]) < min(results["3,000 words"]) - 0.02
     assert max(results["3,000 words"]) < min(results["characters"]) - 0.05
     assert names["from_zeros"] > names["from_frequencies"] + 0.2
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_prediction_at_every_step_and_a_carried_state_pay(seed):
+    def other(source):
+        return source.replace("seed=1", f"seed={seed}")
+
+    names = run_cells("02-unrolled-rnn.ipynb", "curves", other)
+    assert names["curves"][16][-1] < names["curves"][1][-1] - 0.1
+    names = run_cells("03-batches-through-time.ipynb", "windowed", other)
+    carried, thrown_away, windowed = (
+        names[name][names["late"]].mean() for name in ("with_state", "without", "windowed")
+    )
+    assert carried < thrown_away - 0.1 < windowed - 0.4
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_tiny_clip_slows_gradient_descent_and_not_adam(seed):
+    def other(source):
+        return source.replace("seed=1", f"seed={seed}")
+
+    late_loss = run_cells("07-training.ipynb", "late_loss", other)["late_loss"]
+    for optimizer, lr in (("adam", 0.01), ("sgd", 1.0)):
+        usual, tiny = (late_loss(optimizer=optimizer, lr=lr, clip=clip) for clip in (0.5, 0.0005))
+        assert tiny - usual > 0.5 if optimizer == "sgd" else tiny - usual < 0.1
