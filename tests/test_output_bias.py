@@ -33,6 +33,8 @@ def test_each_token_is_counted_once_more_than_it_comes(monkeypatch, block):
     nothing = TRAIN[:0]
     corpus = Corpus("six", Vocab("char", "abcdef"), TRAIN, nothing, nothing, "")
     np.testing.assert_array_equal(corpus.frequencies() * 17, [3, 1, 6, 2, 1, 4])
+    monkeypatch.setattr(load, "_ENOUGH", 5)
+    np.testing.assert_array_equal(corpus.frequencies() * 11, [3, 1, 4, 1, 1, 1])
 
 
 @pytest.mark.parametrize("kind", ["frequency", "zero"])
