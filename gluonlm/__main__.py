@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("train a model on a text, or go on with a run", "train"),
     "generate": ("write text with a trained model", "generate"),
     "evaluate": ("score a text: bits per character, perplexity", "evaluate"),
+    "combine": ("average the probabilities of runs", "combine"),
     "tune": ("find settings by many trainings, most of them cut short", "tune"),
     "embeddings": ("draw a map of words, or list the nearest of one", "embeddings"),
     "export": ("write a model for ONNX Runtime, PyTorch or a browser", "export.__main__"),

@@ -139,6 +139,10 @@ class Parser(argparse.ArgumentParser):
         """Add what every command takes that opens a run."""
         place = "folder of a run, or of one of its checkpoints"
         self.add_argument("run", metavar="RUN", help=place)
+        self.add_checkpoint()
+
+    def add_checkpoint(self) -> None:
+        """Add the flag that says which checkpoint of a run is meant."""
         self.add_argument(
             "--checkpoint",
             choices=("best", "last"),

@@ -1,0 +1,78 @@
+"""Runs that were trained apart become one, whose probabilities are their mean."""
+
+import re
+
+import numpy as np
+import pytest
+
+from gluonlm.run import Run, load_model
+from gluonlm.scoring import score
+
+SMALL = "--max-steps 3 --hidden-size 5 --embed-size 4 --batch-size 4 --seq-len 10 --quiet".split()
+
+
+@pytest.fixture
+def trained_apart(text_file, tmp_path, command):
+    def train(name, *flags, data=text_file):
+        run = tmp_path / name
+        assert command("train", "--data", data, "--run", run, *SMALL, *flags)[0] == 0
+        return run
+
+    return train
+
+
+def test_probabilities_are_the_mean_of_all_networks(trained_apart, text_file, tmp_path, command):
+    one = trained_apart("one", "--seed", 1)
+    two = trained_apart("two", "--seed", 2, "--members", 2, "--dropout", 0.3)
+    code, out, err = command("combine", one, two, "--run", tmp_path / "all")
+    assert (code, err) == (0, "") and "all: 3 networks" in out
+    model, checkpoint = load_model(tmp_path / "all")
+    ids = checkpoint.encode("ducks out to play")
+    chances = [np.exp(-score(load_model(run)[0], ids)) for run in (one, two)]
+    expected = -np.log((chances[0] + 2 * chances[1]) / 3)
+    np.testing.assert_allclose(score(model, ids), expected, rtol=1e-5)
+    code, out, err = command("evaluate", tmp_path / "all")
+    assert (code, err) == (0, "") and out.startswith("tokens ")
+    warm = ("--init-from", tmp_path / "all", "--data", text_file, "--run", tmp_path / "on")
+    assert command("train", *warm, *SMALL)[0] == 0
+    assert Run(tmp_path / "on").load("last").config.model.members == 3
+
+
+@pytest.mark.parametrize(
+    "flags, fault",
+    [
+        (("--hidden-size", 6), "--hidden-size is 6, that of .*one 5"),
+        (("--model", "rnn"), "--model is rnn, that of .*one gru"),
+        (("--split", "80/20/0"), "--split is 80/20/0, that of .*one 90/5/5"),
+    ],
+)
+def test_what_is_not_alike_is_named(trained_apart, tmp_path, command, flags, fault):
+    one, other = trained_apart("one"), trained_apart("other", *flags)
+    code, out, err = command("combine", one, other, "--run", tmp_path / "all")
+    assert (code, out) == (2, "") and not (tmp_path / "all").exists()
+    assert len(err.splitlines()) == 1 and re.search(fault, err), err
+
+
+def test_another_text_cannot_be_scored_together(trained_apart, tmp_path, text_file, command):
+    text = text_file.read_text()
+    longer, swapped = tmp_path / "longer", tmp_path / "swapped"
+    longer.write_text(text + "Ω" * 9, encoding="utf-8")
+    swapped.write_text(text[::-1], encoding="utf-8")
+    one = trained_apart("one")
+    for data, fault in ((longer, "another vocabulary"), (swapped, "another text")):
+        other = trained_apart(data.name + "-run", data=data)
+        code, _, err = command("combine", one, other, "--run", tmp_path / "all")
+        assert code == 2 and fault in err and not (tmp_path / "all").exists()
+
+
+def test_at_least_two_runs_and_a_place_for_the_new_one(trained_apart, tmp_path, command):
+    one, two = trained_apart("one"), trained_apart("two", "--seed", 2)
+    for runs in ((one,), (one, one)):
+        code, _, err = command("combine", *runs, "--run", tmp_path / "all")
+        assert code == 2 and "at least two runs, each once" in err
+    before = sorted(file.name for file in two.iterdir())
+    code, _, err = command("combine", one, two, "--run", two)
+    assert code == 2 and "already exists" in err
+    assert sorted(file.name for file in two.iterdir()) == before
+    code, _, err = command("combine", one, tmp_path / "none", "--run", tmp_path / "all")
+    assert code == 2 and "none" in err
