@@ -83,6 +83,10 @@ def of_text(page: str, text: str) -> Iterator[Figure]:
             yield each
 
 
+def _score(figure):
+    return figure.score
+
+
 def draw(page: str) -> bytes:
     """Draw the runs of the texts that several presets share, loss against minutes, as PNG."""
     figure, first = new_axes(9, 3.8)
@@ -90,10 +94,13 @@ def draw(page: str) -> bytes:
     small = dict(xytext=(5, 3), textcoords="offset points", fontsize=8)
     for axes, (text, unit, published) in zip(figure.subplots(1, len(PANELS)), PANELS):
         axes.spines[["top", "right"]].set_visible(False)
-        for each in of_text(page, text):
+        runs = list(of_text(page, text))
+        for each in runs:
             axes.plot(each.minutes, each.score, "o", color="C0")
             name = each.name.replace(f"{text}-", "")
-            axes.annotate(name, (each.minutes, each.score), **small)
+            # the best lies under all others, and so does its name
+            aside = {**small, "xytext": (5, -10)} if each is min(runs, key=_score) else small
+            axes.annotate(name, (each.minutes, each.score), **aside)
         for minutes, score, name in published:
             if minutes:
                 axes.plot(minutes, score, "s", color="C1")
