@@ -14,7 +14,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -48,6 +48,19 @@ class Checkpoint:
     parameters: Dict[str, np.ndarray]
     training: Dict[str, np.ndarray]
     progress: dict
+
+    def networks(self) -> List[Dict[str, np.ndarray]]:
+        """Return the parameters of the network, or of each member of the ensemble, by name."""
+        members = self.config.model.members
+        prefixes = [f"networks.{k}." for k in range(members)] if members > 1 else [""]
+        return [
+            {
+                name[len(prefix) :]: array
+                for name, array in sorted(self.parameters.items())
+                if name.startswith(prefix)
+            }
+            for prefix in prefixes
+        ]
 
     def encode(self, text: str, unknown: str = "error") -> np.ndarray:
         """Return the ids `(tokens,)` of a text, read as the run's own text was.

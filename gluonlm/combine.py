@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping
-
-import numpy as np
+from pathlib import Path
 
 from .checkpoint import Checkpoint
 from .cli import Parser, run_command, show
@@ -57,7 +56,7 @@ def combined(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
             raise InputError(f"{other}: has another vocabulary than {name}")
         if checkpoint.progress.get("corpus") != first.progress.get("corpus"):
             raise InputError(f"{other}: was trained on another text than {name}")
-    networks = [network for each in checkpoints.values() for network in _networks(each)]
+    networks = [network for each in checkpoints.values() for network in each.networks()]
     model = dataclasses.replace(first.config.model, members=len(networks))
     arrays = {
         f"networks.{number}.{part}": array
@@ -73,27 +72,13 @@ def _say(value):
     return ",".join(map(str, value)) if isinstance(value, tuple) else value or "none"
 
 
-def _networks(checkpoint) -> list[dict[str, np.ndarray]]:
-    """Return the arrays of a checkpoint's network, or of each member of its ensemble."""
-    members = checkpoint.config.model.members
-    prefixes = [f"networks.{k}." for k in range(members)] if members > 1 else [""]
-    return [
-        {
-            name[len(prefix) :]: array
-            for name, array in checkpoint.parameters.items()
-            if name.startswith(prefix)
-        }
-        for prefix in prefixes
-    ]
-
-
 def main(argv: list[str] | None = None) -> None:
     """Combine runs."""
     arguments: argparse.Namespace = make_parser().parse_args(argv)
     from .models import build_model
     from .run import Run
 
-    if len(set(arguments.runs)) < 2 or len(set(arguments.runs)) < len(arguments.runs):
+    if not 1 < len({Path(run).resolve() for run in arguments.runs}) == len(arguments.runs):
         raise InputError("combine: give at least two runs, each once")
     checkpoints = {name: Run(name).load(arguments.checkpoint) for name in arguments.runs}
     contents = combined(checkpoints)

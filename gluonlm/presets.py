@@ -85,10 +85,9 @@ PRESETS = {
         "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, "
         "no loss published",
         dict(
-            **_WINDOWS, data=("tinyshakespeare",), output_bias="zero", representation="onehot",
-            window=50,
+            **_WINDOWS, data=("tinyshakespeare",), representation="onehot", window=50,
             window_step=10, hidden_size=(1024,), dropout=0.0, batch_size=32, epochs=310,
-            optimizer="sgd", lr=1.0, sample_temperatures=(0.3, 0.6, 1.0),
+            optimizer="sgd", lr=1.0, output_bias="zero", sample_temperatures=(0.3, 0.6, 1.0),
         ),
     ),
     "window-lstm": Preset(

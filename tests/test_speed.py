@@ -140,13 +140,13 @@ def test_a_share_above_one_fails_in_one_line_and_writes_nothing(speed, monkeypat
     peak = speed.tables.speed(FOUND, NAME) / share
     written = []
     monkeypatch.setattr(speed.main, "measure", lambda *given: (FOUND, [sgemm(peak, 1, 1, 1)]))
-    monkeypatch.setattr(speed.main, "write", written.append)
+    monkeypatch.setattr(speed.main, "write", lambda text, picture: written.append(picture))
     monkeypatch.setattr(speed.tables, "version", lambda name: "1")
     monkeypatch.setattr(sys, "argv", ["speed", "--only", NAME, "--write"])
     monkeypatch.setenv("TMPDIR", "before")
     if share < 1:
         speed.main.main()
-        assert len(written) == 1
+        assert len(written) == 1 and written[0].startswith(b"\x89PNG")
     else:
         with pytest.raises(SystemExit, match=rf"^above 100 % of the peak, .*: {NAME}$"):
             speed.main.main()
@@ -193,7 +193,9 @@ def test_the_tables_keep_to_the_width_of_the_page_and_replace_those_before(
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
     monkeypatch.setattr(speed.tables, "DOCUMENT", page)
-    speed.tables.write(text)
+    (tmp_path / "curves").mkdir()
+    speed.tables.write(text, b"a picture")
+    assert (tmp_path / "curves" / "speed.png").read_bytes() == b"a picture"
     assert page.read_text() == f"before\n<!-- measured -->\n{text}\n<!-- end -->\nafter\n"
 
 

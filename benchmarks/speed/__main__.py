@@ -45,8 +45,7 @@ def main() -> None:
     if wrong := impossible(found, names, peak):
         raise SystemExit(f"above 100 % of the peak, {peak / 1e9:.0f} GFLOP/s: {', '.join(wrong)}")
     if arguments.write:
-        write(text)
-        draw(found, names, peak)
+        write(text, draw(found, names, peak))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from typing import Dict, Iterator, List
 from workloads import WORKLOADS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
-PICTURE = DOCUMENT.parent / "curves" / "speed.png"
 
 
 def median(records, key) -> float:
@@ -147,8 +146,8 @@ def alone_rows(extras) -> Iterator[str]:
     yield f"| a step of 32 x 64 on a corpus of | {steps} | the same |"
 
 
-def draw(found, names, peak) -> None:
-    """Draw tokens/s of every side and the limit, a group of bars for each workload."""
+def draw(found, names, peak) -> bytes:
+    """Draw tokens/s of every side and the limit, a group of bars for each workload, as PNG."""
     from gluonlm.pictures import new_axes, to_png
 
     figure, axes = new_axes(8, 0.6 * len(names) + 1)
@@ -166,11 +165,12 @@ def draw(found, names, peak) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("tokens a second")
     figure.legend(frameon=False, loc="outside upper center", ncols=4)
-    PICTURE.write_bytes(to_png(figure))
+    return to_png(figure)
 
 
-def write(text) -> None:
+def write(text, picture) -> None:
     """Put the measured part into the document, in place of the one that stands there."""
+    (DOCUMENT.parent / "curves" / "speed.png").write_bytes(picture)
     block = f"<!-- measured -->\n{text}\n<!-- end -->"
     page = DOCUMENT.read_text(encoding="utf-8")
     page = re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, page, flags=re.DOTALL)

@@ -82,29 +82,21 @@ def networks_of(checkpoint: Checkpoint) -> list[Network]:
     InputError
         If it has an output, or begins documents in a way, that no exported form has.
     """
-    config, members = checkpoint.config.model, checkpoint.config.model.members
+    config = checkpoint.config.model
     if config.adaptive_softmax:
         raise InputError("this model has an adaptive softmax, which is not exported")
     if checkpoint.config.data.document_separator:
         raise InputError("this model begins anew with each document, which is not exported")
     fused = config.model in GATES
     default = "tanh" if fused else "relu"
-    found = []
-    for member in range(members):
-        prefix = f"networks.{member}." if members > 1 else ""
-        arrays = {
-            name[len(prefix) :]: array
-            for name, array in sorted(checkpoint.parameters.items())
-            if name.startswith(prefix)
-        }
-        found.append(
-            Network(
-                config.model,
-                default if config.activation == "auto" else config.activation,
-                len(checkpoint.vocab),
-                0 if fused else config.window,
-                config.representation,
-                arrays,
-            )
+    return [
+        Network(
+            config.model,
+            default if config.activation == "auto" else config.activation,
+            len(checkpoint.vocab),
+            0 if fused else config.window,
+            config.representation,
+            arrays,
         )
-    return found
+        for arrays in checkpoint.networks()
+    ]
