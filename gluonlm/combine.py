@@ -56,16 +56,46 @@ def combined(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
             raise InputError(f"{other}: has another vocabulary than {name}")
         if checkpoint.progress.get("corpus") != first.progress.get("corpus"):
             raise InputError(f"{other}: was trained on another text than {name}")
+    members = sum(each.config.model.members for each in checkpoints.values())
+    model = dataclasses.replace(first.config.model, members=members)
+    config = dataclasses.replace(first.config, model=model)
+    text = {key: first.progress[key] for key in ("corpus",) if key in first.progress}
+    whole = Checkpoint(config, first.vocab, _side_by_side(checkpoints), {}, {"step": 0, **text})
+    return dataclasses.replace(whole, training=_squares_of_all(whole, checkpoints))
+
+
+def _side_by_side(checkpoints):
+    """Return the arrays of all networks, by the names that they have in an ensemble."""
     networks = [network for each in checkpoints.values() for network in each.networks()]
-    model = dataclasses.replace(first.config.model, members=len(networks))
-    arrays = {
+    return {
         f"networks.{number}.{part}": array
         for number, network in enumerate(networks)
         for part, array in network.items()
     }
-    config = dataclasses.replace(first.config, model=model)
-    text = {key: first.progress[key] for key in ("corpus",) if key in first.progress}
-    return Checkpoint(config, first.vocab, arrays, {}, {"step": 0, **text})
+
+
+def _squares_of_all(whole, checkpoints):
+    """Return the squared gradients that `dynamic` needs, or nothing if a run has none."""
+    squares = {}
+    for run, checkpoint in checkpoints.items():
+        kept = {
+            name: checkpoint.training.get(f"optimizer.{number}.1")
+            for number, name in enumerate(_names(checkpoint))
+        }
+        if checkpoint.config.training.optimizer != "adam" or any(
+            array is None for array in kept.values()
+        ):
+            return {}
+        squares[run] = dataclasses.replace(checkpoint, parameters=kept)
+    named = _side_by_side(squares)
+    return {f"optimizer.{number}.1": named[name] for number, name in enumerate(_names(whole))}
+
+
+def _names(checkpoint):
+    """Return the names of the parameters as training numbers them."""
+    from .models import build_model
+
+    return list(build_model(checkpoint.config.model, len(checkpoint.vocab)).parameters())
 
 
 def _say(value):

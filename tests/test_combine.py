@@ -38,6 +38,46 @@ def test_probabilities_are_the_mean_of_all_networks(trained_apart, text_file, tm
     assert Run(tmp_path / "on").load("last").config.model.members == 3
 
 
+def squares(run):
+    """What Adam has kept of each weight's squared gradient, by name."""
+    model, checkpoint = load_model(run)
+    return {
+        name: checkpoint.training[f"optimizer.{number}.1"]
+        for number, name in enumerate(model.parameters())
+    }
+
+
+def test_squared_gradients_stay_with_their_weights(trained_apart, tmp_path, command):
+    adam = ("--optimizer", "adam")
+    one = trained_apart("one", "--seed", 1, *adam)
+    eleven = trained_apart("eleven", "--seed", 2, *adam, "--members", 11)
+    assert command("combine", one, eleven, "--run", tmp_path / "all")[0] == 0
+    expected = {f"networks.0.{name}": array for name, array in squares(one).items()}
+    for name, array in squares(eleven).items():
+        _, number, part = name.split(".", 2)
+        expected[f"networks.{int(number) + 1}.{part}"] = array
+    found = squares(tmp_path / "all")
+    assert found.keys() == expected.keys()
+    assert all((found[name] == array).all() and array.any() for name, array in expected.items())
+    code, out, _ = command("evaluate", tmp_path / "all", "--dynamic", "rms")
+    assert code == 0 and "dynamic (rule rms" in out
+
+
+def test_without_squared_gradients_of_all_there_are_none(trained_apart, tmp_path, command):
+    one = trained_apart("one", "--optimizer", "adam")
+    other = trained_apart("other", "--optimizer", "sgd", "--seed", 2)
+    assert command("combine", one, other, "--run", tmp_path / "all")[0] == 0
+    code, out, err = command("evaluate", tmp_path / "all", "--dynamic", "rms")
+    assert (code, out) == (2, "") and "this run has none: use sgd" in err
+
+
+def test_a_combined_run_cannot_be_resumed(trained_apart, text_file, tmp_path, command):
+    one, two = (trained_apart(str(seed), "--seed", seed) for seed in (1, 2))
+    assert command("combine", one, two, "--run", tmp_path / "all")[0] == 0
+    code, out, err = command("train", "--resume", tmp_path / "all", "--data", text_file)
+    assert code == 2 and len(err.splitlines()) == 1, err
+
+
 @pytest.mark.parametrize(
     "flags, fault",
     [
