@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gluonlm.pictures import new_axes, to_png
 from gluonlm.presets import PRESETS
 
-PLACE = re.compile(r"(<!-- run (\S+) of (\S+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- run (\S+) of (\S+)(?: from [^>]+)? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
 TICKS = (1, 2, 5, 10, 20, 50, 100)
 PARTS = ("test, as one stream", "valid, as one stream")

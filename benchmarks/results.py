@@ -2,10 +2,13 @@
 
 docs/results.md marks a place for each run, `<!-- run NAME of PRESET -->` to `<!-- end -->`. What
 stands there is replaced by the command, the figures and the epochs of RUNS/NAME, all read from its
-config.json and metrics.jsonl, and its curve is copied beside. Between `<!-- table NAME ... -->` and
-`<!-- end -->` these runs stand side by side. A run that is not there, or has not ended, leaves its
-place as it is. README.md's list of presets is then made from what stands in docs/results.md, so
-that no figure is ever copied by hand.
+config.json and metrics.jsonl, and its curve is copied beside. `<!-- run NAME of PRESET from A B
+-->` is the place of what `combine` made of the runs A and B: its scores are those that `evaluate
+--dynamic ... --json` wrote to RUNS/NAME.json. Between `<!-- table NAME ... -->` and `<!-- end -->`
+these runs stand side by side; after `<!-- changes NAME ... -->`, a line for each says in what it
+differs from the first, and its losses. A run that is not there, or has not ended, leaves its place
+as it is. README.md's list of presets is then made from what stands in docs/results.md, so that no
+figure is ever copied by hand.
 """
 
 import json
@@ -26,7 +29,8 @@ from gluonlm.presets import PRESETS, preset_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
-TABLE = re.compile(r"(<!-- table ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|changes) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MEMBERS = re.compile(r" from (.+) -->")
 LIST = re.compile(r"(<!-- presets -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS = {
     "test, as one stream": "test",
@@ -45,19 +49,25 @@ def spoken(name, value) -> str:
     return f"{flag(name)} {value}"
 
 
-def command(name, preset, config, threads) -> str:
-    """Return the lines of the command that trains a run.
-
-    That is its preset, what differs from it, and its threads; where files lie is left out.
-    """
-    published = Config.from_dict(preset_settings(preset))
-    flags = [
-        spoken(setting, new)
-        for setting, _, new, _ in changed_settings(published, config)
+def differences(old, new) -> List[str]:
+    """Return the flags that make a config of another; where files lie is left out."""
+    return [
+        spoken(setting, value)
+        for setting, _, value, _ in changed_settings(old, new)
         if setting not in ("data_dir", "verify")
     ]
+
+
+def command(name, preset, config, threads) -> str:
+    """Return the lines of the command that trains a run: its preset, what differs, its threads."""
+    flags = differences(Config.from_dict(preset_settings(preset)), config)
     own = [] if name == preset else [f"--run runs/{name}"]
     words = [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
+    return typed(words)
+
+
+def typed(words) -> str:
+    """Return words as the indented lines of a command, each but the last ended by a backslash."""
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + len(word) > WIDTH - 8:
@@ -130,27 +140,78 @@ def beside(names, runs) -> List[str]:
     return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
 
 
-def measured(name, preset, config, lines) -> str:
-    """Return the Markdown for one run."""
+def measured(name, preset, runs, curves) -> Optional[str]:
+    """Return the Markdown for one run, whose curve is copied, or None if it has not ended."""
+    run = read(runs / name)
+    if run is None:
+        return None
+    config, lines = run
+    curves.mkdir(exist_ok=True)
+    shutil.copyfile(runs / name / "curve.png", curves / f"{name}.png")
     unit, show = unit_of(config)
     epochs = [f"| epoch | training, {unit} | validation |", "|---|---|---|"]
     for record in chosen(validated(lines)):
         train = "" if record["train_loss"] is None else show(record["train_loss"])
         epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
     picture = f"![training and validation over epochs](curves/{name}.png)"
-    typed = command(name, preset, config, lines[-1]["threads"])
+    line = command(name, preset, config, lines[-1]["threads"])
     figures = beside([f"`{name}`"], [figures_of(config, lines)])
     folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
-    return "\n".join([typed, "", *figures, "", *folded, "", picture, ""])
+    return "\n".join([line, "", *figures, "", *folded, "", picture, ""])
 
 
-def compared(names, runs) -> Optional[str]:
-    """Return the Markdown table of several runs side by side, or None if one has not ended."""
-    found = [read(runs / name) for name in names]
-    if None in found:
+def read_all(names, runs) -> Optional[List[Tuple[Config, List[dict]]]]:
+    """Return several runs as `read` does, or None if one has not ended."""
+    found = [run for run in (read(runs / name) for name in names) if run]
+    return found if len(found) == len(names) else None
+
+
+def joined(name, preset, members, runs) -> Optional[str]:
+    """Return the Markdown for what `combine` made of runs, or None if something is not there."""
+    found, scores = read_all(members, runs), runs / f"{name}.json"
+    if found is None or not scores.exists():
         return None
-    titles, figures = [f"`{name}`" for name in names], [figures_of(*run) for run in found]
-    return "\n".join([*beside(titles, figures), ""])
+    static, results = json.loads(scores.read_text()), [lines[-1] for _, lines in found]
+    adapted, part, (_, show) = static["dynamic"], results[0]["part"], unit_of(found[0][0])
+    figures = {
+        "device": results[0]["device"],
+        "time": f"{sum(result['seconds'] for result in results):,.0f} s",
+        "seed": ", ".join(str(config.training.seed) for config, _ in found),
+        "parameters": f"{sum(result['parameters'] for result in results):,}",
+        "epochs": " / ".join(f"{validated(lines)[-1]['epoch']:.2f}" for _, lines in found),
+        f"{part}, each alone": ", ".join(show(result["loss"]) for result in results),
+        f"{part}, as one stream": f"**{show(static['nats'])}**",
+        f"{part}, adapting": show(adapted["nats"]),
+    }
+    own, folders = f"runs/{name}", [f"runs/{member}" for member in members]
+    learning = [f"--dynamic-{setting} {adapted[setting]:g}" for setting in ("lr", "decay")]
+    commands = [
+        command(member, preset, config, lines[-1]["threads"])
+        for member, (config, lines) in zip(members, found)
+    ]
+    commands.append(typed(["python -m gluonlm.combine", *folders, f"--run {own}"]))
+    scored = [f"python -m gluonlm.evaluate {own}", f"--part {part}"]
+    commands.append(typed([*scored, f"--dynamic {adapted['rule']}", *learning]))
+    return "\n".join([*commands, "", *beside([f"`{name}`"], [figures]), ""])
+
+
+def compared(names, found) -> List[str]:
+    """Return the Markdown table of several runs side by side."""
+    return beside([f"`{name}`" for name in names], [figures_of(*run) for run in found])
+
+
+def changed(names, found) -> List[str]:
+    """Return a Markdown table of runs: in what each differs from the first, and its losses."""
+    (first, _), (unit, show) = found[0], unit_of(found[0][0])
+    rows = [f"| changed | training, {unit} | best validation | minutes |", "|---|---|---|---|"]
+    for name, (config, lines) in zip(names, found):
+        best = min(validated(lines), key=lambda record: record["valid_loss"])
+        flags = ", ".join(f"`{each}`" for each in differences(first, config))
+        rows.append(
+            f"| {flags or f'nothing: `{name}`'} | {show(best['train_loss'])} "
+            f"| {show(best['valid_loss'])} | {lines[-1]['seconds'] / 60:.3g} |"
+        )
+    return rows
 
 
 def update(document, runs) -> List[str]:
@@ -159,19 +220,24 @@ def update(document, runs) -> List[str]:
 
     def fill(match):
         opening, name, preset, _, end = match.groups()
-        run = read(runs / name)
-        if run is None:
+        members = MEMBERS.search(opening)
+        text = (
+            joined(name, preset, members[1].split(), runs)
+            if members
+            else measured(name, preset, runs, document.parent / "curves")
+        )
+        if text is None:
             return match[0]
         filled.append(name)
-        curves = document.parent / "curves"
-        curves.mkdir(exist_ok=True)
-        shutil.copyfile(runs / name / "curve.png", curves / f"{name}.png")
-        return f"{opening}{measured(name, preset, *run)}{end}"
+        return f"{opening}{text}{end}"
 
     def fill_table(match):
-        opening, names, end = match.groups()
-        text = compared(names.split(), runs)
-        return match[0] if text is None else f"{opening}{text}{end}"
+        opening, kind, names, end = match.groups()
+        found = read_all(names.split(), runs)
+        if found is None:
+            return match[0]
+        rows = {"table": compared, "changes": changed}[kind](names.split(), found)
+        return "\n".join([opening.rstrip(), *rows, end])
 
     page = PLACE.sub(fill, document.read_text(encoding="utf-8"))
     document.write_text(TABLE.sub(fill_table, page), encoding="utf-8")
@@ -184,19 +250,20 @@ def summary(page) -> str:
     Runs that differ from their preset's name are left to the page, as are places not filled yet.
     """
     lines = []
-    for _, name, preset, text, _ in PLACE.findall(page):
+    for opening, name, preset, text, _ in PLACE.findall(page):
         if name != preset:
             continue
         figures = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
         score = next((key for key in PARTS if key in figures), None)
         if score is None:  # its run has not been made
             continue
-        unit = re.search(r"^\| epoch \| training, (.+) \| validation \|$", text, re.M)[1]
+        unit = unit_of(Config.from_dict(preset_settings(name)))[0]
         flags = re.sub(r"\s*\\\n\s*", " ", text.split("\n\n")[0]).split(f"--preset {name} ")[1]
+        how = "networks trained apart" if MEMBERS.search(opening) else f"`{flags}`"
         epochs = figures["epochs"].split(",")[0]
         said = (
             f"- `{name}`: {PARTS[score]} {figures[score]} {unit}, "
-            f"{figures['parameters']} parameters, {figures['time']}, {epochs} epochs (`{flags}`, "
+            f"{figures['parameters']} parameters, {figures['time']}, {epochs} epochs ({how}, "
             f"{figures['device']}, seed {figures['seed']}). Published: {PRESETS[name].published}."
         )
         wrap = dict(subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

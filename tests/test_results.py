@@ -115,6 +115,58 @@ def test_a_table_has_a_column_for_each_of_its_runs_once_all_have_ended(page, tmp
     assert all(len(row) == 3 and row[1] == row[2] for row in rows[1:])
 
 
+def test_a_line_says_what_a_run_does_otherwise_than_the_first_and_its_losses(page, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(runs / "mine", runs / "twin")
+    config = runs / "twin" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "seed": 7, "dropout": 0.25}))
+    page.write_text("<!-- changes mine twin -->\nto come\n<!-- end -->\n")
+    results.update(page, runs)
+    _, head, _, first, second, _ = page.read_text().splitlines()
+    assert head.startswith("| changed | training, bits per character (nats) | best validation |")
+    assert first.startswith("| nothing: `mine` | ")
+    assert second.startswith("| `--dropout 0.25`, `--seed 7` | ")
+    assert first.split("|")[2:] == second.split("|")[2:]
+    lines = map(json.loads, (runs / "mine" / "metrics.jsonl").read_text().splitlines())
+    validations = [line for line in lines if line["event"] == "validation"]
+    best = min(validations, key=lambda line: line["valid_loss"])
+    assert [f"({best[part]:.4f})" in first for part in ("train_loss", "valid_loss")] == [True] * 2
+
+
+JOINED = "<!-- run both of stacked-char-lstm from mine twin -->\nto come\n<!-- end -->\n"
+
+
+def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(page, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(runs / "mine", runs / "twin")
+    config = runs / "twin" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "seed": 7}))
+    page.write_text(JOINED)
+    assert results.update(page, runs) == [] and page.read_text() == JOINED
+    dynamic = {"nats": 1.25, "rule": "rms", "lr": 0.001, "decay": 0.01}
+    (runs / "both.json").write_text(json.dumps({"nats": 1.5, "dynamic": dynamic}))
+    assert results.update(page, runs) == ["both"]
+    text = page.read_text()
+    commands = " ".join(re.sub(r"\\\n", " ", text).split())
+    for part in (
+        "--seed 7",
+        "--run runs/mine",
+        "--run runs/twin",
+        "gluonlm.combine runs/mine runs/twin --run runs/both",
+        "gluonlm.evaluate runs/both --part test --dynamic rms --dynamic-lr 0.001 "
+        "--dynamic-decay 0.01",
+    ):
+        assert part in commands, part
+    result = json.loads((runs / "mine" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert f"| parameters | {2 * result['parameters']:,} |" in text and "| seed | 1, 7 |" in text
+    assert "| test, as one stream | **2.164 (1.5000)** |" in text
+    assert "| test, adapting | 1.803 (1.2500) |" in text
+    (figure,) = overview.figures(text)
+    assert (figure.name, figure.score) == ("both", 1.5)
+    renamed = text.replace("run both of", "run stacked-char-lstm of")
+    assert "networks trained apart" in " ".join(results.summary(renamed).split())
+
+
 def test_a_system_stands_on_the_page_as_its_preset_describes_it():
     page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     for name, preset in PRESETS.items():
