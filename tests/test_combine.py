@@ -76,6 +76,7 @@ def test_a_combined_run_cannot_be_resumed(trained_apart, text_file, tmp_path, co
     assert command("combine", one, two, "--run", tmp_path / "all")[0] == 0
     code, out, err = command("train", "--resume", tmp_path / "all", "--data", text_file)
     assert code == 2 and len(err.splitlines()) == 1, err
+    assert "made by combine or import" in err and err.endswith("start a new run with --init-from\n")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,11 @@ class Optimizer:
         InputError
             If they are not this optimizer's.
         """
+        if not record:
+            raise InputError(
+                "`resume`: this run was made by combine or import and holds weights alone, "
+                "nothing of a training: start a new run with `init_from`"
+            )
         try:
             own, counts = vars(self.rule), _checked_counts(record["counts"], len(self.parameters))
             for name in set(record["numbers"]) & set(own) & set(COUNTERS):
