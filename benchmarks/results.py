@@ -4,11 +4,11 @@ docs/results.md marks a place for each run, `<!-- run NAME of PRESET -->` to `<!
 stands there is replaced by the command, the figures and the epochs of RUNS/NAME, all read from its
 config.json and metrics.jsonl, and its curve is copied beside. `<!-- run NAME of PRESET from A B
 -->` is the place of what `combine` made of the runs A and B: its scores are those that `evaluate
---dynamic ... --json` wrote to RUNS/NAME.json. Between `<!-- table NAME ... -->` and `<!-- end -->`
-these runs stand side by side; after `<!-- changes NAME ... -->`, a line for each says in what it
-differs from the first, and its losses. A run that is not there, or has not ended, leaves its place
-as it is. README.md's list of presets is then made from what stands in docs/results.md, so that no
-figure is ever copied by hand.
+--dynamic ... --cache ... --json` wrote to RUNS/NAME.json. Between `<!-- table NAME ... -->` and
+`<!-- end -->` these runs stand side by side; after `<!-- changes NAME ... -->`, a line for each
+says in what it differs from the first, and its losses. A run that is not there, or has not ended,
+leaves its place as it is. README.md's list of presets is then made from what stands in
+docs/results.md, so that no figure is ever copied by hand.
 """
 
 import json
@@ -172,7 +172,8 @@ def joined(name, preset, members, runs) -> Optional[str]:
     if found is None or not scores.exists():
         return None
     static, results = json.loads(scores.read_text()), [lines[-1] for _, lines in found]
-    adapted, part, (_, show) = static["dynamic"], results[0]["part"], unit_of(found[0][0])
+    learning, cache = static["dynamic"], static["dynamic_cache"]
+    part, (_, show) = results[0]["part"], unit_of(found[0][0])
     figures = {
         "device": results[0]["device"],
         "time": f"{sum(result['seconds'] for result in results):,.0f} s",
@@ -181,17 +182,19 @@ def joined(name, preset, members, runs) -> Optional[str]:
         "epochs": " / ".join(f"{validated(lines)[-1]['epoch']:.2f}" for _, lines in found),
         f"{part}, each alone": ", ".join(show(result["loss"]) for result in results),
         f"{part}, as one stream": f"**{show(static['nats'])}**",
-        f"{part}, adapting": show(adapted["nats"]),
+        f"{part}, learning while it reads": show(learning["nats"]),
+        f"{part}, with a cache too": show(cache["nats"]),
     }
     own, folders = f"runs/{name}", [f"runs/{member}" for member in members]
-    learning = [f"--dynamic-{setting} {adapted[setting]:g}" for setting in ("lr", "decay")]
+    adapting = [f"--dynamic {learning['rule']}", f"--cache {cache['size']}"]
+    adapting += [f"--dynamic-{setting} {learning[setting]:g}" for setting in ("lr", "decay")]
+    adapting += [f"--cache-{setting} {cache[setting]:g}" for setting in ("theta", "weight")]
     commands = [
         command(member, preset, config, lines[-1]["threads"])
         for member, (config, lines) in zip(members, found)
     ]
     commands.append(typed(["python -m gluonlm.combine", *folders, f"--run {own}"]))
-    scored = [f"python -m gluonlm.evaluate {own}", f"--part {part}"]
-    commands.append(typed([*scored, f"--dynamic {adapted['rule']}", *learning]))
+    commands.append(typed([f"python -m gluonlm.evaluate {own}", f"--part {part}", *adapting]))
     return "\n".join([*commands, "", *beside([f"`{name}`"], [figures]), ""])
 
 

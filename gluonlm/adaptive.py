@@ -211,8 +211,12 @@ class Cached:
 
     def score_text(self, ids: np.ndarray) -> np.ndarray:
         """Return the nats of each token but the first, `(tokens - 1,)`, read as one stream."""
+        return self.score_both(ids)[1]
+
+    def score_both(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return these nats by the model alone, and by both; the text is read once."""
         nats, hidden = trace(self.model, ids)
-        return with_cache(nats, recalled(hidden, ids, self.settings), self.settings)
+        return nats, with_cache(nats, recalled(hidden, ids, self.settings), self.settings)
 
 
 class CacheStepper:

@@ -167,21 +167,26 @@ def main(argv=None) -> None:
 def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:
     """Yield the name, the settings and the nats of each token, of each way to adapt asked for.
 
-    With both, the cache is that of the model that learns.
+    With both, the cache is that of the model that learns, which reads the text once for the two.
     """
     from .adaptive import Cached, CacheSettings, tune_cache
 
-    name = "cache"
+    learning = None
     if arguments.dynamic:
-        settings, model = dynamic_model(arguments, model, checkpoint, ctx)
-        yield "dynamic", settings._asdict(), model.score_text(ids, ctx)
-        name = "dynamic_cache"
-    if arguments.cache:
-        cache = CacheSettings.named(arguments)
-        Cached(model, cache)  # rejects a model without a state before it is tuned
-        if arguments.tune:
-            cache = best_of(tune_cache(model, validation_ids(arguments, checkpoint), cache))
-        yield name, cache._asdict(), Cached(model, cache).score_text(ids)
+        learning, model = dynamic_model(arguments, model, checkpoint, ctx)
+    if not arguments.cache:
+        if learning:
+            yield "dynamic", learning._asdict(), model.score_text(ids, ctx)
+        return
+    cached = Cached(model, CacheSettings.named(arguments))
+    if arguments.tune:
+        valid = validation_ids(arguments, checkpoint)
+        cached = Cached(model, best_of(tune_cache(model, valid, cached.settings)))
+    alone, together = cached.score_both(ids)
+    if learning:
+        yield "dynamic", learning._asdict(), alone
+    name = "dynamic_cache" if learning else "cache"
+    yield name, cached.settings._asdict(), together
 
 
 def dynamic_model(arguments, model, checkpoint: Checkpoint, ctx) -> tuple:

@@ -143,8 +143,12 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
     config.write_text(json.dumps({**json.loads(config.read_text()), "seed": 7}))
     page.write_text(JOINED)
     assert results.update(page, runs) == [] and page.read_text() == JOINED
-    dynamic = {"nats": 1.25, "rule": "rms", "lr": 0.001, "decay": 0.01}
-    (runs / "both.json").write_text(json.dumps({"nats": 1.5, "dynamic": dynamic}))
+    scores = {
+        "nats": 1.5,
+        "dynamic": {"nats": 1.25, "rule": "rms", "lr": 0.001, "decay": 0.01},
+        "dynamic_cache": {"nats": 1.2, "size": 500, "theta": 0.3, "weight": 0.1},
+    }
+    (runs / "both.json").write_text(json.dumps(scores))
     assert results.update(page, runs) == ["both"]
     text = page.read_text()
     commands = " ".join(re.sub(r"\\\n", " ", text).split())
@@ -153,14 +157,15 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
         "--run runs/mine",
         "--run runs/twin",
         "gluonlm.combine runs/mine runs/twin --run runs/both",
-        "gluonlm.evaluate runs/both --part test --dynamic rms --dynamic-lr 0.001 "
-        "--dynamic-decay 0.01",
+        "gluonlm.evaluate runs/both --part test --dynamic rms --cache 500 "
+        "--dynamic-lr 0.001 --dynamic-decay 0.01 --cache-theta 0.3 --cache-weight 0.1",
     ):
         assert part in commands, part
     result = json.loads((runs / "mine" / "metrics.jsonl").read_text().splitlines()[-1])
     assert f"| parameters | {2 * result['parameters']:,} |" in text and "| seed | 1, 7 |" in text
     assert "| test, as one stream | **2.164 (1.5000)** |" in text
-    assert "| test, adapting | 1.803 (1.2500) |" in text
+    assert "| test, learning while it reads | 1.803 (1.2500) |" in text
+    assert "| test, with a cache too | 1.731 (1.2000) |" in text
     (figure,) = overview.figures(text)
     assert (figure.name, figure.score) == ("both", 1.5)
     renamed = text.replace("run both of", "run stacked-char-lstm of")
