@@ -10,13 +10,14 @@ it reads changes the model's own, and asks it for a new stepper. What mixes pred
 logits of any stepper. So nothing but these few equations is ever written twice.
 """
 
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from .loss import log_mean_probability
 
-TABLE = 2**24  # numbers up to which the first layer's products are kept for every token
+# the first layer's products, numbers: made ahead for a small vocabulary, else kept as tokens come
+AHEAD, KEPT = 2**21, 2**24
 
 
 @np.errstate(over="ignore")
@@ -160,6 +161,25 @@ class Affine:
         return x @ self.weight + self.bias
 
 
+class Products:
+    """What the first layer reads of tokens, ids `(N,)` to `(N, gates * C)`; most are made once."""
+
+    def __init__(self, embedding, cell: Cell):
+        self.embedding, self.cell = embedding, cell
+        self.rows: Dict[int, np.ndarray] = {}
+
+    def __call__(self, ids: np.ndarray) -> np.ndarray:
+        return np.stack([self._row(token) for token in ids.tolist()])
+
+    def _row(self, token):
+        row = self.rows.get(token)
+        if row is None:
+            row = self.cell.read(self.embedding[token])
+            if (len(self.rows) + 1) * len(row) <= KEPT:
+                self.rows[token] = row
+        return row
+
+
 class RecurrentStepper:
     """A stack of cells between an embedding `(V, C)` and an output; carries its state.
 
@@ -181,10 +201,10 @@ class RecurrentStepper:
     ):
         first, self.separator = cells[0], separator
         self.embedding, self.cells = embedding, cells
-        if len(embedding) * first.i2h.shape[1] <= TABLE:
-            self.first = first.read(embedding).__getitem__
-        else:
-            self.first = lambda ids: first.read(embedding[ids])
+        ahead = len(embedding) * first.i2h.shape[1] <= AHEAD
+        self.first: Callable[[np.ndarray], np.ndarray] = (
+            first.read(embedding).__getitem__ if ahead else Products(embedding, first)
+        )
         self.output, self.vocab_size = output, len(embedding)
         self.state = [
             [np.zeros((batch_size, cell.size), np.float32)] * cell.states for cell in cells

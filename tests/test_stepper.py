@@ -12,19 +12,34 @@ from gluonlm.models import RNNModel
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("sizes, tied", [((7,), False), ((7, E), True), ((5, 7, 5), False)])
-@pytest.mark.parametrize("streams, table", [(1, stepper.TABLE), (4, stepper.TABLE), (4, 0)])
+@pytest.mark.parametrize(
+    "streams, ahead, kept", [(1, 2**21, 0), (4, 2**21, 0), (4, 0, 90), (4, 0, 0)]
+)
 def test_the_stepper_is_the_fused_model_one_token_at_a_time(
-    kind, sizes, tied, streams, table, monkeypatch
+    kind, sizes, tied, streams, ahead, kept, monkeypatch
 ):
-    monkeypatch.setattr(
-        stepper, "TABLE", table
-    )  # 0: the vocabulary is too large for products computed beforehand
+    # products made ahead, those of the first few tokens kept, or none
+    monkeypatch.setattr(stepper, "AHEAD", ahead)
+    monkeypatch.setattr(stepper, "KEPT", kept)
     model, ids = make(kind, sizes, tie_weights=tied), random_ids((9, streams))
     logits, _ = model(ids, model.begin_state(streams))
     one = model.stepper(streams)
     stepped = np.concatenate([one.step(row) for row in ids.asnumpy()])
     ours, theirs = nd.softmax(nd.array(stepped)).asnumpy(), nd.softmax(logits).asnumpy()
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_products_of_tokens_are_made_once_and_never_more_are_kept_than_there_is_room(monkeypatch):
+    monkeypatch.setattr(stepper, "KEPT", 2 * 3)
+    weights = np.arange(6, dtype=np.float32).reshape(3, 2)
+    cell = stepper.RNNCell(weights, np.eye(3), np.zeros(3), np.ones(3))
+    made, read = [], cell.read
+    monkeypatch.setattr(cell, "read", lambda x: made.append(x[0]) or read(x))
+    embedding = np.arange(10.0).reshape(5, 2)
+    products = stepper.Products(embedding, cell)
+    for ids in ([4, 1], [1, 4], [0, 4], [0, 1]):
+        np.testing.assert_allclose(products(np.array(ids)), embedding[ids] @ weights.T + 1)
+    assert made == [8, 2, 0, 0] and list(products.rows) == [4, 1]
 
 
 @pytest.mark.parametrize(
