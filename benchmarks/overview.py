@@ -15,7 +15,7 @@ from gluonlm.presets import PRESETS
 
 PLACE = re.compile(r"(<!-- run (\S+) of (\S+)(?: from [^>]+)? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
-TICKS = (1, 2, 5, 10, 20, 50, 100)
+TICKS = (1, 3, 10, 30, 100, 300)
 PARTS = ("test, as one stream", "valid, as one stream")
 # of the texts that several presets share: how it is named, the unit, the published points
 # (minutes, None if it was not said how long it took) and what they are
@@ -28,7 +28,11 @@ PANELS: Tuple[tuple, ...] = (
     (
         "ptb",
         "test perplexity",
-        ((None, 117.999, "word LSTM, published"), (None, 114.5, "Zaremba small, published")),
+        (
+            (None, 117.999, "word LSTM, published"),
+            (None, 114.5, "Zaremba small, published"),
+            (None, 78.4, "Zaremba large, published"),
+        ),
     ),
 )
 
@@ -108,7 +112,7 @@ def draw(page: str) -> bytes:
                 axes.axhline(score, color="C1", linestyle=":")
             below = {**small, "xytext": (5, 3 if minutes else -10)}
             axes.annotate(name, (minutes or TICKS[0], score), color="C1", **below)
-        axes.set(xscale="log", xlabel="minutes of training", ylabel=unit, xlim=(0.9, 200))
+        axes.set(xscale="log", xlabel="minutes of training", ylabel=unit, xlim=(0.9, 900))
         axes.set_xticks(TICKS, TICKS)
         axes.minorticks_off()
         axes.margins(y=0.1)

@@ -93,8 +93,9 @@ def read(folder) -> Optional[Tuple[Config, List[dict]]]:
     lines = list(map(json.loads, metrics.read_text(encoding="utf-8").splitlines()))
     if not lines or lines[-1]["event"] != "result":
         return None
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return Config.from_dict(settings), lines
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    return Config.from_kept(settings, path), lines
 
 
 def validated(lines) -> List[dict]:

@@ -28,6 +28,12 @@ _NIETZSCHE_LSTM = dict(
 )  # fmt: skip
 _WINDOWS = dict(model="window", schedule="constant", clip=0.0)
 _PTB = dict(data=("ptb",), level="word", model="lstm", init="uniform:0.1", output_bias="zero")
+_PTB_SMALL = dict(
+    **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
+    dropout=0.35, embed_dropout=0.2, weight_drop=0.15, word_dropout=0.05, activation_reg=1.0,
+    temporal_reg=1.0, batch_size=32, seq_len=35, optimizer="adam", lr=0.003, warmup_steps=200,
+    schedule="cosine", clip=1.0,
+)  # fmt: skip
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, hidden_size=(384,),
     batch_size=32, seq_len=64, optimizer="adam", schedule="cosine", warmup_steps=50,
@@ -116,12 +122,13 @@ PRESETS = {
         "dropped, AR and TAR.",
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
         "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
-        dict(
-            **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
-            dropout=0.35, embed_dropout=0.2, weight_drop=0.15, word_dropout=0.05,
-            activation_reg=1.0, temporal_reg=1.0, batch_size=32, seq_len=35, epochs=20,
-            optimizer="adam", lr=0.003, warmup_steps=200, schedule="cosine", clip=1.0,
-        ),
+        dict(**_PTB_SMALL, epochs=20),
+    ),
+    "ptb-medium": Preset(
+        "Three of these side by side, their probabilities averaged, for four epochs longer.",
+        "Zaremba et al. 2014, medium (about 20 million parameters): 86.2 and 82.7; large (66 "
+        "million): 82.2 and 78.4; Merity et al. 2017 (24 million): 60.0 and 57.3",
+        dict(**_PTB_SMALL, members=3, epochs=24),
     ),
     "tinyshakespeare-gru": Preset(
         "A GRU of 384 on Shakespeare, in the time that nanoGPT's CPU preset takes.",

@@ -94,6 +94,15 @@ def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
     assert again == mine
 
 
+def test_a_run_of_before_a_setting_was_there_is_shown_as_it_was_trained(page, tmp_path):
+    config = tmp_path / "runs" / "mine" / "config.json"
+    kept = json.loads(config.read_text())
+    assert kept.pop("output_bias") == "zero"  # of the preset; what is not named today is not
+    config.write_text(json.dumps(kept))
+    results.update(page, tmp_path / "runs")
+    assert "--output-bias" not in page.read_text()
+
+
 def test_a_run_that_has_not_ended_is_not_shown(page, tmp_path):
     metrics = tmp_path / "runs" / "mine" / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
@@ -240,5 +249,5 @@ def test_the_first_screen_has_every_run_of_the_page_and_its_figure():
 def test_comparable_runs_are_those_of_one_text_and_one_part():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     found = [figure.name for figure in overview.of_text(page, "ptb")]
-    assert found == ["ptb-lstm", "ptb-small", "ptb-small-plain"]
+    assert found == ["ptb-lstm", "ptb-small", "ptb-small-plain", "ptb-medium"]
     assert all(figure.part == "valid" for figure in overview.of_text(page, "tinyshakespeare"))
