@@ -97,7 +97,7 @@ def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
 def test_a_run_of_before_a_setting_was_there_is_shown_as_it_was_trained(page, tmp_path):
     config = tmp_path / "runs" / "mine" / "config.json"
     kept = json.loads(config.read_text())
-    assert kept.pop("output_bias") == "zero"  # of the preset; what is not named today is not
+    assert kept.pop("output_bias") == "zero"  # as before it could be chosen; today's default is not
     config.write_text(json.dumps(kept))
     results.update(page, tmp_path / "runs")
     assert "--output-bias" not in page.read_text()
