@@ -2,13 +2,13 @@
 
 docs/results.md marks a place for each run, `<!-- run NAME of PRESET -->` to `<!-- end -->`. What
 stands there is replaced by the command, the figures and the epochs of RUNS/NAME, all read from its
-config.json and metrics.jsonl, and its curve is copied beside. `<!-- run NAME of PRESET from A B
--->` is the place of what `combine` made of the runs A and B: its scores are those that `evaluate
---dynamic ... --cache ... --json` wrote to RUNS/NAME.json. Between `<!-- table NAME ... -->` and
-`<!-- end -->` these runs stand side by side; after `<!-- changes NAME ... -->`, a line for each
-says in what it differs from the first, and its losses. A run that is not there, or has not ended,
-leaves its place as it is. README.md's list of presets is then made from what stands in
-docs/results.md, so that no figure is ever copied by hand.
+config.json and metrics.jsonl, and its curve is copied beside.
+`<!-- run NAME of PRESET from A B -->` is the place of what `combine` made of the runs A and B: its
+scores are those that `evaluate --dynamic ... --json`, with or without `--cache`, wrote to
+RUNS/NAME.json. Between `<!-- table NAME ... -->` and `<!-- end -->` these runs stand side by side;
+after `<!-- changes NAME ... -->`, a line for each says in what it differs from the first, and its
+losses. A run that is not there, or has not ended, leaves its place as it is. README.md's list of
+presets is then made from what stands in docs/results.md, so that no figure is ever copied by hand.
 """
 
 import json
@@ -173,7 +173,7 @@ def joined(name, preset, members, runs) -> Optional[str]:
     if found is None or not scores.exists():
         return None
     static, results = json.loads(scores.read_text()), [lines[-1] for _, lines in found]
-    learning, cache = static["dynamic"], static["dynamic_cache"]
+    learning, cache = static["dynamic"], static.get("dynamic_cache")
     part, (_, show) = results[0]["part"], unit_of(found[0][0])
     figures = {
         "device": results[0]["device"],
@@ -184,12 +184,17 @@ def joined(name, preset, members, runs) -> Optional[str]:
         f"{part}, each alone": ", ".join(show(result["loss"]) for result in results),
         f"{part}, as one stream": f"**{show(static['nats'])}**",
         f"{part}, learning while it reads": show(learning["nats"]),
-        f"{part}, with a cache too": show(cache["nats"]),
     }
     own, folders = f"runs/{name}", [f"runs/{member}" for member in members]
-    adapting = [f"--dynamic {learning['rule']}", f"--cache {cache['size']}"]
-    adapting += [f"--dynamic-{setting} {learning[setting]:g}" for setting in ("lr", "decay")]
-    adapting += [f"--cache-{setting} {cache[setting]:g}" for setting in ("theta", "weight")]
+    adapting = [f"--dynamic {learning['rule']}"]
+    adapting += [
+        f"{flag('dynamic_' + setting)} {learning[setting]:g}"
+        for setting in ("lr", "decay", "seq_len")
+    ]
+    if cache:
+        figures[f"{part}, with a cache too"] = show(cache["nats"])
+        adapting.append(f"--cache {cache['size']}")
+        adapting += [f"--cache-{setting} {cache[setting]:g}" for setting in ("theta", "weight")]
     commands = [
         command(member, preset, config, lines[-1]["threads"])
         for member, (config, lines) in zip(members, found)

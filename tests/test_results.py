@@ -142,6 +142,10 @@ def test_a_line_says_what_a_run_does_otherwise_than_the_first_and_its_losses(pag
     assert [f"({best[part]:.4f})" in first for part in ("train_loss", "valid_loss")] == [True] * 2
 
 
+def joined_lines(text):
+    return " ".join(re.sub(r"\\\n", " ", text).split())
+
+
 JOINED = "<!-- run both of stacked-char-lstm from mine twin -->\nto come\n<!-- end -->\n"
 
 
@@ -154,20 +158,21 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
     assert results.update(page, runs) == [] and page.read_text() == JOINED
     scores = {
         "nats": 1.5,
-        "dynamic": {"nats": 1.25, "rule": "rms", "lr": 0.001, "decay": 0.01},
+        "dynamic": {"nats": 1.25, "rule": "rms", "lr": 0.001, "decay": 0.01, "seq_len": 20},
         "dynamic_cache": {"nats": 1.2, "size": 500, "theta": 0.3, "weight": 0.1},
     }
     (runs / "both.json").write_text(json.dumps(scores))
     assert results.update(page, runs) == ["both"]
     text = page.read_text()
-    commands = " ".join(re.sub(r"\\\n", " ", text).split())
+    commands = joined_lines(text)
     for part in (
         "--seed 7",
         "--run runs/mine",
         "--run runs/twin",
         "gluonlm.combine runs/mine runs/twin --run runs/both",
-        "gluonlm.evaluate runs/both --part test --dynamic rms --cache 500 "
-        "--dynamic-lr 0.001 --dynamic-decay 0.01 --cache-theta 0.3 --cache-weight 0.1",
+        "gluonlm.evaluate runs/both --part test --dynamic rms --dynamic-lr 0.001 "
+        "--dynamic-decay 0.01 --dynamic-seq-len 20 --cache 500 --cache-theta 0.3 "
+        "--cache-weight 0.1",
     ):
         assert part in commands, part
     result = json.loads((runs / "mine" / "metrics.jsonl").read_text().splitlines()[-1])
@@ -179,6 +184,10 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
     assert (figure.name, figure.score) == ("both", 1.5)
     renamed = text.replace("run both of", "run stacked-char-lstm of")
     assert "networks trained apart" in " ".join(results.summary(renamed).split())
+    del scores["dynamic_cache"]
+    (runs / "both.json").write_text(json.dumps(scores))
+    assert results.update(page, runs) == ["both"] and "cache" not in page.read_text()
+    assert joined_lines(page.read_text()).count("--dynamic-seq-len 20 |") == 1
 
 
 def test_a_system_stands_on_the_page_as_its_preset_describes_it():
