@@ -145,6 +145,14 @@ PRESETS = {
         _NANOGPT,
         dict(**_TWELVE_MINUTES, members=6, max_minutes=60.0),
     ),
+    "tinyshakespeare-lstm-long": Preset(
+        "Twelve LSTMs side by side, with a decoupled weight decay, in an hour of two threads.",
+        _NANOGPT,
+        dict(
+            {**_TWELVE_MINUTES, "model": "lstm", "output_bias": "frequency"}, members=12,
+            weight_decay=0.1,
+        ),
+    ),
     "tinyshakespeare-gru-test": Preset(
         "As tinyshakespeare-gru, with a test part that nothing was chosen on.",
         _UNTOUCHED,

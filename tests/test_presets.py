@@ -21,6 +21,7 @@ PARAMETERS = {
     "ptb-small": 10_000 * 301 + 2 * 1200 * 602,
     "tinyshakespeare-gru": 65 * 64 + 1152 * (448 + 2) + 65 * 385,
 }
+PARAMETERS["tinyshakespeare-lstm-long"] = 12 * (65 * 64 + 1536 * (448 + 2) + 65 * 385)
 PARAMETERS["ptb-medium"] = 3 * PARAMETERS["ptb-small"]
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
 PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
