@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gluonlm.pictures import new_axes, to_png
 from gluonlm.presets import PRESETS
 
-PLACE = re.compile(r"(<!-- run (\S+) of (\S+)(?: from [^>]+)? -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(
+    r"(<!-- run (\S+) of (\S+)(?: (?:from|after) [^>]+)? -->\n)(.*?)(<!-- end -->)", re.DOTALL
+)
 OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
 TICKS = (1, 3, 10, 30, 100, 300)
 PARTS = ("test, as one stream", "valid, as one stream")

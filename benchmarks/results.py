@@ -5,10 +5,12 @@ stands there is replaced by the command, the figures and the epochs of RUNS/NAME
 config.json and metrics.jsonl, and its curve is copied beside.
 `<!-- run NAME of PRESET from A B -->` is the place of what `combine` made of the runs A and B: its
 scores are those that `evaluate --dynamic ... --json`, with or without `--cache`, wrote to
-RUNS/NAME.json. Between `<!-- table NAME ... -->` and `<!-- end -->` these runs stand side by side;
-after `<!-- changes NAME ... -->`, a line for each says in what it differs from the first, and its
-losses. A run that is not there, or has not ended, leaves its place as it is. README.md's list of
-presets is then made from what stands in docs/results.md, so that no figure is ever copied by hand.
+RUNS/NAME.json. `<!-- run NAME of PRESET after A of PRESET -->` is the place of a run that began
+with the weights of the run A, whose command and time are added. Between `<!-- table NAME ... -->`
+and `<!-- end -->` these runs stand side by side; after `<!-- changes NAME ... -->`, a line for each
+says in what it differs from the first, and its losses. A run that is not there, or has not ended,
+leaves its place as it is. README.md's list of presets is then made from what stands in
+docs/results.md, so that no figure is ever copied by hand.
 """
 
 import json
@@ -30,7 +32,7 @@ from gluonlm.presets import PRESETS, preset_settings
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 TABLE = re.compile(r"(<!-- (table|changes) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MEMBERS = re.compile(r" from (.+) -->")
+MEMBERS, BEFORE = re.compile(r" from (.+) -->"), re.compile(r" after (\S+) of (\S+) -->")
 LIST = re.compile(r"(<!-- presets -->\n).*?(<!-- end -->)", re.DOTALL)
 PARTS = {
     "test, as one stream": "test",
@@ -58,11 +60,17 @@ def differences(old, new) -> List[str]:
     ]
 
 
-def command(name, preset, config, threads) -> str:
+def command(name, preset, config, threads, beginning=()) -> str:
     """Return the lines of the command that trains a run: its preset, what differs, its threads."""
     flags = differences(Config.from_dict(preset_settings(preset)), config)
     own = [] if name == preset else [f"--run runs/{name}"]
-    words = [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
+    words = [
+        f"python -m gluonlm.train --preset {preset}",
+        *flags,
+        *beginning,
+        f"--threads {threads}",
+        *own,
+    ]
     return typed(words)
 
 
@@ -141,10 +149,13 @@ def beside(names, runs) -> List[str]:
     return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
 
 
-def measured(name, preset, runs, curves) -> Optional[str]:
-    """Return the Markdown for one run, whose curve is copied, or None if it has not ended."""
-    run = read(runs / name)
-    if run is None:
+def measured(name, preset, before, runs, curves) -> Optional[str]:
+    """Return the Markdown for one run, whose curve is copied, or None if it has not ended.
+
+    `before` has the name and the preset of the run whose weights it began with, if any.
+    """
+    run, first = read(runs / name), read(runs / before[0]) if before else None
+    if run is None or (before and first is None):
         return None
     config, lines = run
     curves.mkdir(exist_ok=True)
@@ -155,10 +166,19 @@ def measured(name, preset, runs, curves) -> Optional[str]:
         train = "" if record["train_loss"] is None else show(record["train_loss"])
         epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
     picture = f"![training and validation over epochs](curves/{name}.png)"
-    line = command(name, preset, config, lines[-1]["threads"])
-    figures = beside([f"`{name}`"], [figures_of(config, lines)])
+    figures, threads = figures_of(config, lines), lines[-1]["threads"]
+    commands = [command(name, preset, config, threads)]
+    if first:
+        (other, its_preset), seconds = before, first[1][-1]["seconds"]
+        commands = [
+            command(other, its_preset, first[0], first[1][-1]["threads"]),
+            command(name, preset, config, threads, [f"--init-from runs/{other}", "--extend-vocab"]),
+        ]
+        figures["time"] = f"{seconds + lines[-1]['seconds']:,.0f} s"
+        figures[f"of it, `{other}`"] = f"{seconds:,.0f} s"
+    table = beside([f"`{name}`"], [figures])
     folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
-    return "\n".join([line, "", *figures, "", *folded, "", picture, ""])
+    return "\n".join([*commands, "", *table, "", *folded, "", picture, ""])
 
 
 def read_all(names, runs) -> Optional[List[Tuple[Config, List[dict]]]]:
@@ -229,11 +249,13 @@ def update(document, runs) -> List[str]:
 
     def fill(match):
         opening, name, preset, _, end = match.groups()
-        members = MEMBERS.search(opening)
+        members, before = MEMBERS.search(opening), BEFORE.search(opening)
         text = (
             joined(name, preset, members[1].split(), runs)
             if members
-            else measured(name, preset, runs, document.parent / "curves")
+            else measured(
+                name, preset, before and before.groups(), runs, document.parent / "curves"
+            )
         )
         if text is None:
             return match[0]

@@ -142,6 +142,32 @@ def test_a_line_says_what_a_run_does_otherwise_than_the_first_and_its_losses(pag
     assert [f"({best[part]:.4f})" in first for part in ("train_loss", "valid_loss")] == [True] * 2
 
 
+def test_a_run_that_began_with_anothers_weights_shows_both_commands_and_the_time_of_both(
+    page, tmp_path
+):
+    runs, place = (
+        tmp_path / "runs",
+        "<!-- run mine of stacked-char-lstm after twin of ptb-small -->",
+    )
+    page.write_text(f"{place}\nto come\n<!-- end -->\n")
+    assert results.update(page, runs) == [] and "to come" in page.read_text()
+    shutil.copytree(runs / "mine", runs / "twin")
+    for name, seconds in (("mine", 100), ("twin", 2000)):
+        metrics = runs / name / "metrics.jsonl"
+        *lines, last = metrics.read_text().splitlines()
+        last = json.dumps({**json.loads(last), "seconds": seconds})
+        metrics.write_text("\n".join([*lines, last]))
+    assert results.update(page, runs) == ["mine"]
+    text = page.read_text()
+    first, second = joined_lines(text).split("python -m gluonlm.train ")[1:]
+    assert first.startswith("--preset ptb-small ") and "--run runs/twin" in first
+    assert second.startswith("--preset stacked-char-lstm ") and "--run runs/mine |" in second
+    assert " --init-from runs/twin --extend-vocab " in second and "--init-from" not in first
+    assert "| time | 2,100 s |" in text and "| of it, `twin` | 2,000 s |" in text
+    (figure,) = overview.figures(text)
+    assert (figure.name, figure.minutes) == ("mine", 35)
+
+
 def joined_lines(text):
     return " ".join(re.sub(r"\\\n", " ", text).split())
 
