@@ -174,8 +174,8 @@ def measured(name, preset, before, runs, curves) -> Optional[str]:
             command(other, its_preset, first[0], first[1][-1]["threads"]),
             command(name, preset, config, threads, [f"--init-from runs/{other}", "--extend-vocab"]),
         ]
-        figures["time"] = f"{seconds + lines[-1]['seconds']:,.0f} s"
-        figures[f"of it, `{other}`"] = f"{seconds:,.0f} s"
+        whole = seconds + lines[-1]["seconds"]
+        figures["time"] = f"{whole:,.0f} s, of it {seconds:,.0f} s for `{other}`"
     table = beside([f"`{name}`"], [figures])
     folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
     return "\n".join([*commands, "", *table, "", *folded, "", picture, ""])

@@ -163,7 +163,7 @@ def test_a_run_that_began_with_anothers_weights_shows_both_commands_and_the_time
     assert first.startswith("--preset ptb-small ") and "--run runs/twin" in first
     assert second.startswith("--preset stacked-char-lstm ") and "--run runs/mine |" in second
     assert " --init-from runs/twin --extend-vocab " in second and "--init-from" not in first
-    assert "| time | 2,100 s |" in text and "| of it, `twin` | 2,000 s |" in text
+    assert "| time | 2,100 s, of it 2,000 s for `twin` |" in text
     (figure,) = overview.figures(text)
     assert (figure.name, figure.minutes) == ("mine", 35)
 
