@@ -22,7 +22,7 @@ PARAMETERS = {
     "tinyshakespeare-gru": 65 * 64 + 1152 * (448 + 2) + 65 * 385,
 }
 PARAMETERS["tinyshakespeare-lstm-long"] = 12 * (65 * 64 + 1536 * (448 + 2) + 65 * 385)
-PARAMETERS["ptb-medium"] = 3 * PARAMETERS["ptb-small"]
+PARAMETERS["ptb-medium"] = 4 * PARAMETERS["ptb-small"]
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
 PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
 PARAMETERS["tinyshakespeare-gru-long"] = 6 * PARAMETERS["tinyshakespeare-gru"]
