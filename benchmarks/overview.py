@@ -114,7 +114,7 @@ def draw(page: str) -> bytes:
                 axes.axhline(score, color="C1", linestyle=":")
             below = {**small, "xytext": (5, 3 if minutes else -10)}
             axes.annotate(name, (minutes or TICKS[0], score), color="C1", **below)
-        axes.set(xscale="log", xlabel="minutes of training", ylabel=unit, xlim=(0.9, 900))
+        axes.set(xscale="log", xlabel="minutes of training", ylabel=unit, xlim=(0.9, 1500))
         axes.set_xticks(TICKS, TICKS)
         axes.minorticks_off()
         axes.margins(y=0.1)
