@@ -62,15 +62,9 @@ def differences(old, new) -> List[str]:
 
 def command(name, preset, config, threads, beginning=()) -> str:
     """Return the lines of the command that trains a run: its preset, what differs, its threads."""
-    flags = differences(Config.from_dict(preset_settings(preset)), config)
+    flags = [*differences(Config.from_dict(preset_settings(preset)), config), *beginning]
     own = [] if name == preset else [f"--run runs/{name}"]
-    words = [
-        f"python -m gluonlm.train --preset {preset}",
-        *flags,
-        *beginning,
-        f"--threads {threads}",
-        *own,
-    ]
+    words = [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
     return typed(words)
 
 
