@@ -6,7 +6,6 @@ python benchmarks/checkpoint_cost.py
 import statistics
 import tempfile
 import time
-from typing import Tuple
 
 from gluonlm import runtime
 
@@ -23,7 +22,7 @@ from gluonlm.training import Trainer  # noqa: E402
 REPEATS = 7
 
 
-def measure(settings) -> Tuple[int, float, float]:
+def measure(settings) -> tuple[int, float, float]:
     """Return parameters, and the median seconds of a step and of a checkpoint, alternating."""
     config = Config.from_dict({"dropout": 0.3, "max_steps": 2 * REPEATS, **settings})
     corpus = load_corpus(config.data)

@@ -5,8 +5,9 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -21,7 +22,7 @@ TICKS = (1, 3, 10, 30, 100, 300)
 PARTS = ("test, as one stream", "valid, as one stream")
 # of the texts that several presets share: how it is named, the unit, the published points
 # (minutes, None if it was not said how long it took) and what they are
-PANELS: Tuple[tuple, ...] = (
+PANELS: tuple[tuple, ...] = (
     (
         "tinyshakespeare",
         "validation, nats per character",
@@ -54,7 +55,7 @@ class Figure(NamedTuple):
 def figures(page: str) -> Iterator[Figure]:
     """Yield the figures of every run whose place in the page is filled."""
     for _, name, preset, text, _ in PLACE.findall(page):
-        rows: Dict[str, str] = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
+        rows: dict[str, str] = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
         for part in PARTS:
             if part in rows:
                 shown = rows[part].strip("*")
@@ -64,7 +65,7 @@ def figures(page: str) -> Iterator[Figure]:
                 yield Figure(name, preset, kind, score, shown, rows["parameters"], seconds / 60)
 
 
-def table(page: str) -> List[str]:
+def table(page: str) -> list[str]:
     """Return the lines of the table: the runs of every preset, the presets in their order."""
     lines = [
         "| run | part | bits per character (nats), or perplexity | parameters | minutes |",

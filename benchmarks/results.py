@@ -20,8 +20,8 @@ import shutil
 import statistics
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple
 
 import overview
 from overview import PLACE
@@ -51,7 +51,7 @@ def spoken(name, value) -> str:
     return f"{flag(name)} {value}"
 
 
-def differences(old, new) -> List[str]:
+def differences(old, new) -> list[str]:
     """Return the flags that make a config of another; where files lie is left out."""
     return [
         spoken(setting, value)
@@ -80,14 +80,14 @@ def typed(words) -> str:
     return "\n".join("    " + line for line in lines)
 
 
-def chosen(records) -> List[dict]:
+def chosen(records) -> list[dict]:
     """Return the validations shown of a long run: evenly spaced, with the best and the last."""
     every = max(1, math.ceil(len(records) / ROWS))
     best, last = min(records, key=lambda record: record["valid_loss"]), len(records) - 1
     return [r for i, r in enumerate(records) if (i + 1) % every == 0 or i == last or r is best]
 
 
-def read(folder) -> Optional[Tuple[Config, List[dict]]]:
+def read(folder) -> tuple[Config, list[dict]] | None:
     """Return a run's (config, records of metrics.jsonl), or None if it has not ended."""
     metrics = folder / "metrics.jsonl"
     if not metrics.exists():
@@ -100,19 +100,19 @@ def read(folder) -> Optional[Tuple[Config, List[dict]]]:
     return Config.from_kept(settings, path), lines
 
 
-def validated(lines) -> List[dict]:
+def validated(lines) -> list[dict]:
     """Return the validations among a run's records."""
     return [r for r in lines if r["event"] == "validation" and r["valid_loss"] is not None]
 
 
-def unit_of(config) -> Tuple[str, Callable[[float], str]]:
+def unit_of(config) -> tuple[str, Callable[[float], str]]:
     """Return the unit of a run's losses, and the function that shows nats in it."""
     if config.data.level == "char":
         return "bits per character (nats)", lambda nats: f"{nats / math.log(2):.3f} ({nats:.4f})"
     return "perplexity", lambda nats: f"{math.exp(nats):.2f}"
 
 
-def figures_of(config, lines) -> Dict[str, object]:
+def figures_of(config, lines) -> dict[str, object]:
     """Return what a run measured, by what it is called."""
     validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
     best = min(validations, key=lambda record: record["valid_loss"])
@@ -135,7 +135,7 @@ def figures_of(config, lines) -> Dict[str, object]:
     return figures
 
 
-def beside(names, runs) -> List[str]:
+def beside(names, runs) -> list[str]:
     """Return figures by name, one dict for each run, as a Markdown table with a column for each."""
     rows = [["", *names], ["---"] * (len(names) + 1)]
     rows += [[key, *(str(run.get(key, "")) for run in runs)] for key in runs[0]]
@@ -143,7 +143,7 @@ def beside(names, runs) -> List[str]:
     return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
 
 
-def measured(name, preset, before, runs, curves) -> Optional[str]:
+def measured(name, preset, before, runs, curves) -> str | None:
     """Return the Markdown for one run, whose curve is copied, or None if it has not ended.
 
     `before` has the name and the preset of the run whose weights it began with, if any.
@@ -175,13 +175,13 @@ def measured(name, preset, before, runs, curves) -> Optional[str]:
     return "\n".join([*commands, "", *table, "", *folded, "", picture, ""])
 
 
-def read_all(names, runs) -> Optional[List[Tuple[Config, List[dict]]]]:
+def read_all(names, runs) -> list[tuple[Config, list[dict]]] | None:
     """Return several runs as `read` does, or None if one has not ended."""
     found = [run for run in (read(runs / name) for name in names) if run]
     return found if len(found) == len(names) else None
 
 
-def joined(name, preset, members, runs) -> Optional[str]:
+def joined(name, preset, members, runs) -> str | None:
     """Return the Markdown for what `combine` made of runs, or None if something is not there."""
     found, scores = read_all(members, runs), runs / f"{name}.json"
     if found is None or not scores.exists():
@@ -218,12 +218,12 @@ def joined(name, preset, members, runs) -> Optional[str]:
     return "\n".join([*commands, "", *beside([f"`{name}`"], [figures]), ""])
 
 
-def compared(names, found) -> List[str]:
+def compared(names, found) -> list[str]:
     """Return the Markdown table of several runs side by side."""
     return beside([f"`{name}`" for name in names], [figures_of(*run) for run in found])
 
 
-def changed(names, found) -> List[str]:
+def changed(names, found) -> list[str]:
     """Return a Markdown table of runs: in what each differs from the first, and its losses."""
     (first, _), (unit, show) = found[0], unit_of(found[0][0])
     rows = [f"| changed | training, {unit} | best validation | minutes |", "|---|---|---|---|"]
@@ -237,7 +237,7 @@ def changed(names, found) -> List[str]:
     return rows
 
 
-def update(document, runs) -> List[str]:
+def update(document, runs) -> list[str]:
     """Fill every place of the document whose run is there; return the names of those."""
     filled = []
 

@@ -7,7 +7,8 @@ place: the model has all of the text before the token that it predicts, not only
 from __future__ import annotations
 
 import itertools
-from typing import Any, Iterator, NamedTuple, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from mxnet import nd
@@ -263,7 +264,7 @@ def trace(model: LanguageModel | Dynamic, ids: np.ndarray) -> tuple[np.ndarray, 
 def _read(stepper, ids):
     """Read a text with a stepper; return the nats of each token but the first, and the states."""
     nats, hidden = [], []
-    for token, target in zip(ids, ids[1:]):
+    for token, target in itertools.pairwise(ids):
         logits = stepper.step(np.array([token]))  # (1, V)
         nats.append(-log_softmax(logits)[0, target])
         hidden.append(stepper.hidden[0])

@@ -26,6 +26,7 @@ b h n t c i o u
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -262,7 +263,7 @@ def shares(streams: int, parts: int) -> list[slice]:
     [(0, 2), (2, 5)]
     """
     cuts = [round(streams * i / parts) for i in range(parts + 1)]
-    return [slice(*pair) for pair in zip(cuts, cuts[1:])]
+    return [slice(*pair) for pair in itertools.pairwise(cuts)]
 
 
 class Share:

@@ -11,8 +11,9 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Sequence
+from typing import Any
 
 from .cli import drop_output
 from .errors import InputError
@@ -41,7 +42,7 @@ class ProgressBar:
         """Begin to measure the speed again: what validating took is not training."""
         self.tokens, self.seconds, self.began = 0, 0.0, time.perf_counter()
 
-    def __call__(self, event: str, record: Dict[str, Any]) -> None:
+    def __call__(self, event: str, record: dict[str, Any]) -> None:
         if event == "step":
             self.tokens += record["tokens"]
             self.seconds = time.perf_counter() - self.began
@@ -117,7 +118,7 @@ class GrowingFile:
             raise InputError(f"{path}: cannot write it: {error.strerror}") from None
         setattr(progress, self.counter, len(kept))
 
-    def __call__(self, event: str, record: Dict[str, Any]) -> None:
+    def __call__(self, event: str, record: dict[str, Any]) -> None:
         if event == "checkpoint":
             os.fsync(self.stream.fileno())
         else:
@@ -127,7 +128,7 @@ class GrowingFile:
             length = getattr(self.progress, self.counter) + len(content)
             setattr(self.progress, self.counter, length)
 
-    def lines(self, event: str, record: Dict[str, Any]) -> Iterator[bytes]:
+    def lines(self, event: str, record: dict[str, Any]) -> Iterator[bytes]:
         raise TypeError("a GrowingFile is one of MetricsFile and SamplesFile")
 
     def close(self) -> None:

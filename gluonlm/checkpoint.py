@@ -14,7 +14,6 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -45,11 +44,11 @@ class Checkpoint:
 
     config: Config
     vocab: Vocab
-    parameters: Dict[str, np.ndarray]
-    training: Dict[str, np.ndarray]
+    parameters: dict[str, np.ndarray]
+    training: dict[str, np.ndarray]
     progress: dict
 
-    def networks(self) -> List[Dict[str, np.ndarray]]:
+    def networks(self) -> list[dict[str, np.ndarray]]:
         """Return the parameters of the network, or of each member of the ensemble, by name."""
         members = self.config.model.members
         prefixes = [f"networks.{k}." for k in range(members)] if members > 1 else [""]
@@ -147,8 +146,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def with_new_rows(
-    old: Dict[str, np.ndarray], new: Dict[str, np.ndarray], tokens: int
-) -> Dict[str, np.ndarray]:
+    old: dict[str, np.ndarray], new: dict[str, np.ndarray], tokens: int
+) -> dict[str, np.ndarray]:
     """Return old parameters for a larger vocabulary: a row that is new is that of `new`.
 
     Parameters
@@ -164,7 +163,7 @@ def with_new_rows(
     return grown
 
 
-def seal(files: Dict[str, Tuple[int, str]]) -> bytes:
+def seal(files: dict[str, tuple[int, str]]) -> bytes:
     """Return the manifest of files by name: their sizes and SHA-256, sealed by its own."""
     listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}
     manifest = {"format": FORMAT, "files": listed}

@@ -9,17 +9,8 @@ import os
 import re
 import signal
 import sys
-from typing import (
-    Any,
-    Callable,
-    Collection,
-    Dict,
-    NoReturn,
-    Optional,
-    Sequence,
-    Tuple,
-    get_type_hints,
-)
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NoReturn, get_type_hints
 
 from .config import flag
 from .errors import InputError
@@ -117,7 +108,7 @@ class Parser(argparse.ArgumentParser):
             for action, text in zip(rare, kept):
                 action.help = text
 
-    def add_settings(self, group: type, title: str, names: Optional[Sequence[str]] = None) -> None:
+    def add_settings(self, group: type, title: str, names: Sequence[str] | None = None) -> None:
         """Add a flag for each field of a group of settings, or for those named.
 
         A flag that is not given is absent from what is parsed.
@@ -181,7 +172,7 @@ def add_device(add: Callable) -> None:
     )
 
 
-def check_bounds(arguments: argparse.Namespace, bounds: Dict[str, float]) -> None:
+def check_bounds(arguments: argparse.Namespace, bounds: dict[str, float]) -> None:
     """Reject numbers that are under 0 or above their bounds; None stands for no number.
 
     Raises
@@ -217,13 +208,13 @@ def _wide(prog):
     return _Page(prog, max_help_position=30, width=100)
 
 
-def _reading(kind, choices) -> Dict[str, Any]:
+def _reading(kind, choices) -> dict[str, Any]:
     """Return how argparse reads a field of this type."""
     if kind is bool:
         return dict(action=argparse.BooleanOptionalAction)
-    if kind == Tuple[str, ...]:
+    if kind == tuple[str, ...]:
         return dict(nargs="+", metavar="X")
-    if kind in (Tuple[int, ...], Tuple[float, ...]):
+    if kind in (tuple[int, ...], tuple[float, ...]):
         (single, _) = kind.__args__
         letter = METAVARS[single]
         return dict(type=_numbers(single), metavar=f"{letter}[,{letter}]")
@@ -238,7 +229,7 @@ def _numbers(kind):
     return read
 
 
-def given(arguments: argparse.Namespace, group: type) -> Dict[str, Any]:
+def given(arguments: argparse.Namespace, group: type) -> dict[str, Any]:
     """Return the settings of a group that were given on a command line, by field name."""
     return {
         item.name: getattr(arguments, item.name)
@@ -247,7 +238,7 @@ def given(arguments: argparse.Namespace, group: type) -> Dict[str, Any]:
     }
 
 
-def run_command(main: Callable[[], Optional[int]]) -> NoReturn:
+def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main`, and exit with its code.
 
     That is 2 after one line for bad input, or a disk that fails, and 130 after Ctrl-C.

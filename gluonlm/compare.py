@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 from . import runtime
 from .cli import Parser, given, harmless, run_command, speak_flags
@@ -47,7 +49,7 @@ class Place:
 class Measured:
     """What a process measured: seconds of each step, tokens of a step, steps of an epoch."""
 
-    seconds: List[float]
+    seconds: list[float]
     tokens: float
     epoch_steps: int
 
@@ -109,7 +111,7 @@ def make_parser() -> Parser:
     return parser
 
 
-def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace]:
+def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace]:
     arguments = make_parser().parse_args(argv)
     steps, rounds = arguments.steps, arguments.rounds
     if min(steps, rounds) < 1:
@@ -120,7 +122,7 @@ def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace]:
     return settings, arguments
 
 
-def places() -> Tuple[List[Place], List[str]]:
+def places() -> tuple[list[Place], list[str]]:
     """Return where a training can run, and for each GPU that is missing a line that says why."""
     cores = runtime.physical_cores()
     powers = [2**k for k in range(1, 10) if 2**k < cores]
@@ -135,7 +137,7 @@ def places() -> Tuple[List[Place], List[str]]:
     return found, refused
 
 
-def time_steps(settings: Dict[str, Any], device: str, steps: int) -> Measured:
+def time_steps(settings: dict[str, Any], device: str, steps: int) -> Measured:
     """Train in this process, and measure each step.
 
     Raises
@@ -161,13 +163,13 @@ def time_steps(settings: Dict[str, Any], device: str, steps: int) -> Measured:
 
     trainer = Trainer(model, config.training, corpus.train, ctx=ctx, callbacks=[watch])
     trainer.fit()
-    seconds = [after - before for before, after in zip(moments, moments[1:])][WARM_UP - 1 :]
+    seconds = [after - before for before, after in itertools.pairwise(moments)][WARM_UP - 1 :]
     return Measured(seconds, statistics.median(tokens), len(trainer.batches))
 
 
 def measure(
-    settings: Dict[str, Any], steps: int = 20, rounds: int = 3, at: Optional[Sequence[Place]] = None
-) -> Tuple[List[Timing], List[Failure]]:
+    settings: dict[str, Any], steps: int = 20, rounds: int = 3, at: Sequence[Place] | None = None
+) -> tuple[list[Timing], list[Failure]]:
     """Time a training at each place, by default at every place there is, the rounds alternating.
 
     Each measurement has a process of its own, because MXNet takes its number of threads once,
@@ -180,8 +182,8 @@ def measure(
     """
     at = places()[0] if at is None else at
     Config.from_dict(settings)
-    measured: Dict[Place, List[Measured]] = {place: [] for place in at}
-    failures: List[Failure] = []
+    measured: dict[Place, list[Measured]] = {place: [] for place in at}
+    failures: list[Failure] = []
     for place in [*at] * rounds:
         if place in measured:
             result = _in_own_process(settings, place, steps)

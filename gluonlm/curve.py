@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ STYLES = {
 HEADROOM = 1.4  # how far above the worst validation the axis ends
 
 
-def read_metrics(path: Path) -> List[Dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the records of a metrics.jsonl.
 
     Raises
@@ -35,7 +35,7 @@ def read_metrics(path: Path) -> List[Dict[str, Any]]:
     return records
 
 
-def draw_curve(records: List[Dict[str, Any]], unit: Unit) -> bytes:
+def draw_curve(records: list[dict[str, Any]], unit: Unit) -> bytes:
     """Draw training and validation loss over epochs.
 
     Parameters

@@ -1,7 +1,6 @@
 """Contexts, and arrays on them."""
 
 import ctypes
-from typing import Optional, Tuple
 
 import numpy as np
 
@@ -69,7 +68,7 @@ def _check_gpu(mx, device_id):
         )
 
 
-def compute_capability(device_id: int) -> Optional[Tuple[int, int]]:
+def compute_capability(device_id: int) -> tuple[int, int] | None:
     """Return a GPU's compute capability as the CUDA driver says; None without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")

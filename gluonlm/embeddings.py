@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence, Tuple
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def visible(token: str) -> str:
 
 def nearest(
     vectors: np.ndarray, vocab: Vocab, word: str, count: int = 8
-) -> List[Tuple[str, float]]:
+) -> list[tuple[str, float]]:
     """Return the tokens whose vectors point most nearly where a token's own does.
 
     Parameters

@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Iterator, Optional, Tuple
+from typing import BinaryIO
 
 from .errors import InputError
 
@@ -101,7 +102,7 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def read_file(path: Path, size: Optional[int] = None, limit: Optional[int] = None) -> bytes:
+def read_file(path: Path, size: int | None = None, limit: int | None = None) -> bytes:
     """Read a regular file, never through a link.
 
     Parameters
@@ -137,7 +138,7 @@ def read_file(path: Path, size: Optional[int] = None, limit: Optional[int] = Non
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
 
 
-def hash_file(path: Path) -> Tuple[int, str]:
+def hash_file(path: Path) -> tuple[int, str]:
     """Return a file's number of bytes and their SHA-256.
 
     Raises

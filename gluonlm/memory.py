@@ -1,7 +1,7 @@
 """Arrays that share memory: parameters behind each other, and their gradients in one buffer."""
 
 import ctypes
-from typing import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from mxnet import autograd, gluon, nd

@@ -5,7 +5,7 @@ those of `config.groups` by field name; what is not named keeps its default.
 """
 
 from dataclasses import dataclass
-from typing import Any, Dict
+from typing import Any
 
 from .errors import InputError
 
@@ -16,7 +16,7 @@ class Preset:
 
     about: str
     published: str
-    settings: Dict[str, Any]
+    settings: dict[str, Any]
 
 
 _NIETZSCHE = dict(
@@ -175,7 +175,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-def preset_settings(name: str) -> Dict[str, Any]:
+def preset_settings(name: str) -> dict[str, Any]:
     """Return a preset's settings by field name.
 
     Raises

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict
+from collections.abc import Callable
+from typing import Any
 
 from . import advice, runtime
 from .cli import show, speak_flags
@@ -67,7 +68,7 @@ def make_sampler(
     return write
 
 
-def conclude(training: Training, reason: str, say: Callable[[str], None]) -> Dict[str, Any]:
+def conclude(training: Training, reason: str, say: Callable[[str], None]) -> dict[str, Any]:
     """Score the best checkpoint on the test part, or without one on the validation part.
 
     Prints the figure, where checkpoint and curve are, a sample, and what to type next.

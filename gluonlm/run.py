@@ -16,8 +16,9 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING
 
 from .checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
 from .config import Config
@@ -43,7 +44,7 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.metrics, self.samples = self.path / "metrics.jsonl", self.path / "samples.txt"
         self.curve, self.config = self.path / "curve.png", self.path / "config.json"
-        self._lock: Optional[int] = None
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, path, overwrite: bool = False) -> Run:
@@ -209,7 +210,7 @@ class Run:
             if _is_checkpoint(entry) and entry not in named:
                 shutil.rmtree(entry, ignore_errors=True)
 
-    def pointed(self, pointer: str) -> Optional[Path]:
+    def pointed(self, pointer: str) -> Path | None:
         """Return the folder that `best` or `last` names, or None if there is no such pointer.
 
         Raises
@@ -275,7 +276,7 @@ def _is_checkpoint(entry):
     return bool(re.fullmatch(NAME, entry.name)) and set(os.listdir(entry)) <= {*FILES, MANIFEST}
 
 
-def load_model(run, which: str = "best", ctx=None) -> Tuple[LanguageModel, Checkpoint]:
+def load_model(run, which: str = "best", ctx=None) -> tuple[LanguageModel, Checkpoint]:
     """Read a model from a run's folder, or from one checkpoint's.
 
     Parameters

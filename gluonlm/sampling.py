@@ -1,7 +1,7 @@
 """Writing text with a model: priming, temperature, top-k, top-p, greedy, beam search."""
 
 import math
-from typing import Iterator, Tuple
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -219,7 +219,7 @@ def sample(
 
 def beam_search(
     model, prompt, length: int, width: int, no_repeat_ngram: int = 0
-) -> Tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float]:
     """Find a likely continuation of a prompt.
 
     Of all one-token extensions of the `width` best texts so far, the `width` best are kept.

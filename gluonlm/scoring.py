@@ -1,8 +1,8 @@
 """How well a model predicts a text: nats per token, perplexity, bits per character."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 import mxnet as mx
 import numpy as np

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -98,18 +99,18 @@ class FreshStart:
         Lines that say what was taken over, for the user.
     """
 
-    vocab: Optional[Vocab] = None
+    vocab: Vocab | None = None
     extend_vocab = False
-    fingerprint: Optional[str] = None
+    fingerprint: str | None = None
 
     def __init__(
-        self, settings: Dict[str, Any], folder=None, overwrite: bool = False, source="configuration"
+        self, settings: dict[str, Any], folder=None, overwrite: bool = False, source="configuration"
     ):
         self.config = Config.from_dict(settings, source)
         self.data = self.config.data
         self.folder, self.overwrite = folder, overwrite
-        self.notes: List[str] = []
-        self.run: Optional[Run] = None
+        self.notes: list[str] = []
+        self.run: Run | None = None
 
     def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
         """Set a model's weights on these contexts, before it learns from this text."""
@@ -144,7 +145,7 @@ class WarmStart(FreshStart):
     """A new run that begins with another run's weights and vocabulary, and nothing else of it."""
 
     def __init__(
-        self, path, settings: Dict[str, Any], folder=None, overwrite=False, extend_vocab=False
+        self, path, settings: dict[str, Any], folder=None, overwrite=False, extend_vocab=False
     ):
         self.checkpoint = Run(path).load("best")
         config = self.checkpoint.config
@@ -189,7 +190,7 @@ class ResumedRun(WarmStart):
         If the run names a text that is not the user's.
     """
 
-    def __init__(self, path, settings: Dict[str, Any], preset: Optional[str] = None):
+    def __init__(self, path, settings: dict[str, Any], preset: str | None = None):
         run = Run(path)
         if run.is_checkpoint():
             raise InputError(f"`resume` {path}: is one checkpoint; give the folder of its run")
@@ -233,7 +234,7 @@ class ResumedRun(WarmStart):
 class JoinedStart(FreshStart):
     """The start of a process that is not the first: all it knows comes from that one."""
 
-    def __init__(self, settings: Dict[str, Any], resumed: bool):
+    def __init__(self, settings: dict[str, Any], resumed: bool):
         super().__init__(settings)
         self.resumed = resumed
 
@@ -247,7 +248,7 @@ class JoinedStart(FreshStart):
         return NO_RUN
 
 
-def restore(trainer: Trainer, record: Optional[dict] = None, arrays: Optional[dict] = None) -> None:
+def restore(trainer: Trainer, record: dict | None = None, arrays: dict | None = None) -> None:
     """Continue a training, in every process, from what the first process read."""
     record = trainer.world.decide(lambda: record)
     trainer.restore(trainer.world.share_arrays(arrays), record)
@@ -261,7 +262,7 @@ def share_start(world: World, choose: Callable[[], FreshStart]) -> FreshStart:
     InputError
         In every process, if `choose` does.
     """
-    chosen: List[FreshStart] = []
+    chosen: list[FreshStart] = []
 
     def describe():
         chosen.append(choose())
@@ -271,7 +272,7 @@ def share_start(world: World, choose: Callable[[], FreshStart]) -> FreshStart:
     return chosen[0] if chosen else JoinedStart(settings, resumed)
 
 
-def preset_settings_on_resume(settings: Dict[str, Any]) -> Dict[str, Any]:
+def preset_settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
     """Return all settings that a preset's command stands for, so that one left out is reset.
 
     Those that earlier versions did not have stay as the run has them.

@@ -10,7 +10,7 @@ it reads changes the model's own, and asks it for a new stepper. What mixes pred
 logits of any stepper. So nothing but these few equations is ever written twice.
 """
 
-from typing import Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -74,10 +74,10 @@ class Cell:
         return x @ self.i2h + self.bias
 
     @np.errstate(over="ignore")
-    def __call__(self, x: np.ndarray, state: List[np.ndarray]) -> List[np.ndarray]:
+    def __call__(self, x: np.ndarray, state: list[np.ndarray]) -> list[np.ndarray]:
         return self.advance(self.read(x), state)
 
-    def advance(self, read: np.ndarray, state: List[np.ndarray]) -> List[np.ndarray]:
+    def advance(self, read: np.ndarray, state: list[np.ndarray]) -> list[np.ndarray]:
         raise TypeError("a Cell is one of RNNCell, LSTMCell and GRUCell")
 
 
@@ -166,7 +166,7 @@ class Products:
 
     def __init__(self, embedding, cell: Cell):
         self.embedding, self.cell = embedding, cell
-        self.rows: Dict[int, np.ndarray] = {}
+        self.rows: dict[int, np.ndarray] = {}
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
         return np.stack([self._row(token) for token in ids.tolist()])
@@ -197,7 +197,7 @@ class RecurrentStepper:
         cells: Sequence[Cell],
         output: Callable,
         batch_size: int = 1,
-        separator: Optional[int] = None,
+        separator: int | None = None,
     ):
         first, self.separator = cells[0], separator
         self.embedding, self.cells = embedding, cells

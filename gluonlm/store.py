@@ -3,7 +3,7 @@
 `gluon.Trainer(parameters, rule, kvstore=MPIStore(world), update_on_kvstore=False)`.
 """
 
-from typing import Any, List, Optional
+from typing import Any
 
 import mxnet as mx
 from mxnet import gluon, nd
@@ -23,7 +23,7 @@ class FlatGradients:
         `(TAIL,)` for each device, the numbers behind its gradients, summed with them.
     """
 
-    def __init__(self, parameters: List[gluon.Parameter], ctx: list):
+    def __init__(self, parameters: list[gluon.Parameter], ctx: list):
         wholes = outermost(parameters)
         size = sum(whole.list_grad()[0].size for whole in wholes)
         self.buffers = [nd.zeros(size + TAIL, ctx=device) for device in ctx]
@@ -46,7 +46,7 @@ class MPIStore(mx.kvstore.KVStoreBase):
         handed over; without it, every array by itself.
     """
 
-    def __init__(self, world: World, flat: Optional[FlatGradients] = None):
+    def __init__(self, world: World, flat: FlatGradients | None = None):
         self.world, self.flat = world, flat
         self.keys: set = set()
         self.handed_over = 0

@@ -11,9 +11,10 @@ import fcntl
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union, get_type_hints
+from typing import Any, get_type_hints
 
 from .config import GROUPS
 from .errors import InputError
@@ -21,7 +22,7 @@ from .seeds import derive_seed
 
 TRIED = ("model", "training")  # groups: with other data, losses could not be compared
 KINDS = {name: hint for group in TRIED for name, hint in get_type_hints(GROUPS[group]).items()}
-Value = Union[int, float, str]
+Value = int | float | str
 LOG = "trials.log"
 
 
@@ -50,7 +51,7 @@ class Range:
 class Choice:
     """One of several values, as a command line writes them."""
 
-    values: Tuple[str, ...]
+    values: tuple[str, ...]
 
     def draw(self, trial: Any, name: str) -> Value:
         """Return the trial's value."""
@@ -61,7 +62,7 @@ class Choice:
         return self.values
 
 
-Space = Dict[str, Union[Range, Choice]]
+Space = dict[str, Range | Choice]
 
 
 def read_space(texts: Sequence[str]) -> Space:
@@ -114,9 +115,9 @@ def _read_values(text, name, values):
     return Choice(choice)
 
 
-def as_flags(values: Dict[str, Value]) -> List[str]:
+def as_flags(values: dict[str, Value]) -> list[str]:
     """Return values by field name as a command line would give them."""
-    words: List[str] = []
+    words: list[str] = []
     for name, value in values.items():
         flag = name.replace("_", "-")
         if KINDS[name] is bool:
@@ -137,8 +138,8 @@ class Outcome:
     """
 
     folder: Path
-    values: Dict[str, Value]
-    losses: Tuple[float, ...]
+    values: dict[str, Value]
+    losses: tuple[float, ...]
     whole: bool
 
     @property
@@ -171,7 +172,7 @@ class Study:
         self,
         folder: Path,
         space: Space,
-        settings: Dict[str, Any],
+        settings: dict[str, Any],
         first: int = 1,
         factor: int = 3,
         seed: int = 1,
@@ -213,7 +214,7 @@ class Study:
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
         return Trial(self, self.study.ask(), self.folder / f"{number:03d}")
 
-    def outcomes(self) -> List[Outcome]:
+    def outcomes(self) -> list[Outcome]:
         """Return the trials that have ended, in their order."""
         states = self.optuna.trial.TrialState
         ended = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
@@ -236,10 +237,10 @@ class Trial:
     def __init__(self, study: Study, trial: Any, folder: Path):
         self.study, self.trial, self.folder = study, trial, folder
         self.values = {name: part.draw(trial, name) for name, part in study.space.items()}
-        self.losses: List[float] = []
+        self.losses: list[float] = []
         trial.set_user_attr("values", self.values)
 
-    def report(self, loss: Optional[float]) -> bool:
+    def report(self, loss: float | None) -> bool:
         """Note a validation loss; return whether the trial is to be cut short here.
 
         One that is not finite, which metrics.jsonl holds as null, counts as infinite.
@@ -286,7 +287,7 @@ def _lock(folder):
     InputError
         If it holds something else, or another process has it.
     """
-    descriptor: Optional[int] = None
+    descriptor: int | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / LOG).is_file():

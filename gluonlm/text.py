@@ -9,7 +9,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn, Union
+from typing import NoReturn
 
 from .errors import InputError
 from .files import hash_file
@@ -17,7 +17,7 @@ from .gutenberg import stripped
 
 PIECE = 1 << 20  # characters read at a time
 LONGEST_WORD = 1 << 24  # characters that are kept to find a word's end
-Source = Union[str, Path]  # a text itself, or the file that holds it
+Source = str | Path  # a text itself, or the file that holds it
 
 
 def _before_space(text: str) -> int:

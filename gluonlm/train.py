@@ -4,8 +4,9 @@ import contextlib
 import functools
 import os
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any
 
 from . import runtime
 from .cli import Parser, add_device, complain, given, run_command, show, speak_flags
@@ -25,7 +26,7 @@ from .start import (
 from .world import World, joined
 
 
-def parse(argv=None) -> Tuple[Dict[str, Any], Any]:
+def parse(argv=None) -> tuple[dict[str, Any], Any]:
     """Return the settings and the other arguments of a command line.
 
     Flags win over `--config`, that over `--preset`, that over the defaults.
@@ -105,7 +106,7 @@ def add_run(add: Callable) -> None:
     add("--quiet", action="store_true", help="print the result only")
 
 
-def choose_start(settings: Dict[str, Any], arguments) -> FreshStart:
+def choose_start(settings: dict[str, Any], arguments) -> FreshStart:
     """Return how the training begins.
 
     A preset's run is runs/NAME unless another is named; if it is there, the command resumes it.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any
 
 from . import runtime
 from .callbacks import MetricsFile
@@ -75,7 +76,7 @@ def add_search(add) -> None:
     add_device(add)
 
 
-def parse(argv=None) -> Tuple[Dict[str, Any], argparse.Namespace, Space]:
+def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace, Space]:
     arguments = make_parser().parse_args(argv)
     for name, least in (("trials", 1), ("first", 1), ("factor", 2)):
         if getattr(arguments, name) < least:
@@ -96,7 +97,7 @@ def _given(arguments):
     }
 
 
-def read_values(values: Dict[str, Any]) -> Dict[str, Any]:
+def read_values(values: dict[str, Any]) -> dict[str, Any]:
     """Return the settings that a trial's values stand for, by field name.
 
     Raises
@@ -118,12 +119,12 @@ class Watch:
     def __init__(self, trial: Trial, trainer):
         self.trial, self.trainer = trial, trainer
 
-    def __call__(self, event: str, record: Dict[str, Any]) -> None:
+    def __call__(self, event: str, record: dict[str, Any]) -> None:
         if event == "validation" and self.trial.report(record["valid_loss"]):
             self.trainer.stop("cut short")
 
 
-def run_trial(trial: Trial, settings: Dict[str, Any], ctx: list) -> str:
+def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
     """Train a trial from its beginning or from where it stopped; return why it ended.
 
     Raises
@@ -160,8 +161,8 @@ def _tell_again(trial: Trial, training: Training) -> None:
 
 
 def search(
-    study: Study, trials: int, settings: Dict[str, Any], ctx: list, unit: Unit
-) -> Optional[str]:
+    study: Study, trials: int, settings: dict[str, Any], ctx: list, unit: Unit
+) -> str | None:
     """Run trials until there are so many; return the signal that ended it before, if one did.
 
     Raises

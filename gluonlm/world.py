@@ -14,8 +14,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from typing import Any, Callable, Optional
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class World:
 
     rank, size = 0, 1
 
-    def decide(self, work: Optional[Callable[[], Any]]) -> Any:
+    def decide(self, work: Callable[[], Any] | None) -> Any:
         """Return in every process what `work` returns in the first: something for JSON.
 
         Raises
@@ -48,7 +48,7 @@ class World:
         """Return the values of all processes, something for JSON, in their order."""
         return [value]
 
-    def share_arrays(self, arrays: Optional[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def share_arrays(self, arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         """Return in every process the arrays that the first one has, by name."""
         return arrays or {}
 
@@ -78,7 +78,7 @@ class Job(World):
         self.mpi, self.comm = mpi, mpi.COMM_WORLD
         self.rank, self.size = self.comm.rank, self.comm.size
 
-    def decide(self, work: Optional[Callable[[], Any]]) -> Any:
+    def decide(self, work: Callable[[], Any] | None) -> Any:
         answer: dict = {}
         if self.rank == 0 and work:
             try:
@@ -106,7 +106,7 @@ class Job(World):
         parts = np.split(gathered, np.cumsum(lengths)[:-1])
         return [json.loads(part.tobytes()) for part in parts]
 
-    def share_arrays(self, arrays: Optional[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def share_arrays(self, arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         held = arrays or {}
         layout = self.decide(lambda: _layout(held))
         result = {}

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "gluonlm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 FOLDER_LINES = 700  # a folder that needs more lines of code has two nouns in it
-FILE_LINES, CLASS_LINES, FUNCTION_LINES = 320, 200, 45
+FILE_LINES, CLASS_LINES, FUNCTION_LINES = 330, 200, 45
 
 
 def room(path):

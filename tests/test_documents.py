@@ -1,5 +1,7 @@
 """A document is predicted from itself alone, wherever in a segment it begins."""
 
+import itertools
+
 import numpy as np
 import pytest
 from mxnet import nd
@@ -30,7 +32,7 @@ def make(separator=MARK, **settings):
 def documents(ids):
     """Yield each document, its mark included; the text may begin without one."""
     cuts = [0, *(place for place in np.flatnonzero(ids == MARK) if place), len(ids)]
-    for begin, end in zip(cuts, cuts[1:]):
+    for begin, end in itertools.pairwise(cuts):
         yield ids[begin:end]
 
 

@@ -11,7 +11,7 @@ product for each further layer of an LSTM. threads=N: that many instead of every
 import ctypes
 import json
 import sys
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import torch
 from peer import LIBRARIES, Unrolled, batches, build, detached, save
@@ -117,7 +117,7 @@ def losses(w, model, words) -> Callable:
     return compiled(forward, words)
 
 
-def train(w, model, words) -> Tuple[Callable, Callable]:
+def train(w, model, words) -> tuple[Callable, Callable]:
     """Return a function that takes one step with a fused update, and one that saves."""
     if w.model == "unrolled":
         model.__class__ = Joined
@@ -142,7 +142,7 @@ def train(w, model, words) -> Tuple[Callable, Callable]:
     return step, lambda: save(model, optimizer)
 
 
-def score(w, model, words) -> Tuple[Callable, None]:
+def score(w, model, words) -> tuple[Callable, None]:
     """Return a function that scores one batch."""
     state, batch, i, total = beginning(w, False), batches(w), 0, 0.0
     model.eval()
@@ -159,7 +159,7 @@ def score(w, model, words) -> Tuple[Callable, None]:
     return step, None
 
 
-def generate(w, model, words) -> Tuple[Callable, None]:
+def generate(w, model, words) -> tuple[Callable, None]:
     """Return a function that draws the next token of each stream."""
     kind = {"cells": Stacked, "products": Products}.get(next(iter(words), ""))
     model = kind(w, model) if kind else model

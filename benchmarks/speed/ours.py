@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 import tempfile
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import numpy as np
 from workloads import WORKLOADS, clock, resident
@@ -25,7 +25,7 @@ def settings(workload) -> Config:
     return Config.from_dict({**taken, "init": f"uniform:{workload.init}", "schedule": "constant"})
 
 
-def train(workload, model, config) -> Tuple[Callable, Callable]:
+def train(workload, model, config) -> tuple[Callable, Callable]:
     """Return a function that takes the trainer's next step, and one that writes a checkpoint."""
     from gluonlm import Trainer, Vocab
     from gluonlm.corpus import Corpus
@@ -40,7 +40,7 @@ def train(workload, model, config) -> Tuple[Callable, Callable]:
     return trainer._step, lambda: training.save(trainer, ("last",))
 
 
-def score(workload, model, config) -> Tuple[Callable, None]:
+def score(workload, model, config) -> tuple[Callable, None]:
     """Return a function that scores the next batch, the state carried."""
     from gluonlm.batchify import make_batches
     from gluonlm.scoring import batch_losses
@@ -52,7 +52,7 @@ def score(workload, model, config) -> Tuple[Callable, None]:
     return (lambda: next(losses)), None
 
 
-def generate(workload, model, config) -> Tuple[Callable, None]:
+def generate(workload, model, config) -> tuple[Callable, None]:
     """Return a function that draws the next token of each stream."""
     from gluonlm import sample
 

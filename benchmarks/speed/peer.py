@@ -3,7 +3,7 @@
 import json
 import sys
 import tempfile
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -80,7 +80,7 @@ def batches(w) -> Callable:
     return batch
 
 
-def train(w, model) -> Tuple[Callable, Callable]:
+def train(w, model) -> tuple[Callable, Callable]:
     """Return a function that takes one training step on the mean loss, clipped.
 
     And one that writes a checkpoint.
@@ -111,7 +111,7 @@ def save(model, optimizer) -> None:
         torch.save([model.state_dict(), optimizer.state_dict()], file)
 
 
-def score(w, model) -> Tuple[Callable, None]:
+def score(w, model) -> tuple[Callable, None]:
     """Return a function that scores one batch."""
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0
     model.eval()
@@ -127,7 +127,7 @@ def score(w, model) -> Tuple[Callable, None]:
     return step, None
 
 
-def generate(w, model) -> Tuple[Callable, None]:
+def generate(w, model) -> tuple[Callable, None]:
     """Return a function that draws the next token of each stream."""
     state, inputs = [None] * len(w.hidden), torch.zeros(1, w.batch, dtype=torch.int64)
     model.eval()

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 from workloads import WORKLOADS
 
@@ -20,7 +19,7 @@ PATIENCE = 240  # seconds for a trial that compiles
 IMPORT = "import time; t = time.perf_counter(); import gluonlm; print(time.perf_counter() - t)"
 
 
-def environment() -> Dict[str, str]:
+def environment() -> dict[str, str]:
     """Return a user's environment: nothing set about threads or memory, this checkout first."""
     ours = ("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "MXNET_", "GLUONLM_", "GLIBC_", "TORCH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -61,7 +60,7 @@ def import_alone() -> float:
     return float(subprocess.run(command, env=environment(), capture_output=True, check=True).stdout)
 
 
-def ways(task, cores) -> List[str]:
+def ways(task, cores) -> list[str]:
     """Return the ways to use PyTorch that are tried for a task, as expert.py's words.
 
     Each with every core, and with 1, 2, 4 and so on.
@@ -87,7 +86,7 @@ def trial(name, way) -> float:
         return float("inf")
 
 
-def sides(name, say) -> Dict[str, List[str]]:
+def sides(name, say) -> dict[str, list[str]]:
     """Return the commands of a workload's sides: of PyTorch, eager and the fastest other ways."""
     cores = len(os.sched_getaffinity(0))
     seconds = {way: trial(name, way) for way in ways(WORKLOADS[name].task, cores)}
@@ -106,7 +105,7 @@ def alone() -> dict:
     return {**run("extras.py"), **taken, "sgemm": sgemm}
 
 
-def measure(names, rounds, say) -> Tuple[dict, list]:
+def measure(names, rounds, say) -> tuple[dict, list]:
     """Run every side of every workload `rounds` times, alternating.
 
     Returns

@@ -6,14 +6,14 @@
 import json
 import sys
 import time
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import numpy as np
 
 SIZES, REPEATS = (2048, 4096), 4
 
 
-def mxnet() -> Dict[str, Callable]:
+def mxnet() -> dict[str, Callable]:
     """Return oneDNN's product and that of MXNet's BLAS, as functions of the size."""
     from gluonlm import runtime
 
@@ -31,7 +31,7 @@ def mxnet() -> Dict[str, Callable]:
     return {"FullyConnected": fully_connected, "nd.dot": dot}
 
 
-def numpy() -> Dict[str, Callable]:
+def numpy() -> dict[str, Callable]:
     """Return NumPy's product."""
 
     def product(size):
@@ -41,7 +41,7 @@ def numpy() -> Dict[str, Callable]:
     return {"NumPy": product}
 
 
-def torch() -> Dict[str, Callable]:
+def torch() -> dict[str, Callable]:
     """Return PyTorch's product."""
     import torch
 

@@ -5,9 +5,9 @@ import platform
 import re
 import statistics
 import textwrap
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Dict, Iterator, List
 
 from workloads import WORKLOADS
 
@@ -19,7 +19,7 @@ def median(records, key) -> float:
     return statistics.median(record[key] for record in records)
 
 
-def medians(found, name, key) -> Dict[str, float]:
+def medians(found, name, key) -> dict[str, float]:
     """Return the median of one figure of a workload, by side."""
     return {side: median(records, key) for (work, side), records in found.items() if work == name}
 
@@ -30,7 +30,7 @@ def best_peer(seconds) -> str:
     return min(peers, key=lambda side: peers[side])
 
 
-def limits(extras) -> Dict[str, float]:
+def limits(extras) -> dict[str, float]:
     """Return the fastest product of each library in any round, in operations a second."""
     return {name: max(record["sgemm"][name] for record in extras) for name in extras[0]["sgemm"]}
 
@@ -40,7 +40,7 @@ def speed(found, name) -> float:
     return WORKLOADS[name].operations() / medians(found, name, "seconds")["ours"]
 
 
-def impossible(found, names, peak) -> List[str]:
+def impossible(found, names, peak) -> list[str]:
     """Return the workloads that ran faster than the peak: then the peak is wrong."""
     return [name for name in names if speed(found, name) > peak]
 

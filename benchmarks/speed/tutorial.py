@@ -6,8 +6,8 @@ It is imported as it is, with no variable set.
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Tuple
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def batches(w) -> Callable:
     return batch
 
 
-def train(w, model) -> Tuple[Callable, Callable]:
+def train(w, model) -> tuple[Callable, Callable]:
     """Return a function that takes one step of the tutorials' loop, and one that saves."""
     trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
     loss_of, batch = gluon.loss.SoftmaxCrossEntropyLoss(), batches(w)
@@ -106,7 +106,7 @@ def train(w, model) -> Tuple[Callable, Callable]:
     return step, lambda: save(model, trainer)
 
 
-def score(w, model) -> Tuple[Callable, None]:
+def score(w, model) -> tuple[Callable, None]:
     """Return a function that scores one batch as the tutorials do."""
     loss_of, batch = gluon.loss.SoftmaxCrossEntropyLoss(), batches(w)
     state, i, total = begin(w, model), 0, 0.0
@@ -128,7 +128,7 @@ def save(model, trainer) -> None:
         trainer.save_states(str(Path(folder) / "trainer"))
 
 
-def generate(w, model) -> Tuple[Callable, None]:
+def generate(w, model) -> tuple[Callable, None]:
     """Return a function that draws the next token with the fused layer, one step a call."""
     state, ids = begin(w, model), np.zeros((1, w.batch), np.int32)
     random = np.random.default_rng(1)

@@ -6,8 +6,8 @@ Imports no framework.
 import functools
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Workload:
 
     task: str  # train, score, generate
     model: str
-    hidden: Tuple[int, ...]
+    hidden: tuple[int, ...]
     embed: int
     bar: float
     tutorial: float = 0
@@ -108,7 +108,7 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def clock(step, workload, libraries, save: Optional[Callable] = None) -> Dict[str, float]:
+def clock(step, workload, libraries, save: Callable | None = None) -> dict[str, float]:
     """Call `step` until warm, write a checkpoint, then time each call.
 
     Parameters

@@ -6,7 +6,7 @@ import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from ..errors import InputError
 from .groups import DataConfig, ModelConfig, TrainConfig
@@ -34,7 +34,7 @@ class Config:
     training: TrainConfig = field(default_factory=TrainConfig)
 
     @classmethod
-    def from_dict(cls, values: Dict[str, Any], source="configuration") -> "Config":
+    def from_dict(cls, values: dict[str, Any], source="configuration") -> "Config":
         """Return a Config with settings by field name, defaults for the rest.
 
         Raises
@@ -58,11 +58,11 @@ class Config:
         )
 
     @classmethod
-    def from_kept(cls, values: Dict[str, Any], source="configuration") -> "Config":
+    def from_kept(cls, values: dict[str, Any], source="configuration") -> "Config":
         """Return the Config that a checkpoint kept: what it does not name is as it was then."""
         return cls.from_dict({**BEFORE, **values}, source)
 
-    def to_dict(self) -> Dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return every setting by field name, ready for JSON."""
         groups = [dataclasses.asdict(getattr(self, name)) for name in GROUPS]
         return {name: value for group in groups for name, value in group.items()}
@@ -89,7 +89,7 @@ def _fields(group):
     return dataclasses.fields(group)
 
 
-def changed_settings(old: Config, new: Config) -> List[Tuple[str, Any, Any, bool]]:
+def changed_settings(old: Config, new: Config) -> list[tuple[str, Any, Any, bool]]:
     """Return the settings that differ: (name, old, new, whether a resumed run may change it)."""
     items = [item for group in GROUPS.values() for item in _fields(group)]
     free = {item.name for item in items if item.metadata["on_resume"]}
@@ -101,7 +101,7 @@ def changed_settings(old: Config, new: Config) -> List[Tuple[str, Any, Any, bool
     ]
 
 
-def read_settings(path) -> Dict[str, Any]:
+def read_settings(path) -> dict[str, Any]:
     """Read settings by field name from a `.toml` or `.json` file.
 
     Raises

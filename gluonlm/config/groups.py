@@ -5,7 +5,6 @@ The command lines are generated from these fields.
 
 import math
 from dataclasses import dataclass
-from typing import List, Tuple
 
 from ..errors import InputError
 from ..levels import RULES
@@ -19,7 +18,7 @@ NARROWER = 4
 class DataConfig(Settings):
     """Which text, and how it becomes ids."""
 
-    data: Tuple[str, ...] = option(
+    data: tuple[str, ...] = option(
         ("python-docs",),
         "a corpus by name (python -m gluonlm.corpus lists them), or files or globs",
         on_resume=True,
@@ -67,7 +66,7 @@ class DataConfig(Settings):
                 f"{' or '.join(RULES[self.level])}"
             )
 
-    def fractions(self) -> List[float]:
+    def fractions(self) -> list[float]:
         """Return `split` as three fractions that add up to 1.
 
         Raises
@@ -93,7 +92,7 @@ class ModelConfig(Settings):
 
     model: str = option("gru", "the network", choices=("unrolled", "rnn", "lstm", "gru", "window"))
     embed_size: int = option(64, "size of the embedding", low=1, high=1 << 20)
-    hidden_size: Tuple[int, ...] = option(
+    hidden_size: tuple[int, ...] = option(
         (256,),
         "size of the hidden layers: one number, or one for each layer: 256,128",
         low=1,
@@ -149,7 +148,7 @@ class ModelConfig(Settings):
         high=1000,
     )
     tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
-    adaptive_softmax: Tuple[int, ...] = option(
+    adaptive_softmax: tuple[int, ...] = option(
         (),
         "for large vocabularies of words: the ranks at which rarer words stand apart, such as "
         "4000,20000 (Grave et al. 2017)",
@@ -174,7 +173,7 @@ class ModelConfig(Settings):
         choices=("frequency", "zero"),
     )
 
-    def layer_sizes(self) -> Tuple[int, ...]:
+    def layer_sizes(self) -> tuple[int, ...]:
         """Return the size of each hidden layer.
 
         Raises
@@ -307,7 +306,7 @@ class TrainConfig(Settings):
     log_every: int = option(
         50, "steps between training lines in metrics.jsonl", low=1, on_resume=True
     )
-    sample_temperatures: Tuple[float, ...] = option(
+    sample_temperatures: tuple[float, ...] = option(
         (),
         "after each validation, write a sample at each of these temperatures to samples.txt",
         above=0,

@@ -3,12 +3,12 @@
 import dataclasses
 import math
 import os
-from typing import Any, Optional, Tuple, get_type_hints
+from typing import Any, get_type_hints
 
 from ..errors import InputError
 
 SMALLEST = 1e-30  # a smaller number is none in the 32 bits that MXNet takes
-TUPLES = (Tuple[int, ...], Tuple[float, ...], Tuple[str, ...])
+TUPLES = (tuple[int, ...], tuple[float, ...], tuple[str, ...])
 # "not (a <= b)" instead of "a > b": NaN must fail every bound
 BOUNDS = (
     ("low", "at least", lambda value, bound: value >= bound),
@@ -21,7 +21,7 @@ BOUNDS = (
 def option(
     default,
     help: str,
-    choices: Optional[Tuple[str, ...]] = None,
+    choices: tuple[str, ...] | None = None,
     low=None,
     above=None,
     high=None,

@@ -1,6 +1,6 @@
 """Recurrent models for large vocabularies: rare tokens stand behind doors, in fewer dimensions."""
 
-from typing import Callable, Iterator, Sequence, Tuple
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from mxnet import autograd, nd
@@ -58,7 +58,7 @@ class AdaptiveOutput(HybridBlock):
             parts.append(nd.broadcast_add(head[:, door : door + 1], nd.log_softmax(tail(hidden))))
         return nd.concat(*parts, dim=1)
 
-    def asked(self, hidden: nd.NDArray, targets: nd.NDArray) -> Iterator[Tuple]:
+    def asked(self, hidden: nd.NDArray, targets: nd.NDArray) -> Iterator[tuple]:
         """Yield what these targets ask for, of the head and of each tail that one stands in.
 
         Yields
@@ -175,7 +175,7 @@ class AdaptiveRNN(LanguageModel):
         hidden, state = self.body(inputs, state)
         return self.decoder(hidden), state
 
-    def backward(self, inputs, targets, state: list) -> Tuple[nd.NDArray, list]:
+    def backward(self, inputs, targets, state: list) -> tuple[nd.NDArray, list]:
         with autograd.record():
             hidden, state = self.body(inputs, state)  # (M, C)
             asked = list(self.decoder.asked(hidden, targets))
@@ -190,7 +190,7 @@ class AdaptiveRNN(LanguageModel):
         autograd.backward([logits for _, logits, _ in asked], gradients)
         return losses, [array.detach() for array in state]
 
-    def losses(self, inputs, targets, state: list) -> Tuple[np.ndarray, list]:
+    def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
         hidden, state = self.body(inputs, state)
         losses = np.zeros(targets.shape)
         for rows, logits, own in self.decoder.asked(hidden, targets):

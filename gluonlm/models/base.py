@@ -1,7 +1,6 @@
 """The interface of every network, so that nothing outside this folder asks which one it is."""
 
 import math
-from typing import Dict, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -32,14 +31,14 @@ class LanguageModel(HybridBlock):
     """
 
     vocab_size: int
-    window: Optional[int] = None
+    window: int | None = None
     static_shape = True  # plan buffers once for each shape, instead of at each call
 
     def begin_state(self, batch_size: int, ctx=None) -> list:
         """Return the state before any text: zeros on a context, or nothing if none is carried."""
         return []
 
-    def backward(self, inputs, targets, state: list) -> Tuple[mx.nd.NDArray, list]:
+    def backward(self, inputs, targets, state: list) -> tuple[mx.nd.NDArray, list]:
         """Run a training pass, and leave the gradient of the summed loss in the parameters.
 
         Returns
@@ -55,7 +54,7 @@ class LanguageModel(HybridBlock):
         logits.backward(gradient)
         return losses, [array.detach() for array in state]
 
-    def losses(self, inputs, targets, state: list) -> Tuple[np.ndarray, list]:
+    def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
         """Return the nats of each target, `(M,)`, float64, and the state after the last token."""
         logits, state = self(inputs, state)  # (M, V)
         return negative_log_likelihood(logits, targets), state
@@ -88,7 +87,7 @@ class LanguageModel(HybridBlock):
             raise InputError("this model has no embedding: it reads its tokens as they are")
         return to_numpy(self.embedding.weight)
 
-    def parameters(self) -> Dict[str, Parameter]:
+    def parameters(self) -> dict[str, Parameter]:
         """Return the parameters by name, in a fixed order.
 
         One that is shared appears once, under its first name.
@@ -102,7 +101,7 @@ class LanguageModel(HybridBlock):
         """Return how many numbers are trained."""
         return sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
 
-    def prepare(self, ctx: Optional[list] = None, init: str = "xavier", seed: Optional[int] = 1):
+    def prepare(self, ctx: list | None = None, init: str = "xavier", seed: int | None = 1):
         """Set initial weights on these contexts (the CPU if None), and compile.
 
         Parameters
@@ -155,11 +154,11 @@ class LanguageModel(HybridBlock):
         self.pack()
         return self
 
-    def arrays(self) -> Dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Return a copy of the weights by name."""
         return {name: to_numpy(parameter) for name, parameter in self.parameters().items()}
 
-    def load_arrays(self, arrays: Dict[str, np.ndarray]) -> None:
+    def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Set the weights, on every context.
 
         Raises
@@ -171,7 +170,7 @@ class LanguageModel(HybridBlock):
         for name, parameter in self.parameters().items():
             parameter.set_data(arrays[name])
 
-    def check_arrays(self, arrays: Dict[str, np.ndarray]) -> None:
+    def check_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Compare arrays with the parameters, which need not be initialized yet.
 
         Raises

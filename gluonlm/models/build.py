@@ -1,7 +1,5 @@
 """From settings to a network."""
 
-from typing import Optional
-
 from ..config import Config, ModelConfig
 from ..errors import InputError
 from ..vocab import Vocab
@@ -14,7 +12,7 @@ from .window import WindowModel
 
 
 def build_model(
-    config: ModelConfig, vocab_size: int, separator: Optional[int] = None
+    config: ModelConfig, vocab_size: int, separator: int | None = None
 ) -> LanguageModel:
     """Return the network that the settings describe, its weights not set yet.
 

@@ -1,7 +1,7 @@
 """Several networks side by side, each trained for itself, their probabilities averaged."""
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import mxnet as mx
 import numpy as np

@@ -1,6 +1,7 @@
 """Fused RNN, LSTM and GRU layers, and the model that carries their state along a text."""
 
-from typing import Callable, Optional, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mxnet import gluon, nd
@@ -174,13 +175,13 @@ class RecurrentBody(LanguageModel):
         hidden_sizes: Sequence[int],
         dropout: float = 0.0,
         activation: str = "tanh",
-        embed_dropout: Optional[float] = None,
+        embed_dropout: float | None = None,
         variational: bool = False,
         weight_drop: float = 0.0,
         word_dropout: float = 0.0,
         activation_reg: float = 0.0,
         temporal_reg: float = 0.0,
-        separator: Optional[int] = None,
+        separator: int | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -211,7 +212,7 @@ class RecurrentBody(LanguageModel):
         begins = inputs.asnumpy() == self.separator  # (T, N)
         cuts = [0, *(1 + np.flatnonzero(begins[1:].any(axis=1))), len(begins)]
         pieces = []
-        for first, end in zip(cuts, cuts[1:]):
+        for first, end in itertools.pairwise(cuts):
             if begins[first].any():
                 kept = nd.array(~begins[first][:, None], inputs.context)  # (N, 1)
                 state = [nd.broadcast_mul(array, kept) for array in state]

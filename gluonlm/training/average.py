@@ -1,7 +1,7 @@
 """An average of the weights that a training passes through, which predicts better than the last."""
 
 import contextlib
-from typing import Dict, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -63,12 +63,12 @@ class Average:
             weight[:] = mean
             mean[:] = kept
 
-    def arrays(self, progress: Progress) -> Dict[str, np.ndarray]:
+    def arrays(self, progress: Progress) -> dict[str, np.ndarray]:
         """Return the weights that training goes on with, `raw.PARAMETER`, if these are averaged."""
         named = enumerate(self.parameters) if progress.averaged else ()
         return {f"raw.{number}": to_numpy(parameter) for number, parameter in named}
 
-    def restore(self, progress: Progress, arrays: Dict[str, np.ndarray]) -> None:
+    def restore(self, progress: Progress, arrays: dict[str, np.ndarray]) -> None:
         """Continue where `arrays()` was taken; the model's weights are the average.
 
         Raises

@@ -4,7 +4,7 @@ This is the one room that touches MXNet's private optimizer state.
 """
 
 import math
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -62,7 +62,7 @@ class Optimizer:
 
     def __init__(
         self,
-        parameters: List[gluon.Parameter],
+        parameters: list[gluon.Parameter],
         config: TrainConfig,
         ctx: list,
         world: World = ALONE,
@@ -86,7 +86,7 @@ class Optimizer:
         ]
         self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
 
-    def reduce(self, losses: nd.NDArray, wish: bool = False) -> Tuple[np.ndarray, np.ndarray, bool]:
+    def reduce(self, losses: nd.NDArray, wish: bool = False) -> tuple[np.ndarray, np.ndarray, bool]:
         """Sum the gradients over devices and processes.
 
         Parameters
@@ -125,7 +125,7 @@ class Optimizer:
                 weight *= max(0, 1 - lr * self.weight_decay)
             updater(list(range(len(weights))), gradients, weights)
 
-    def arrays(self) -> Dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""
         return {name: array.asnumpy() for name, array in self._named(self.trainer._updaters[0])}
 
@@ -137,7 +137,7 @@ class Optimizer:
                 for parameter, part in split(self.trainer._params[index], array):
                     yield f"optimizer.{numbers[id(parameter)]}.{i}", part
 
-    def record(self) -> Dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return the state's numbers and update counts, for JSON."""
         own = vars(self.rule).items()
         numbers = {name: value for name, value in own if type(value) in (int, float)}
@@ -149,7 +149,7 @@ class Optimizer:
         """Return under which number a parameter is updated: its own, or that of all in one."""
         return number if len(self.trainer._params) > 1 else 0
 
-    def restore(self, record: Dict[str, Any], arrays: Dict[str, np.ndarray]) -> None:
+    def restore(self, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Continue where `record()` and `arrays()` were taken.
 
         Raises
@@ -201,7 +201,7 @@ def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
         ) from None
 
 
-def parse_params(text: str) -> Dict[str, Any]:
+def parse_params(text: str) -> dict[str, Any]:
     """Return the arguments of an optimizer that `momentum=0.9,wd=1e-6` stands for.
 
     Raises

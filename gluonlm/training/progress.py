@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, get_type_hints
+from typing import Any, get_type_hints
 
 from ..errors import InputError
 
@@ -24,8 +24,8 @@ class Progress:
     log_loss_sum: float = 0.0  # the same since the last training line
     log_tokens: int = 0
     log_seconds: float = 0.0  # when that line was written
-    smoothed: Optional[float] = None  # recent loss, to see divergence
-    best: Optional[float] = None  # best validation loss so far, nats
+    smoothed: float | None = None  # recent loss, to see divergence
+    best: float | None = None  # best validation loss so far, nats
     best_step: int = 0
     stale: int = 0  # validations since then
     validated: int = 0  # step of the last validation
@@ -40,7 +40,7 @@ class Progress:
     optimizer: dict = field(default_factory=dict)
 
     @classmethod
-    def from_record(cls, record: Dict[str, Any]) -> "Progress":
+    def from_record(cls, record: dict[str, Any]) -> "Progress":
         """Return the progress that a checkpoint kept.
 
         Raises
@@ -68,7 +68,7 @@ class Progress:
         self.tokens += tokens
         self.log_tokens += tokens
 
-    def take_training_loss(self) -> Optional[float]:
+    def take_training_loss(self) -> float | None:
         """Return the mean loss since the last validation, and begin a new sum."""
         mean = self.loss_sum / self.tokens if self.tokens else None
         self.loss_sum, self.tokens = 0.0, 0
@@ -107,7 +107,7 @@ class Progress:
                 f"guessing costs {math.log(vocab_size):.2f}: try a lower `lr` or a `clip`"
             )
 
-    def judge(self, valid: Optional[float], decay_patience: int) -> bool:
+    def judge(self, valid: float | None, decay_patience: int) -> bool:
         """Take note of a validation loss, None without one; return whether it is the best so far.
 
         Without improvement, every `decay_patience` validations call for a lower learning rate.

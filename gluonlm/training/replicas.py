@@ -1,7 +1,5 @@
 """A model's copies, one on each device of each process, with their own streams and state."""
 
-from typing import Dict, List
-
 import numpy as np
 from mxnet import autograd, nd
 
@@ -27,7 +25,7 @@ class Replicas:
     def __init__(self, model: LanguageModel, ctx: list, world: World = ALONE):
         self.model, self.ctx, self.world = model, ctx, world
         self.count = world.size * len(ctx)
-        self.state: List[list] = []
+        self.state: list[list] = []
         self.desks = [Desk(device) for device in ctx]
 
     def begin(self, streams: int) -> None:
@@ -76,7 +74,7 @@ class Replicas:
         first = self.world.rank * len(self.ctx)
         return shares(streams, self.count)[first : first + len(self.ctx)]
 
-    def arrays(self) -> Dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Return the carried state, `state.DEVICE.NUMBER`; nothing before `begin`.
 
         The first process returns that of all devices; the others must ask as well.
@@ -89,7 +87,7 @@ class Replicas:
         }
         return {k: v for arrays in self.world.gather_arrays(own) for k, v in arrays.items()}
 
-    def restore(self, arrays: Dict[str, np.ndarray], streams: int) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], streams: int) -> None:
         """Continue where `arrays()` was taken, on as many devices or on others.
 
         Raises
@@ -105,7 +103,7 @@ class Replicas:
                     copy_array({"state": whole[:, own]}, "state", array)
 
 
-def count_devices(arrays: Dict[str, np.ndarray]) -> int:
+def count_devices(arrays: dict[str, np.ndarray]) -> int:
     """Return on how many devices a carried state lay; 0 if none was carried."""
     return sum(name.startswith("state.") and name.endswith(".0") for name in arrays)
 
@@ -120,7 +118,7 @@ def _joined(arrays, i, streams):
     return np.concatenate(parts, axis=1)
 
 
-def copy_array(arrays: Dict[str, np.ndarray], name: str, target: nd.NDArray) -> None:
+def copy_array(arrays: dict[str, np.ndarray], name: str, target: nd.NDArray) -> None:
     """Copy an array of a checkpoint onto a device.
 
     Raises

@@ -7,7 +7,8 @@ Progress, so that it can be put down after any step and resumed as if nothing ha
 import dataclasses
 import math
 import time
-from typing import Any, Callable, Dict, Iterable, Optional
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -57,9 +58,9 @@ class Trainer:
         config: TrainConfig,
         train: np.ndarray,
         valid=(),
-        ctx: Optional[list] = None,
+        ctx: list | None = None,
         callbacks: Iterable[Callable] = (),
-        save: Optional[Callable] = None,
+        save: Callable | None = None,
         world: World = ALONE,
     ):
         self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
@@ -77,10 +78,10 @@ class Trainer:
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.average = Average(model, config, self.ctx[0])
         self.draws = config.optimizer.lower() == "sgld" or model.draws()
-        self.saved_step: Optional[int] = None
+        self.saved_step: int | None = None
         self.devices_before = 0  # that a resumed training came from
-        self.stop_request: Optional[str] = None
-        self._agreed: Optional[str] = None  # the wish to stop that all processes know of
+        self.stop_request: str | None = None
+        self._agreed: str | None = None  # the wish to stop that all processes know of
 
     def _check_devices(self):
         devices = self.world.size * len(self.ctx)
@@ -251,7 +252,7 @@ class Trainer:
         for callback in self.callbacks:
             callback(event, record)
 
-    def arrays(self) -> Dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
         """Return the optimizer's arrays and the carried state by name, to resume exactly.
 
         If an average of the weights is what is used, the raw weights as well.
@@ -259,17 +260,17 @@ class Trainer:
         raw = self.average.arrays(self.progress)
         return {**self.replicas.arrays(), **self.optimizer.arrays(), **raw}
 
-    def weights(self) -> Dict[str, np.ndarray]:
+    def weights(self) -> dict[str, np.ndarray]:
         """Return the weights to be used, by name: the average, if one has begun."""
         with self.average.in_place(self.progress):
             return self.model.arrays()
 
-    def progress_record(self) -> Dict[str, Any]:
+    def progress_record(self) -> dict[str, Any]:
         """Return the progress as plain data, the optimizer's own counters included."""
         self.progress.optimizer = self.optimizer.record()
         return dataclasses.asdict(self.progress)
 
-    def restore(self, arrays: Dict[str, np.ndarray], record: Dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
         """Continue where `arrays()` and `progress_record()` were taken.
 
         Raises

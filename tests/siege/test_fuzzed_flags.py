@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 from collections import Counter
-from typing import Tuple, get_type_hints
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -105,7 +105,7 @@ def training_flags():
                 kind = kind.__args__[0] if getattr(kind, "__origin__", None) is tuple else kind
                 values = {int: WHOLE, float: REAL, bool: [None]}.get(kind, WORDS)
             flags[flag(item.name)] = [*values, "nosuch"] if item.metadata["choices"] else values
-    assert get_type_hints(GROUPS["model"])["hidden_size"] == Tuple[int, ...]
+    assert get_type_hints(GROUPS["model"])["hidden_size"] == tuple[int, ...]
     for endless in ("--max-steps", "--sample-length"):
         flags[endless] = [value for value in flags[endless] if len(value) < 5]
     flags["--members"] = flags["--num-layers"] = ["0", "1", "2", "-1", "1001", "x"]
