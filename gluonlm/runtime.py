@@ -20,6 +20,7 @@ import warnings
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from .compat import adapt
 from .errors import InputError
 
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
@@ -74,17 +75,14 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
     Raises
     ------
     InputError
-        If MXNet 1.9.1 cannot be imported with this NumPy, or for lack of distutils.
+        If NumPy is older than 1.26 or newer than 2, or the number of threads is invalid.
     """
     _check_threads(threads)
     if "mxnet.base" in sys.modules:  # before that, "mxnet" is being imported and may need this
         return
     import numpy as np  # here, as it is nearly all of the time that `import gluonlm` took
 
-    _check_versions(np.__version__)
-    if "bool" not in vars(np):
-        # NumPy 1.24 removed the name, MXNet 1.9.1 asks for it at import and later
-        np.bool = np.bool_  # type: ignore[attr-defined]
+    _check_version(np.__version__)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
     scipy_names = ".*from the `scipy.sparse"
     warnings.filterwarnings("ignore", message=scipy_names, category=DeprecationWarning)
@@ -98,17 +96,10 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
     _preload_cuda()
 
 
-def _check_versions(numpy):
+def _check_version(numpy):
     version = tuple(int(part) for part in numpy.split(".")[:2])
-    if not (1, 23) <= version < (2, 0):
-        raise InputError(
-            f"NumPy {numpy}: MXNet 1.9.1 needs NumPy 1.23.5 to 1.26: pip install 'numpy==1.26.4'"
-        )
-    if sys.version_info >= (3, 12) and importlib.util.find_spec("distutils") is None:
-        raise InputError(
-            "Python 3.12 has no distutils, which MXNet 1.9.1 imports: "
-            "pip install 'setuptools==80.9.0'"
-        )
+    if not (1, 26) <= version < (3, 0):
+        raise InputError(f"NumPy {numpy}: must be 1.26 or 2: pip install --no-deps 'numpy>=2,<3'")
 
 
 def _check_threads(threads):
@@ -152,20 +143,26 @@ def _load(library):
         return False
 
 
-class _BeforeMXNet(importlib.abc.MetaPathFinder):
-    """Runs `configure` just before MXNet is imported, and keeps the import short."""
+class _MXNetFinder(importlib.abc.MetaPathFinder):
+    """Runs `configure` just before MXNet is imported, and adapts its modules to newer libraries."""
 
     def find_spec(self, name, path, target=None):
-        spec = PathFinder.find_spec(name, path, target) if name == "mxnet" else None
+        if name.partition(".")[0] != "mxnet":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
         if spec and spec.loader:
             load = spec.loader.exec_module
 
-            def configure_and_load(module):
+            def adapt_and_load(module):
+                adapt(module)
+                if name != "mxnet":
+                    load(module)
+                    return
                 configure()
                 with _hidden(*OPTIONAL):
                     load(module)
 
-            spec.loader.exec_module = configure_and_load  # type: ignore[method-assign]
+            spec.loader.exec_module = adapt_and_load  # type: ignore[method-assign]
         return spec
 
 
@@ -182,7 +179,7 @@ def _hidden(*names):
 
 
 if "mxnet" not in sys.modules:
-    sys.meta_path.insert(0, _BeforeMXNet())
+    sys.meta_path.insert(0, _MXNetFinder())
 
 
 @contextlib.contextmanager

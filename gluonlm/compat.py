@@ -1,0 +1,124 @@
+"""MXNet 1.9.1 on later releases of Python, NumPy and ONNX.
+
+MXNet's modules find names that these libraries have removed since 2022. All other modules see the
+libraries unchanged, so a library that tests `hasattr(numpy, "float_")` is not misled. `adapt`
+gives a module its own `__import__`: there, `import numpy` binds a copy of the module `numpy` that
+has the missing names as well, including imports inside functions.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import re
+import types
+from collections.abc import Callable
+from typing import Any
+
+# removed in NumPy 2.0 (`bool` in 1.24, and NumPy 2.0 has it again): old name, name today
+RENAMED = {
+    "alltrue": "all",
+    "bool": "bool_",
+    "cfloat": "complex128",
+    "complex_": "complex128",
+    "cumproduct": "cumprod",
+    "float_": "float64",
+    "longfloat": "longdouble",
+    "product": "prod",
+    "round_": "round",
+    "row_stack": "vstack",
+    "singlecomplex": "complex64",
+    "sometrue": "any",
+    "string_": "bytes_",
+    "trapz": "trapezoid",
+    "unicode_": "str_",
+}
+CONSTANTS = {
+    **{"NAN": float("nan"), "NaN": float("nan"), "PZERO": 0.0, "NZERO": -0.0},
+    **dict.fromkeys(("Inf", "Infinity", "PINF", "infty"), float("inf")),
+    "NINF": float("-inf"),
+    "int": int,  # removed in NumPy 1.24
+}
+# removed in NumPy 1.20, but MXNet copies them at import; nothing in MXNet calls them
+FINANCIAL = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")
+
+
+class Overlay(types.ModuleType):
+    """A copy of a module with more names; what the module loads later is found, too."""
+
+    def __init__(self, module: types.ModuleType, names: dict[str, Any]):
+        super().__init__(module.__name__)
+        vars(self).update({**names, **vars(module)})
+        self.__getattr__ = functools.partial(getattr, module)
+
+
+@functools.cache
+def numpy_overlay() -> types.ModuleType:
+    """Return NumPy with the names that MXNet 1.9.1 uses and later releases lack."""
+    import numpy as np
+
+    names: dict[str, Any] = {name: _removed(name) for name in FINANCIAL}
+    names.update(CONSTANTS, in1d=_in1d, msort=functools.partial(np.sort, axis=0))
+    names.update({old: getattr(np, new) for old, new in RENAMED.items() if hasattr(np, new)})
+    names["compat"] = types.SimpleNamespace(basestring=str)
+    overlay = Overlay(np, names)
+    if hasattr(np.lib, "array_utils"):  # NumPy 2 warns at each use of numpy.core
+        overlay.core = types.SimpleNamespace(numeric=np.lib.array_utils)
+    return overlay
+
+
+def _in1d(ar1, ar2, assume_unique=False, invert=False):
+    import numpy as np
+
+    return np.isin(np.ravel(ar1), ar2, assume_unique=assume_unique, invert=invert)
+
+
+def _removed(name) -> Callable:
+    def function(*args, **kwargs):
+        raise NotImplementedError(f"numpy.{name} no longer exists: see numpy_financial.{name}")
+
+    function.__name__ = name
+    function.__doc__ = "Removed in NumPy 1.20."
+    return function
+
+
+@functools.cache
+def onnx_overlay() -> types.ModuleType:
+    """Return ONNX with `onnx.mapping`, which MXNet's exporter reads and later releases lack."""
+    import onnx
+
+    kinds = [kind for kind in onnx.TensorProto.DataType.values() if kind]
+    dtypes = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind) for kind in kinds}
+    tables = {"TENSOR_TYPE_TO_NP_TYPE": dtypes}
+    tables["NP_TYPE_TO_TENSOR_TYPE"] = {dtype: kind for kind, dtype in dtypes.items()}
+    return Overlay(onnx, {"mapping": types.SimpleNamespace(**tables)})
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+OVERLAYS = {"numpy": numpy_overlay, "onnx": onnx_overlay}
+REPLACEMENTS: dict[str, Callable[[], Any]] = {  # modules that no longer exist
+    "distutils.version": lambda: types.SimpleNamespace(
+        LooseVersion=_version, StrictVersion=_version
+    ),
+    "onnx.mapping": lambda: onnx_overlay().mapping,
+}
+
+
+def _import(name, globals=None, locals=None, fromlist=(), level=0):
+    if name in REPLACEMENTS and level == 0:
+        return REPLACEMENTS[name]()
+    if name in OVERLAYS and level == 0:  # NumPy 1.26 warns where `bool` is looked up in it
+        fromlist = [word for word in fromlist or () if word not in vars(OVERLAYS[name]())]
+    module = builtins.__import__(name, globals, locals, fromlist, level)
+    return OVERLAYS[module.__name__]() if module.__name__ in OVERLAYS else module
+
+
+_BUILTINS = {**vars(builtins), "__import__": _import}
+
+
+def adapt(module: types.ModuleType) -> None:
+    """Provide a module, before its code runs, with the names of the releases it was written for."""
+    vars(module)["__builtins__"] = _BUILTINS
