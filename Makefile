@@ -1,4 +1,4 @@
-# Each target sets up .venv first. Another Python: make PYTHON=python3.11 test
+# Each target sets up .venv first. Another Python: make PYTHON=python3.13 test
 PYTHON ?= python3
 VENV := .venv
 BOOK := .venv-book
@@ -7,6 +7,11 @@ PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
 # a wheelhouse, where there is one, stands in for the package index
 LOCKS := $(dir $(wildcard wheelhouse/requirements.txt))
 PIP += $(LOCKS:%=--no-index --find-links %)
+WANTED := $(VENV)/requirements.txt
+# All of a lock, or without a compiler all but GluonNLP; a wheelhouse has it compiled. Locks are
+# complete, and MXNet's metadata excludes NumPy 2, on which it runs: no dependencies.
+INSTALL = $(if $(LOCKS),cat,$(RUN) gluonlm/preflight.py) $(LOCKS)$(1) > $(WANTED) \
+	&& $(PIP) --no-deps -r $(WANTED)
 
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
@@ -43,15 +48,15 @@ mutants: $(VENV)/installed-dev
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) gluonlm/preflight.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(PIP) -r $(LOCKS)requirements.txt
+	$(call INSTALL,requirements.txt)
 	touch $@
 
 $(VENV)/installed-tutorials: requirements-tutorials.txt $(VENV)/installed
-	$(PIP) -r $(LOCKS)requirements-tutorials.txt
+	$(call INSTALL,requirements-tutorials.txt)
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed-tutorials
-	$(PIP) -r $(LOCKS)requirements-dev.txt
+	$(call INSTALL,requirements-dev.txt)
 	touch $@
 
 $(VENV)/installed-bench: requirements-bench.txt $(VENV)/installed

@@ -24,9 +24,10 @@ def readme():
     return re.sub(r"((?<!!)\[[^\]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/blob/main/", text)
 
 
-TUTORIALS = ["nbclient>=0.10,<0.11", "nbformat>=5.10,<6", "ipykernel>=6.29,<7", "ipywidgets>=8,<9"]
-TUNE = ["optuna>=4.5,<5"]
+TUTORIALS = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8", "ipywidgets>=8,<9"]
+TUNE = ["optuna>=4.5,<6"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
+GLUONNLP = ["gluonnlp==0.10.0"]  # a source package: needs a C compiler
 MPI = ["mpi4py>=4.1,<5", "mpich>=5,<6"]
 GPU = [
     "mxnet-cu117==1.9.1",
@@ -66,7 +67,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
-        *(f"Programming Language :: Python :: 3.{minor}" for minor in (9, 10, 11, 12)),
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
         "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Text Processing :: Linguistic",
@@ -75,24 +76,25 @@ setup(
     packages=find_packages(include=["gluonlm", "gluonlm.*"]),
     package_data={"gluonlm": ["py.typed"], "gluonlm.export.page": ["*.html", "*.css", "*.js"]},
     zip_safe=False,
-    python_requires=">=3.9,<3.13",
+    python_requires=">=3.10",
     install_requires=[
-        "gluonnlp==0.10.0",
-        "numpy>=1.23.5,<2",
-        "scipy>=1.9,<2",
-        "scikit-learn>=1.2,<2",
-        "matplotlib>=3.7,<4",
+        "numpy>=1.26,<3",
+        "scipy>=1.11.3,<2",
+        "scikit-learn>=1.3,<2",
+        "matplotlib>=3.8,<4",
         "safetensors>=0.4,<1",
         "tqdm>=4.60,<5",
         "sentencepiece>=0.2.1,<0.3",
         "sacremoses>=0.1,<0.3",
         "shtab>=1.7,<2",
         'tomli>=2,<3; python_version < "3.11"',
-        # Python 3.12 has no distutils, which MXNet imports; setuptools brings it
-        'setuptools>=65,<81; python_version >= "3.12"',
+        # what MXNet requires, without its bound on NumPy: pip install --no-deps mxnet==1.9.1
+        "requests>=2.32,<3",
+        "graphviz>=0.8.1,<0.9",
     ],
     extras_require={
         "cpu": ["mxnet==1.9.1"],
+        "gluonnlp": GLUONNLP,
         "gpu": GPU,
         "onnx": ONNX,
         "mpi": MPI,
@@ -103,11 +105,14 @@ setup(
             *ONNX,
             *MPI,
             *TUNE,
+            *GLUONNLP,
             "playwright>=1.50,<2",
-            "pytest>=8.4,<9",
+            "pytest>=8.4,<10",
+            "pytest-xdist>=3.8,<4",
+            "setuptools>=65",
             "hypothesis>=6.100,<7",
             "ruff==0.17.6",
-            "mypy<2",
+            "mypy>=1.19,<3",
         ],
     },
     entry_points={"console_scripts": ["gluonlm = gluonlm.__main__:script"]},

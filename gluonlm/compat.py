@@ -15,6 +15,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from .errors import InputError
+
 # removed in NumPy 2.0 (`bool` in 1.24, and NumPy 2.0 has it again): old name, name today
 RENAMED = {
     "alltrue": "all",
@@ -114,6 +116,25 @@ def _import(name, globals=None, locals=None, fromlist=(), level=0):
         fromlist = [word for word in fromlist or () if word not in vars(OVERLAYS[name]())]
     module = builtins.__import__(name, globals, locals, fromlist, level)
     return OVERLAYS[module.__name__]() if module.__name__ in OVERLAYS else module
+
+
+def load_gluonnlp() -> Any:
+    """Import GluonNLP and return the module.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    try:
+        import gluonnlp
+    except ModuleNotFoundError as error:
+        if error.name != "gluonnlp":
+            raise
+        raise InputError(
+            "GluonNLP is not installed: pip install 'gluonlm[gluonnlp]' (needs a C compiler)"
+        ) from None
+    return gluonnlp
 
 
 _BUILTINS = {**vars(builtins), "__import__": _import}

@@ -1,7 +1,7 @@
 """Write requirements*.txt anew: the newest releases that work, with hashes. Run by `make pins`.
 
 setup.py says what is needed and within which bounds. uv finds the newest set for each Python from
-3.9 to 3.12. The hashes are those of the files that a Linux x86-64 machine may install.
+3.10 to 3.14. The hashes are those of the files that a Linux x86-64 machine may install.
 """
 
 import re
@@ -17,8 +17,11 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = {  # by name: extras of setup.py, and what they are for
-    "": (["cpu"], "training, generating and scoring on a CPU"),
-    "-tutorials": (["cpu", "tutorials"], "the notebooks of the course, with all of the above"),
+    "": (["cpu", "gluonnlp"], "training, generating and scoring on a CPU"),
+    "-tutorials": (
+        ["cpu", "gluonnlp", "tutorials"],
+        "the notebooks of the course, with all of the above",
+    ),
     "-dev": (["cpu", "test"], "the tests and the linters, with all of the above"),
     "-gpu": (
         ["gpu"],
@@ -29,11 +32,11 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
 }
 # what every marker says, because pyproject.toml asks for no other system
 TRUE = (
-    r"python_full_version >= '3.9' and |"
-    r"( and )?(platform_machine == 'x86_64'|sys_platform == 'linux'|python_full_version < '3.13'|"
+    r"python_full_version >= '3.10' and |"
+    r"( and )?(platform_machine == 'x86_64'|sys_platform == 'linux'|python_full_version < '3.15'|"
     r"platform_python_implementation == 'CPython')"
 )
-PYTHON = r"(py2\.)?py3|cp3(9|10|11|12)"
+PYTHON = r"(py2\.)?py3|cp3(10|11|12|13|14)"
 HERE = re.compile(
     rf"-(({PYTHON})[^-]*-[^-]+|cp3\d-abi3)-(any|[^-]*manylinux[^-]*x86_64[^-]*)\.whl$"
 )
@@ -44,12 +47,13 @@ def solve(extras, constraints):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pylock.toml"
         command = [sys.executable, "-m", "uv", "pip", "compile", "setup.py", "--quiet", "--upgrade"]
-        command += ["--universal", "--python-version", "3.9", "--fork-strategy", "requires-python"]
+        command += ["--universal", "--python-version", "3.10", "--fork-strategy", "requires-python"]
         command += ["--format", "pylock.toml", "--output-file", path]
         command += [word for extra in extras for word in ("--extra", extra)]
         command += ["--constraints", constraints] if constraints else []
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        return tomllib.loads(path.read_text(encoding="utf-8"))["packages"]
+        packages = tomllib.loads(path.read_text(encoding="utf-8"))["packages"]
+    return [found for found in packages if "'pypy'" not in found.get("marker", "")]
 
 
 def entry(package):
@@ -67,7 +71,7 @@ def main():
         constraints = "requirements.txt" if name and "cpu" in extras else None
         entries = map(entry, solve(extras, constraints))
         head = f"# What a Linux x86-64 machine needs for {purpose}.\n"
-        head += "# Python 3.9 to 3.12, each its newest; written by make pins from setup.py.\n"
+        head += "# Python 3.10 to 3.14, each its newest; written by make pins from setup.py.\n"
         path = ROOT / f"requirements{name}.txt"
         path.write_text(head + "".join(entries), encoding="utf-8")
         print(path.name)

@@ -1,6 +1,8 @@
 """Text to ids and back."""
 
 import json
+from collections import Counter
+from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
@@ -85,10 +87,50 @@ def test_pieces_that_are_typeset_one_after_another_make_up_the_whole(ids, cut):
 
 
 def test_gluonnlp_agrees_on_every_id():
+    pytest.importorskip("gluonnlp")
     for vocab in (Vocab.build(["hello world"]), Vocab.build(["a b b\n"], "word")):
         theirs = vocab.to_gluonnlp()
         assert theirs.idx_to_token == vocab.tokens
         assert theirs[vocab.tokens] == list(range(len(vocab)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 50, 2000])
+def test_words_are_ordered_and_cut_as_gluonnlp_does(size):
+    gluonnlp = pytest.importorskip("gluonnlp")
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    words = Counter(split_words(text))
+    eos = words.pop("<eos>")
+    kept = max(1, size - 2) if size else None
+    special = dict.fromkeys(("padding_token", "bos_token", "eos_token"))
+    theirs = gluonnlp.Vocab(words, max_size=kept, reserved_tokens=["<eos>"], **special)
+    tokens = Vocab.build([text], "word", size).tokens
+    assert eos and tokens == theirs.idx_to_token
+    assert len(tokens) == (max(3, size) if size else len(words) + 2)
+
+
+WITHOUT_GLUONNLP = """
+import sys
+sys.modules["gluonnlp"] = None
+from gluonlm import InputError, Vocab
+from gluonlm.train import main
+from gluonlm.evaluate import main as evaluate
+from gluonlm.generate import main as generate
+flags = "--level word --hidden-size 4 --max-steps 2 --batch-size 2 --seq-len 5 --quiet"
+main(["--data", sys.argv[1], "--run", sys.argv[2], *flags.split()])
+evaluate([sys.argv[2]])
+generate([sys.argv[2], "--length", "3"])
+try:
+    Vocab("word", ["a"]).to_gluonnlp()
+except InputError as error:
+    print(error)
+"""
+
+
+def test_words_are_trained_scored_and_generated_without_gluonnlp(text_file, tmp_path):
+    process = start("-c", WITHOUT_GLUONNLP, text_file, tmp_path / "run")
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert "gluonlm[gluonnlp]" in out.splitlines()[-1]
 
 
 def test_an_unknown_character_is_named_with_its_place_or_skipped():

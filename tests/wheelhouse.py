@@ -34,7 +34,7 @@ def locked(text, wheels):
 
 def main():
     gather = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
-    gather += ["--wheel-dir", HOUSE, "-r", ROOT / "requirements-dev.txt"]
+    gather += ["--no-deps", "--wheel-dir", HOUSE, "-r", ROOT / "requirements-dev.txt"]
     subprocess.run(gather, check=True)
     wheels = {}
     for path in sorted(HOUSE.glob("*.whl")):

@@ -10,6 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..compat import load_gluonnlp
 from ..errors import InputError
 from ..files import hash_file
 from ..text import Source
@@ -160,8 +161,7 @@ def fetch(file: File, data_dir: str = "", check: bool = True) -> Path:
 
 def _fetch_wikitext(data_dir: str) -> None:
     """Have GluonNLP download WikiText-2 and check its SHA-1; move the files only when whole."""
-    import gluonnlp
-
+    gluonnlp = load_gluonnlp()
     folder = data_folders(data_dir)[0] / "wikitext-2"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

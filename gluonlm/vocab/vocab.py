@@ -1,6 +1,6 @@
 """Text to ids and back, for characters, words and subwords.
 
-Only `Vocab.build`, for words, and `Vocab.to_gluonnlp` import MXNet.
+Only `Vocab.to_gluonnlp` imports MXNet.
 
 >>> vocab = Vocab("char", ["a", "b", "l"])
 >>> vocab.encode("ball").tolist(), vocab.decode([1, 0, 2, 2])
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..compat import load_gluonnlp
 from ..errors import InputError
 from ..levels import RULES, rule_of
 from .characters import Characters
@@ -95,8 +96,8 @@ class Vocab:
     ) -> Vocab:
         """Collect the tokens of a text, the same in every process.
 
-        Characters stand in code-point order. Words are counted and ordered by `gluonnlp.Vocab`:
-        by falling frequency, then alphabetically, after `<unk>` and `<eos>`. Subwords are found by
+        Characters are in code-point order. Words are in the order of `gluonnlp.Vocab`: by falling
+        frequency, then alphabetically, after `<unk>` and `<eos>`. Subwords are found by
         SentencePiece.
 
         Parameters
@@ -135,10 +136,14 @@ class Vocab:
         return Vocab(self.level, [*self.tokens, *new], **self.kind.details())
 
     def to_gluonnlp(self) -> gluonnlp.Vocab:
-        """Return a `gluonnlp.Vocab` with the same ids, to attach embeddings or use elsewhere."""
-        import gluonnlp
+        """Return a `gluonnlp.Vocab` with the same ids, to attach embeddings or use elsewhere.
 
-        return gluonnlp.Vocab(
+        Raises
+        ------
+        InputError
+            If GluonNLP is not installed.
+        """
+        return load_gluonnlp().Vocab(
             Counter(self.tokens),
             unknown_token=UNKNOWN if UNKNOWN in self.index else None,
             padding_token=None,

@@ -93,9 +93,7 @@ class Words:
 
     @staticmethod
     def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
-        """Count words with `gluonnlp.Vocab`, and keep the most frequent."""
-        import gluonnlp
-
+        """Count words and keep the most frequent; ties in alphabetical order, as in GluonNLP."""
         split = TOKENIZERS[tokenizer]
         counter: Counter[str] = Counter()
         for piece in pieces:
@@ -105,17 +103,10 @@ class Words:
         reserved = [
             token for token in (UNKNOWN, END_OF_LINE) if counter.pop(token, 0) or token == UNKNOWN
         ]
-        vocab = gluonnlp.Vocab(
-            counter,
-            max_size=max(1, max_size - len(reserved)) if max_size else None,
-            unknown_token=UNKNOWN,
-            padding_token=None,
-            bos_token=None,
-            eos_token=None,
-            reserved_tokens=reserved[1:] or None,
-        )
+        words = sorted(counter, key=lambda word: (-counter[word], word))
+        kept = max(1, max_size - len(reserved)) if max_size else len(words)
         own = {} if tokenizer == "split" else {"tokenizer": tokenizer}
-        return {"tokens": vocab.idx_to_token, **own}
+        return {"tokens": [*reserved, *words[:kept]], **own}
 
     def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
         """Return the ids of a text's words, -1 for an unknown one, and the words themselves."""

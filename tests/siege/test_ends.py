@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 
 import pytest
 from conftest import TINY, start
@@ -100,7 +99,6 @@ def test_closed_standard_streams_are_no_reason_to_fail(trained):
 @pytest.mark.parametrize(
     "loaded", ["numpy.version", "numpy", "gluonlm.runtime", "gluonlm.config", "mxnet.base", "mxnet"]
 )
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 does not say what -m loads")
 def test_ctrl_c_while_the_package_is_loaded_is_one_line_at_most(loaded, text_file, tmp_path):
     flags = ["--data", text_file, "--run", tmp_path / "run"]
     process = start("-X", "importtime", "-m", "gluonlm.train", *flags)
