@@ -51,7 +51,7 @@ def _check_gpu(mx, device_id):
     if not mx.runtime.Features().is_enabled("CUDA"):
         raise InputError(
             "`ctx` gpu: this MXNet is the CPU build: pip uninstall mxnet, "
-            "then pip install -r requirements-gpu.txt; or use `ctx` cpu"
+            "then pip install --no-deps -r requirements-gpu.txt; or use `ctx` cpu"
         )
     found = mx.context.num_gpus()
     if device_id >= found:

@@ -212,7 +212,7 @@ def load_mxnet():
     except OSError as error:
         gpu = any(name in str(error) for name in ("libcu", "libnv", "libnccl"))
         remedy = (
-            "pip install -r requirements-gpu.txt installs the CUDA libraries of this GPU build"
+            "pip install --no-deps -r requirements-gpu.txt installs the CUDA libraries of this GPU build"
             if gpu
             else "install the system libraries libgomp1 and libquadmath0 "
             "(Debian, Ubuntu: apt-get install)"
@@ -220,7 +220,7 @@ def load_mxnet():
         raise InputError(f"MXNet does not load: {error}: {remedy}") from None
     except ModuleNotFoundError as error:
         raise InputError(
-            f"MXNet does not import: no module {error.name}: pip install 'gluonlm[cpu]', "
-            "or in a checkout pip install -r requirements.txt"
+            f"MXNet does not import: no module {error.name}: pip install --no-deps mxnet==1.9.1, "
+            "or in a checkout make train"
         ) from None
     return mxnet

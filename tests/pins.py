@@ -27,7 +27,8 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
         ["gpu"],
         "an NVIDIA GPU of compute capability 5.0\n"
         "# to 8.9 (Maxwell to Ada) with a driver for CUDA 11.7, instead of requirements.txt.\n"
-        "# The CPU and the GPU build of MXNet live in the same folder: pip uninstall mxnet first",
+        "# The CPU and the GPU build of MXNet live in the same folder: pip uninstall mxnet first,\n"
+        "# then pip install --no-deps -r requirements-gpu.txt",
     ),
 }
 # what every marker says, because pyproject.toml asks for no other system

@@ -149,7 +149,7 @@ def test_usable_gpus_become_contexts(monkeypatch):
     [
         (OSError("libcudart.so.11.0: cannot open shared object file"), "requirements-gpu.txt"),
         (OSError("libquadmath.so.0: cannot open shared object file"), "libquadmath0"),
-        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "requirements.txt"),
+        (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "mxnet==1.9.1"),
     ],
 )
 def test_an_mxnet_that_does_not_load_is_explained(monkeypatch, error, message):
