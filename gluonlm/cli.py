@@ -63,7 +63,8 @@ class Parser(argparse.ArgumentParser):
             self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag")
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(message + self._nearest(message) + " (--help explains the flags)")
+        page = "--help-all" if self.common else "--help"
+        raise InputError(f"{message}{self._nearest(message)} ({page} explains the flags)")
 
     def _nearest(self, message):
         """Return a hint at the flag that is most like the first one that is unknown."""

@@ -85,7 +85,8 @@ def conclude(training: Training, reason: str, say: Callable[[str], None]) -> dic
     dict
         The result, a record for metrics.jsonl.
     """
-    run, config, corpus, trainer = vars(training).values()
+    config, corpus, trainer = training.config, training.corpus, training.trainer
+    run = training.run
     checkpoint = run.load("best")
     trainer.model.load_arrays(checkpoint.parameters)
     step = checkpoint.progress["step"]

@@ -188,13 +188,18 @@ def _interrupt_kept():
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    kept = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: kept.append(number))
+    interrupted = False
+
+    def keep(number, frame):
+        nonlocal interrupted
+        interrupted = True
+
+    before = signal.signal(signal.SIGINT, keep)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-        if kept:
+        if interrupted:
             signal.raise_signal(signal.SIGINT)
 
 

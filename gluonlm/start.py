@@ -262,14 +262,15 @@ def share_start(world: World, choose: Callable[[], FreshStart]) -> FreshStart:
     InputError
         In every process, if `choose` does.
     """
-    chosen: list[FreshStart] = []
+    start: FreshStart | None = None  # in the first process only
 
     def describe():
-        chosen.append(choose())
-        return [chosen[0].config.to_dict(), isinstance(chosen[0], ResumedRun)]
+        nonlocal start
+        start = choose()
+        return [start.config.to_dict(), isinstance(start, ResumedRun)]
 
     settings, resumed = world.decide(describe)
-    return chosen[0] if chosen else JoinedStart(settings, resumed)
+    return start or JoinedStart(settings, resumed)
 
 
 def preset_settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mxnet import gluon, nd
 from .memory import memory_of, outermost, put_gradients
 from .world import World
 
-TAIL = 2  # numbers behind the gradients: a loss, and whether a process has something to say
+TAIL = 2  # numbers behind the gradients: a loss, and whether a process wants to stop
 
 
 class FlatGradients:

@@ -254,13 +254,13 @@ def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple
     from .callbacks import MetricsFile, ProgressBar, SamplesFile
     from .report import make_sampler
 
-    run, config, corpus, trainer = vars(training).values()
+    run, config, trainer = training.run, training.config, training.trainer
     opened = lambda callback: stack.enter_context(contextlib.closing(callback))  # noqa: E731
     bar = opened(ProgressBar(trainer, training.unit, quiet))
     metrics = opened(MetricsFile(run.metrics, trainer.progress))
     trainer.callbacks = [metrics, bar]
     if temperatures := config.training.sample_temperatures:
-        write = make_sampler(config, corpus, trainer.model)
+        write = make_sampler(config, training.corpus, trainer.model)
         samples = opened(SamplesFile(run.samples, trainer.progress, temperatures, write))
         trainer.callbacks.insert(1, samples)
     return metrics, bar

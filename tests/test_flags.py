@@ -215,6 +215,21 @@ def test_help_shows_the_common_flags_and_where_the_others_are(module, command):
     assert "examples:\n  python -m gluonlm " in out and "--help-all" in out
 
 
+def test_an_error_for_an_unknown_setting_names_the_help_that_lists_all(tmp_path, command):
+    (tmp_path / "c.toml").write_text("learning_rate = 1")
+    _, _, err = command("train", "--config", tmp_path / "c.toml", "--run", tmp_path / "run")
+    module, page = re.search(r"; python -m gluonlm\.(\w+) (--[a-z-]+) lists", err).groups()
+    _, out, _ = command(module, page)
+    assert set(SETTINGS) <= set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE))
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_an_error_for_a_flag_names_the_help_that_explains_every_flag(module, command):
+    code, _, err = command(module, "--no-such-flag")
+    page = re.search(r"\((--[a-z-]+) explains the flags\)$", err.strip())[1]
+    assert (code, page) == (2, "--help-all" if module in COMMON else "--help")
+
+
 def test_a_flag_is_typed_whole(trained, command):
     for module, *flags in (("train", "--hidden", 8), ("generate", trained, "--len", 3)):
         code, out, err = command(module, *flags)

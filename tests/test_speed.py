@@ -1,6 +1,7 @@
 """The arithmetic of the speed benchmark: what is counted, and which way round the ratios are."""
 
 import importlib
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -193,10 +194,95 @@ def test_the_tables_keep_to_the_width_of_the_page_and_replace_those_before(
     page = tmp_path / "performance.md"
     page.write_text("before\n<!-- measured -->\nold\n<!-- end -->\nafter\n")
     monkeypatch.setattr(speed.tables, "DOCUMENT", page)
+    readme = tmp_path / "README.md"
+    readme.write_text("- before\n  <!-- speed -->\n  old\n  <!-- end -->\n- after\n")
+    monkeypatch.setattr(speed.tables, "README", readme)
     (tmp_path / "curves").mkdir()
     speed.tables.write(text, b"a picture")
     assert (tmp_path / "curves" / "speed.png").read_bytes() == b"a picture"
     assert page.read_text() == f"before\n<!-- measured -->\n{text}\n<!-- end -->\nafter\n"
+    first, begin, *lines, end, last = readme.read_text().splitlines()
+    assert (first, begin, end, last) == (
+        "- before",
+        "  <!-- speed -->",
+        "  <!-- end -->",
+        "- after",
+    )
+    assert all(line.startswith("  ") and len(line) <= 100 for line in lines)
+    assert "at 1.00 times the speed of eager PyTorch and at 0.99 times that" in " ".join(
+        " ".join(lines).split()
+    )
+
+
+PART = """<!-- measured -->
+2 processors, A, avx2; Python 3.11.7, MXNet 1.9.1,
+PyTorch 2.13.0+cpu; runs of each side: 3
+
+| workload | ours, tokens/s | PyTorch at best | ratio (bar) | eager | tutorials (bar) |
+|---|---|---|---|---|---|
+{}
+<!-- end -->"""
+ROWS = {
+    "train char lstm 2x1000": "| 2,025 | 2,169 | **0.93** (≥ 1.2) | 1.13 | 2.46 |",
+    "train char gru 2x256": "| 35,519 | 18,328 | **10.94** (≥ 1.7) | 11.99 | 2.49 |",
+    "train unrolled 256": "| 23,637 | 30,273 | **0.78** (≥ 1) | 0.99 | 2.41 (≥ 2) |",
+    "score lstm 2x256": "| 92,988 | 93,692 | **0.09** (≥ 1.1) | 99.02 | 2.11 |",
+}
+
+
+def measured_part(*names):
+    return PART.format("\n".join(f"| {name} {ROWS[name]}" for name in names))
+
+
+def test_the_sentence_about_speed_has_the_range_of_the_training_steps(speed):
+    about = "(2 processors, A, avx2, PyTorch 2.13.0; [all figures](docs/performance.md))."
+    best = "PyTorch at its best"
+    assert speed.tables.summary(measured_part(*ROWS)) == (
+        "LSTM and GRU training steps run at 1.13 to 11.99 times the speed of eager PyTorch and "
+        f"at 0.93 to 10.94 times that of {best}; unrolled training steps run at 0.99 times the "
+        f"speed of eager PyTorch and at 0.78 times that of {best} {about}"
+    )
+    assert speed.tables.summary(measured_part("train unrolled 256")) == (
+        "unrolled training steps run at 0.99 times the speed of eager PyTorch and at 0.78 times "
+        f"that of {best} {about}"
+    )
+
+
+def test_a_part_without_training_leaves_the_readme_unchanged(speed, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- speed -->\nold\n<!-- end -->\n")
+    speed.tables.update_readme(readme, measured_part("score lstm 2x256"))
+    assert readme.read_text() == "<!-- speed -->\nold\n<!-- end -->\n"
+
+
+def test_the_speed_figures_of_the_readme_are_those_of_the_performance_page(speed):
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    table = page.split("<!-- measured -->")[1].split("<!-- end -->")[0].split("\n\n")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    expected = []
+    for recurrent in (True, False):
+        chosen = [
+            row for row in rows if row[0][:5] == "train" and ("unrolled" not in row[0]) == recurrent
+        ]
+        for column in (4, 3):  # eager, then PyTorch at its best
+            ratios = [float(row[column].split(" ")[0].strip("*")) for row in chosen]
+            expected += sorted({min(ratios), max(ratios)})
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, sentence, after = re.split(
+        r"<!-- speed -->(.*?)<!-- end -->", readme, maxsplit=1, flags=re.DOTALL
+    )
+    figures = sentence.split("(")[0]
+    assert [float(figure) for figure in re.findall(r"\d+\.\d+", figures)] == expected
+    assert sentence.split() == speed.tables.summary(page).split(), "benchmarks/speed/tables.py"
+    assert not re.search(r"eager|at its best|times as fast|\d µs", before + after)
+
+
+def test_writing_the_sentence_again_changes_nothing(speed, tmp_path):
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    readme = tmp_path / "README.md"
+    readme.write_bytes((ROOT / "README.md").read_bytes())
+    speed.tables.update_readme(readme, page)
+    assert readme.read_bytes() == (ROOT / "README.md").read_bytes()
 
 
 def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):

@@ -1,4 +1,4 @@
-"""Measure speed and memory against PyTorch, and write docs/performance.md.
+"""Measure speed and memory against PyTorch; write docs/performance.md and README.md.
 
 `make bench`, or `python benchmarks/speed --help`. Each side of each workload runs in a fresh
 process, the sides alternating, several rounds; what is shown are medians over the rounds.
@@ -22,7 +22,7 @@ def parse() -> argparse.Namespace:
     flag = parser.add_argument
     flag("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
     flag("--only", default="", metavar="TEXT", help="workloads whose name holds this")
-    flag("--write", action="store_true", help="put the tables into docs/performance.md")
+    flag("--write", action="store_true", help="update docs/performance.md and README.md")
     arguments = parser.parse_args()
     arguments.names = [name for name in WORKLOADS if arguments.only in name]
     if arguments.runs < 1 or not arguments.names:

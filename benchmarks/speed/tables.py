@@ -1,4 +1,7 @@
-"""The tables of docs/performance.md, from what was measured."""
+"""The tables of docs/performance.md, and the sentence in README.md that is made from them.
+
+`python benchmarks/speed/tables.py` writes that sentence again, without measuring.
+"""
 
 import os
 import platform
@@ -9,9 +12,15 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from workloads import WORKLOADS
+from workloads import GATES, WORKLOADS
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT, README = ROOT / "docs" / "performance.md", ROOT / "README.md"
+MEASURED = re.compile(r"<!-- measured -->\n(.*?)<!-- end -->", re.DOTALL)
+SENTENCE = re.compile(r"( *)(<!-- speed -->\n).*?( *<!-- end -->)", re.DOTALL)
+TRAINING = re.compile(
+    r"^\| (train [^|]+) \|[^|]+\|[^|]+\| \*\*([\d.]+)\*\*[^|]*\| ([\d.]+) \|", re.M
+)
 
 
 def median(records, key) -> float:
@@ -168,10 +177,69 @@ def draw(found, names, peak) -> bytes:
     return to_png(figure)
 
 
+def span(ratios) -> str:
+    """Return the smallest and the largest of several ratios, as the table shows them."""
+    least, most = min(ratios, key=float), max(ratios, key=float)
+    return least if least == most else f"{least} to {most}"
+
+
+def clause(rows) -> str:
+    """Return how fast the training steps of (workload, ratio to best, ratio to eager) are."""
+    kinds = [WORKLOADS[name].model for name, _, _ in rows]
+    names = [kind.upper() if kind in GATES else kind for kind in dict.fromkeys(kinds)]
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+    _, best, eager = zip(*rows)
+    return (
+        f"{listed} training steps run at {span(eager)} times the speed of eager PyTorch and at "
+        f"{span(best)} times that of PyTorch at its best"
+    )
+
+
+def summary(page) -> str | None:
+    """Return README's sentence from the measured part of the document.
+
+    None if the document contains no training workload.
+    """
+    measured = MEASURED.search(page)[1]
+    rows = TRAINING.findall(measured)
+    groups = [
+        [row for row in rows if (WORKLOADS[row[0]].model in GATES) == recurrent]
+        for recurrent in (True, False)
+    ]
+    clauses = [clause(group) for group in groups if group]
+    if not clauses:
+        return None
+    machine, release = re.search(
+        r"^(.+?); .*?PyTorch ([\d.]+)", " ".join(measured.split())
+    ).groups()
+    about = f"({machine}, PyTorch {release}; [all figures](docs/performance.md))."
+    return f"{'; '.join(clauses)} {about}"
+
+
+def update_readme(readme, page) -> None:
+    """Write README's sentence about speed from the page; without one, leave README unchanged."""
+    sentence = summary(page)
+    if sentence is None:
+        return
+
+    def fill(match):
+        indent, opening, end = match.groups()
+        lines = textwrap.wrap(
+            sentence, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        )
+        return "\n".join([indent + opening.rstrip(), *lines, end])
+
+    readme.write_text(SENTENCE.sub(fill, readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def write(text, picture) -> None:
-    """Put the measured part into the document, in place of the one that stands there."""
+    """Replace the measured part of the document, its picture, and README's sentence."""
     (DOCUMENT.parent / "curves" / "speed.png").write_bytes(picture)
     block = f"<!-- measured -->\n{text}\n<!-- end -->"
-    page = DOCUMENT.read_text(encoding="utf-8")
-    page = re.sub(r"<!-- measured -->.*<!-- end -->", lambda _: block, page, flags=re.DOTALL)
+    page = MEASURED.sub(lambda _: block, DOCUMENT.read_text(encoding="utf-8"))
     DOCUMENT.write_text(page, encoding="utf-8")
+    update_readme(README, page)
+
+
+if __name__ == "__main__":
+    update_readme(README, DOCUMENT.read_text(encoding="utf-8"))

@@ -48,7 +48,7 @@ class Config:
         if unknown:
             raise InputError(
                 f"{source}: unknown setting {unknown[0]!r}; "
-                "python -m gluonlm.train --help lists them all"
+                "python -m gluonlm.train --help-all lists all settings"
             )
         return cls(
             **{

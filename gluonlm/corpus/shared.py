@@ -27,21 +27,21 @@ def share_corpus(world: World, load: Callable[[], Corpus]) -> Corpus:
     InputError
         In every process, if `load` does; or in one that does not see the file of the ids.
     """
-    read: list[Corpus] = []
-
-    def describe():
-        read.append(load())
-        places = {part: _place(getattr(read[0], part)) for part in PARTS}
-        corpus = read[0]
-        return [corpus.name, corpus.vocab.to_dict(), corpus.fingerprint, places]
-
     if world.size == 1:
         return load()
+    corpus: Corpus | None = None  # in the first process only
+
+    def describe():
+        nonlocal corpus
+        corpus = load()
+        places = {part: _place(getattr(corpus, part)) for part in PARTS}
+        return [corpus.name, corpus.vocab.to_dict(), corpus.fingerprint, places]
+
     name, vocab, fingerprint, places = world.decide(describe)
-    held = {part: getattr(read[0], part) for part in PARTS if not places[part]} if read else None
+    held = {part: getattr(corpus, part) for part in PARTS if not places[part]} if corpus else None
     ids = world.share_arrays(held)
-    if read:
-        return read[0]
+    if corpus:
+        return corpus
     ids.update({part: _mapped(*place) for part, place in places.items() if place})
     return Corpus(name, Vocab(**vocab), **ids, fingerprint=fingerprint)
 

@@ -86,15 +86,17 @@ class Optimizer:
         ]
         self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
 
-    def reduce(self, losses: nd.NDArray, wish: bool = False) -> tuple[np.ndarray, np.ndarray, bool]:
+    def reduce(
+        self, losses: nd.NDArray, stop_requested: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
         """Sum the gradients over devices and processes.
 
         Parameters
         ----------
         losses
             `(devices,)`, summed here as well.
-        wish
-            Whether this process has something to say to the others.
+        stop_requested
+            Whether this process wants to stop.
 
         Returns
         -------
@@ -102,19 +104,22 @@ class Optimizer:
             `(K,)`, float64: their sum is that of all devices and processes.
         squares
             `(parameters,)`, float64, the squared norm of each gradient.
-        wish
-            Whether any process has something to say.
+        stop_requested
+            Whether any process wants to stop.
         """
         if self.flat:
             for tail, loss in zip(self.flat.tails, losses):
-                tail[0:1], tail[1:2] = loss, float(wish)
+                tail[0:1], tail[1:2] = loss, float(stop_requested)
         if self.flat or len(self.ctx) > 1:
             self.trainer.allreduce_grads()
+        if self.flat:
+            losses = self.flat.tails[0]  # (2,): the summed loss, the number of requests to stop
         squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
-        said = self.flat.tails[0] if self.flat else losses
-        found = nd.concat(said, squares, dim=0).asnumpy().astype(np.float64)
-        told, own = np.split(found, [said.size])
-        return (told[:1], own, told[1] > 0) if self.flat else (told, own, wish)
+        figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
+        losses, squares = np.split(figures, [losses.size])
+        if self.flat:
+            losses, stop_requested = losses[:1], losses[1] > 0
+        return losses, squares, stop_requested
 
     def update(self, lr: float, divisor: float) -> None:
         """Take a step with the gradients divided by `divisor`, in one pass over them."""

@@ -81,7 +81,7 @@ class Trainer:
         self.saved_step: int | None = None
         self.devices_before = 0  # that a resumed training came from
         self.stop_request: str | None = None
-        self._agreed: str | None = None  # the wish to stop that all processes know of
+        self._agreed: str | None = None  # why to stop, the same in every process
 
     def _check_devices(self):
         devices = self.world.size * len(self.ctx)
@@ -134,7 +134,7 @@ class Trainer:
     def _why_stop(self):
         config, progress = self.config, self.progress
         if self.world.size == 1:
-            self._agreed = self._wish()
+            self._agreed = self._own_stop_reason()
         if self._agreed:
             return self._agreed
         if progress.step >= self.total_steps:
@@ -147,15 +147,15 @@ class Trainer:
     def _stopped_from_outside(reason):
         return reason not in ("epochs", "steps", "minutes", "patience")
 
-    def _wish(self):
-        """Return why this process would stop by itself; the first one has the clock."""
+    def _own_stop_reason(self):
+        """Return why this process wants to stop, or None; only the first one has the clock."""
         minutes = 0 if self.world.rank else self.config.max_minutes
         over = minutes and self.progress.seconds >= 60 * minutes
         return self.stop_request or ("minutes" if over else None)
 
     def _agree(self):
-        """Share the wishes to stop among all processes: they must end after the same step."""
-        self._agreed = next(filter(None, self.world.every(self._wish())), None)
+        """Share the reasons to stop among all processes: they must end after the same step."""
+        self._agreed = next(filter(None, self.world.every(self._own_stop_reason())), None)
 
     def _checkpoint_due(self, validated):
         every = self.config.checkpoint_every
@@ -172,13 +172,14 @@ class Trainer:
             mx.random.seed(derive_seed(config.seed, "step", progress.step, *mine))
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
-        sums, squares, wish = self.optimizer.reduce(losses, bool(self._wish()))
-        if wish:
+        stop_requested = bool(self._own_stop_reason())
+        losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
+        if stop_requested:
             self._agree()
         # Gradients are of the summed loss. What they must be divided by, and the clip, go into
         # the update: a pass over all of them would take as long again.
         divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
-        loss = float(sums.sum()) / targets.size
+        loss = float(losses.sum()) / targets.size
         norm = self.model.gradient_norm(squares) / divisor
         if self._usable(loss, norm):
             excess = max(1.0, norm / config.clip) if config.clip else 1.0
