@@ -217,7 +217,7 @@ def load_mxnet():
     except OSError as error:
         gpu = any(name in str(error) for name in ("libcu", "libnv", "libnccl"))
         remedy = (
-            "pip install --no-deps -r requirements-gpu.txt installs the CUDA libraries of this GPU build"
+            "pip install --no-deps -r requirements-gpu.txt installs this GPU build's libraries"
             if gpu
             else "install the system libraries libgomp1 and libquadmath0 "
             "(Debian, Ubuntu: apt-get install)"
