@@ -41,6 +41,11 @@ CONSTANTS = {
 }
 # removed in NumPy 1.20, but MXNet copies them at import; nothing in MXNet calls them
 FINANCIAL = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")
+# modules that pass parameters to the C++ library as str(value)
+SERIALIZERS = (
+    *("mxnet._ctypes.ndarray", "mxnet._ctypes.symbol", "mxnet.symbol.symbol"),
+    *("mxnet.io.io", "mxnet.kvstore.base"),
+)
 
 
 class Overlay(types.ModuleType):
@@ -116,9 +121,34 @@ def _import(name, globals=None, locals=None, fromlist=(), level=0):
     return OVERLAYS[module.__name__]() if module.__name__ in OVERLAYS else module
 
 
+class _Serializer(type):
+    """The type of `Text`: the type `str`, except that it shows the scalars in a tuple as numbers.
+
+    NumPy 2 shows (np.int64(3),) for NumPy 1's (3,), which the C++ library cannot parse.
+    """
+
+    def __call__(cls, value=""):
+        text = str(value)
+        if "np." not in text:
+            return text
+        import numpy as np
+
+        with np.printoptions(legacy="1.21"):
+            return str(value)
+
+    def __instancecheck__(cls, value):
+        return isinstance(value, str)
+
+
+class Text(metaclass=_Serializer):
+    """Replaces `str` in the modules of `SERIALIZERS`."""
+
+
 _BUILTINS = {**vars(builtins), "__import__": _import}
+_SERIALIZING_BUILTINS = {**_BUILTINS, "str": Text}
 
 
 def adapt(module: types.ModuleType) -> None:
     """Provide a module, before its code runs, with the names of the releases it was written for."""
-    vars(module)["__builtins__"] = _BUILTINS
+    serializes = module.__name__ in SERIALIZERS
+    vars(module)["__builtins__"] = _SERIALIZING_BUILTINS if serializes else _BUILTINS
