@@ -249,9 +249,20 @@ def _repair_utils(utils) -> None:
     utils._get_np_op = lambda name: _promote_by_value(find(name))
 
 
+def _repair_multiarray(multiarray) -> None:
+    """Accept named tuples, which NumPy's linalg.qr and linalg.svd return since NumPy 1.25."""
+    convert = multiarray._as_mx_np_array
+
+    def convert_result(object, ctx=None):
+        return convert(tuple(object) if isinstance(object, tuple) else object, ctx)
+
+    multiarray._as_mx_np_array = convert_result
+
+
 REPAIRS: dict[str, Callable[[Any], None]] = {
     "mxnet.metric": _repair_metric,
     "mxnet.recordio": _repair_recordio,
+    "mxnet.numpy.multiarray": _repair_multiarray,
     "mxnet.numpy.utils": _repair_utils,
 }
 

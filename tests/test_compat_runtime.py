@@ -165,6 +165,14 @@ def test_mxnet_numpy_and_its_fallbacks():
     check(mx.np.linalg.inv(mx.np.array([[2.0, 0], [0, 4]])), [[0.5, 0], [0, 0.25]], "float32")
 
 
+def test_decompositions_of_numpy_return_arrays_of_mxnet():
+    diagonal = mx.np.array([[0.0, 2], [3, 0]])
+    q, r = mx.np.linalg.qr(diagonal)
+    check(abs(q), [[0, 1], [1, 0]], "float32")
+    check(abs(r), [[3, 0], [0, 2]], "float32")
+    check(np.linalg.svd(diagonal)[1], [3, 2], "float32")
+
+
 @pytest.mark.parametrize("keyword", ["interpolation", "method"])
 def test_nanquantile_has_the_keyword_of_quantile(keyword):
     array = mx.np.array([1, np.nan, 4, 2], dtype="float32")
