@@ -20,7 +20,7 @@ import warnings
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from .compat import adapt
+from .compat import adapt, repair
 from .errors import InputError
 
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
@@ -157,6 +157,7 @@ class _MXNetFinder(importlib.abc.MetaPathFinder):
                 adapt(module)
                 if name != "mxnet":
                     load(module)
+                    repair(module)
                     return
                 configure()
                 with _hidden(*OPTIONAL):
