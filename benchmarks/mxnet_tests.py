@@ -25,7 +25,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import gluonlm  # noqa: F401  prepares the process for MXNet
-from gluonlm.compat import adapt, numpy_overlay
+from gluonlm.compat import adapt
+from gluonlm.compat.names import OVERLAYS
 
 FILES = [
     *("test_autograd.py", "test_contrib_text.py", "test_gluon.py", "test_gluon_data.py"),
@@ -57,7 +58,7 @@ class TestFinder(importlib.abc.MetaPathFinder):
 
 
 def pytest_configure(config):
-    vars(numpy_overlay()).update(float=float)  # which only the tests use
+    OVERLAYS["numpy"].float = float  # which only the tests use
     sys.meta_path.insert(0, TestFinder())
 
 

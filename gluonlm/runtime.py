@@ -26,8 +26,6 @@ from .errors import InputError
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
 MOST_THREADS = 16  # for each logical processor
 COPY_VARIABLE = "MXNET_CPU_PARALLEL_SIZE"
-# what MXNet imports if it is there, for a retired class and for quantization: half of its import
-OPTIONAL = ("sklearn", "scipy.stats")
 SMALL_OPERATION = 5e7  # floating-point operations: under that, sharing costs more than it gives
 
 
@@ -84,8 +82,6 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
 
     _check_version(np.__version__)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
-    scipy_names = ".*from the `scipy.sparse"
-    warnings.filterwarnings("ignore", message=scipy_names, category=DeprecationWarning)
     if threads:
         os.environ[THREADS_VARIABLE] = str(threads)
     os.environ.setdefault(THREADS_VARIABLE, str(otherwise or physical_cores()))
@@ -154,29 +150,14 @@ class _MXNetFinder(importlib.abc.MetaPathFinder):
             load = spec.loader.exec_module
 
             def adapt_and_load(module):
+                if name == "mxnet":
+                    configure()
                 adapt(module)
-                if name != "mxnet":
-                    load(module)
-                    repair(module)
-                    return
-                configure()
-                with _hidden(*OPTIONAL):
-                    load(module)
+                load(module)
+                repair(module)
 
             spec.loader.exec_module = adapt_and_load  # type: ignore[method-assign]
         return spec
-
-
-@contextlib.contextmanager
-def _hidden(*names):
-    """Make modules that are not imported yet count as not installed until the end of a block."""
-    hidden = {name: None for name in names if name not in sys.modules}
-    sys.modules.update(hidden)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
 
 
 if "mxnet" not in sys.modules:

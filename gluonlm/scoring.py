@@ -44,7 +44,7 @@ def mean_loss(model, batches, ctx, world: World = ALONE) -> float:
     """
     found = np.zeros(2)  # nats, tokens
     for losses in batch_losses(model, share_of(batches, world.rank, world.size), ctx):
-        found += losses.sum(), losses.size
+        found += [float(losses.sum()), losses.size]
     world.sum(found)
     return float(found[0] / found[1])
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from gluonlm import compat
+from gluonlm.compat import names as tables
 
 
 def python(code):
@@ -31,7 +32,7 @@ def adapted(code):
 
 
 def test_other_importers_see_numpy_and_distutils_as_they_are():
-    names = [*compat.RENAMED, *compat.CONSTANTS, *compat.FINANCIAL, "in1d", "msort"]
+    names = [*tables.RENAMED, *tables.CONSTANTS, *tables.FINANCIAL, "in1d", "msort"]
     code = f"import numpy\nbefore = [name for name in {names} if name in dir(numpy)]\n"
     code += "import gluonlm, mxnet\nfrom mxnet import gluon, np, onnx, test_utils\n"
     code += f"after = [name for name in {names} if name in dir(numpy)]\nprint(before == after)\n"
@@ -40,20 +41,20 @@ def test_other_importers_see_numpy_and_distutils_as_they_are():
     assert python(code) == ["True", "False", "False", "True"]
 
 
-@pytest.mark.parametrize("name", [*compat.RENAMED, *compat.CONSTANTS, "in1d", "msort"])
+@pytest.mark.parametrize("name", [*tables.RENAMED, *tables.CONSTANTS, "in1d", "msort"])
 @pytest.mark.parametrize(
     "form", ["import numpy; n = numpy.{0}", "from numpy import {0} as n", "import numpy as np\n"
              "def late():\n    import numpy\n    return numpy.{0}\nn = late()"]
 )  # fmt: skip
 def test_an_adapted_module_finds_each_removed_name_however_it_imports_numpy(name, form):
     found = adapted(form.format(name)).n
-    if name in compat.CONSTANTS and name != "int":
-        np.testing.assert_equal(found, compat.CONSTANTS[name])  # NaN is equal to NaN here
-        assert np.signbit(found) == np.signbit(compat.CONSTANTS[name])
+    if name in tables.CONSTANTS and name != "int":
+        np.testing.assert_equal(found, tables.CONSTANTS[name])  # NaN is equal to NaN here
+        assert np.signbit(found) == np.signbit(tables.CONSTANTS[name])
     elif name in vars(np):
         assert found is vars(np)[name]
-    elif name in compat.RENAMED:
-        assert found is getattr(np, compat.RENAMED[name])
+    elif name in tables.RENAMED:
+        assert found is getattr(np, tables.RENAMED[name])
     else:
         assert callable(found)
 
@@ -71,12 +72,12 @@ def test_an_adapted_module_imports_the_rest_of_numpy_as_everybody_does():
 
 
 def test_replaced_functions_return_what_the_removed_ones_did():
-    overlay = compat.numpy_overlay()
+    overlay = tables.OVERLAYS["numpy"]
     np.testing.assert_array_equal(overlay.in1d([[1, 2], [3, 1]], [1, 3]), [True, False, True, True])
     np.testing.assert_array_equal(overlay.in1d([1, 2], [1], invert=True), [False, True])
     np.testing.assert_array_equal(overlay.msort([[3, 1], [2, 4]]), [[2, 1], [3, 4]])
     assert overlay.core.numeric.normalize_axis_tuple(-1, 3) == (2,)
-    for name in compat.FINANCIAL:
+    for name in tables.FINANCIAL:
         with pytest.raises(NotImplementedError, match=f"numpy.{name} .*numpy_financial.{name}"):
             getattr(mx.np, name, getattr(overlay, name))(0.1)
 
@@ -85,3 +86,54 @@ def test_versions_compare_by_number():
     module = adapted("from distutils.version import LooseVersion, StrictVersion")
     assert module.LooseVersion("1.17") < module.LooseVersion("1.26.4") < module.LooseVersion("2.5")
     assert module.StrictVersion("10.0") > module.StrictVersion("9.1rc2")
+
+
+def test_mxnet_imports_optional_libraries_when_it_uses_them():
+    names = ["onnx", "requests", "scipy", "sklearn"]
+    code = f"import sys, gluonlm, mxnet as mx\nprint([n for n in {names} if n in sys.modules])\n"
+    code += "mx.nd.array([1]).asnumpy()\nprint('scipy' in sys.modules)\n"
+    code += "csr = mx.nd.sparse.csr_matrix(([2.0], ([1], [0])), shape=(2, 2))\n"
+    code += "from scipy.sparse import csr_matrix\nprint(csr.asscipy().sum())\n"
+    code += "print(mx.nd.sparse.array(csr_matrix([[0, 3.0]])).asnumpy().tolist())\n"
+    code += (
+        "from mxnet.contrib import quantization as q\nprint(q.stats.entropy([0.5, 0.5]) > 0.69)\n"
+    )
+    code += "print(mx.gluon.utils.requests.get.__module__)"
+    assert python(code) == ["[]", "False", "2.0", "[[0.0,", "3.0]]", "True", "requests.api"]
+
+
+def test_a_library_that_is_not_installed_is_missing_for_mxnet_too():
+    code = "import sys\nsys.modules['scipy'] = sys.modules['scipy.sparse'] = None\n"
+    code += "import gluonlm, mxnet as mx\n"
+    code += "csr = mx.nd.sparse.csr_matrix(([2.0], [0], [0, 1]), shape=(1, 1))\n"
+    code += "try: csr.asscipy()\nexcept ImportError: print('missing')"
+    assert python(code) == ["missing"]
+
+
+OPERATORS = """
+import inspect, threading, gluonlm, mxnet as mx
+nd, sym = mx.nd, mx.sym
+def code(f): return f.__code__.co_names
+before = inspect.signature(nd.FullyConnected), code(nd.FullyConnected)
+x, w = nd.array([[1.0, 2.0]]), nd.array([[3.0, 4.0], [5.0, 6.0]])
+print(nd.FullyConnected(x, w, num_hidden=2, no_bias=True).asnumpy().tolist())
+print(nd.FullyConnected(data=x, weight=w, num_hidden=2, no_bias=True).asnumpy().tolist())
+print(inspect.signature(nd.FullyConnected) == before[0], code(nd.FullyConnected) == before[1])
+print(nd.concat(x, x, dim=0).shape, nd.concat(*[x, x, x], dim=1).shape)
+out = nd.zeros((1, 2))
+print(nd.broadcast_add(x, x, out=out) is out, out.asnumpy().tolist())
+print(sym.Concat(sym.var("a"), sym.var("b"), dim=1, name="c").list_arguments())
+print(sym.FullyConnected(sym.var("a"), num_hidden=2, name="fc").list_arguments())
+found = []
+threads = [threading.Thread(target=lambda: found.append(nd.tanh(x).shape)) for _ in range(8)]
+[t.start() for t in threads], [t.join() for t in threads]
+print(found == [(1, 2)] * 8, nd.tanh.__name__, "Returns" in nd.tanh.__doc__)
+"""
+
+
+def test_operators_are_compiled_when_first_called_and_keep_their_signature():
+    printed = " ".join(python(OPERATORS))
+    assert printed == (
+        "[[11.0, 17.0]] [[11.0, 17.0]] True False (2, 2) (1, 6) True [[2.0, 4.0]] "
+        "['a', 'b'] ['a', 'fc_weight', 'fc_bias'] True tanh True"
+    )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
 
-from gluonlm import compat
+from gluonlm.compat import modules, repairs
+from gluonlm.compat.names import OVERLAYS
 
 SCALARS = [np.float16(3), np.float32(3), np.float64(3), np.int32(3), np.int64(3), 3, 3.0]
 
@@ -71,7 +72,7 @@ def test_initializers_and_optimizers_pass_numpy_scalars_on():
 
 
 def test_text_of_a_serializer_is_str_otherwise():
-    text = compat.Text
+    text = modules.Text
     assert [text(), text("np."), text(1), text((1, "a")), text(None)] == [
         *("", "np.", "1", "(1, 'a')", "None")
     ]
@@ -110,14 +111,14 @@ def test_scalars_leave_the_dtype_of_an_ndarray(dtype, scalar):
 def test_mxnet_numpy_promotes_scalars_by_value(dtype, scalar, expected):
     array = mx.np.array([5, 6], dtype=dtype)
     check(np.floor_divide(array, scalar), [2, 3], expected)
-    operator = compat._promote_by_value(np.floor_divide)
+    operator = repairs._promote_by_value(np.floor_divide)
     assert operator(np.array([5, 6], dtype), np.array(scalar)).dtype == expected
 
 
 def test_promotion_by_value_keeps_what_an_array_cannot_hold():
     array = mx.np.array([5, 6], dtype="uint8")
     check(np.floor_divide(array, np.int64(-(2**40))), [-1, -1], "int64")
-    assert compat._promote_by_value(np.fmax)(np.float32(1), np.float64(2)).dtype == "float64"
+    assert repairs._promote_by_value(np.fmax)(np.float32(1), np.float64(2)).dtype == "float64"
     check(np.fmax(mx.np.array([1, 3]), np.float64(2)), [2, 3], "float32")
     check(np.logaddexp(mx.np.zeros(1), mx.np.array([-np.inf])), [0], "float32")
 
@@ -139,7 +140,7 @@ def test_arrays_from_numpy_scalars_arrays_and_lists(make):
 
 
 def test_out_of_range_integers_wrap_in_mxnet_only():
-    overlay = compat.numpy_overlay()
+    overlay = OVERLAYS["numpy"]
     for function in (overlay.array, overlay.asarray):
         assert function([255, 256], "uint8").tolist() == [255, 0]
         assert function([1.5], dtype="float32", order="C").dtype == "float32"

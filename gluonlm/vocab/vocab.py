@@ -261,7 +261,7 @@ class Vocab:
         counts = np.bincount(ids, minlength=len(self))  # (V,); lengths of 10⁹ ids would be 4 GB
         ends = np.flatnonzero(ids == self.index.get(END_OF_LINE, -1))
         instead_of_spaces = np.count_nonzero(ids[ends[ends > 0] - 1] != ids[ends[:1]])
-        return int(counts @ self._lengths) - instead_of_spaces
+        return int(counts @ self._lengths - instead_of_spaces)
 
     def place_of(self, ids: np.ndarray, characters: int) -> int:
         """Return how many of these ids `(tokens,)` begin within so many characters."""

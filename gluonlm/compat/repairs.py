@@ -1,0 +1,96 @@
+"""Functions and classes of MXNet that give other results with NumPy 2, or fail."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+METHODS = {"tostring": "tobytes"}  # of arrays; removed in NumPy 2.3
+KINDS = "biufc"  # of dtypes, for `_promote_by_value`; signed and unsigned integers are one kind
+
+
+class _DoubleSum:
+    """An attribute that keeps a sum in double precision.
+
+    In NumPy 2, 0.0 + np.float32(1) has single precision, so MXNet's metrics lost digits.
+    """
+
+    def __init__(self, name):
+        self.name = name
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        if self.name in vars(instance):
+            return vars(instance)[self.name]
+        raise AttributeError(self.name)
+
+    def __set__(self, instance, value):
+        import numpy as np
+
+        vars(instance)[self.name] = np.float64(value) if isinstance(value, float) else value
+
+
+def _promote_by_value(operator) -> Callable:
+    """Make an operator of NumPy return the dtype that NumPy 1 did for an array and a scalar."""
+    import numpy as np
+
+    def as_numbers(values):
+        kinds = [_kind(value) for value in values if np.ndim(value)]
+        for value in values:
+            scalar = isinstance(value, (np.generic, np.ndarray)) and not value.ndim
+            yield value.item() if scalar and kinds and _kind(value) <= max(kinds) else value
+
+    def promoted(*inputs, **kwargs):
+        try:
+            return operator(*as_numbers(inputs), **kwargs)
+        except OverflowError:  # an integer that the array's dtype cannot hold
+            return operator(*inputs, **kwargs)
+
+    return promoted
+
+
+def _kind(value) -> int:
+    return KINDS.find(value.dtype.kind.replace("u", "i")) if hasattr(value, "dtype") else -1
+
+
+def _repair_metric(metric) -> None:
+    for name in ("sum_metric", "global_sum_metric"):
+        setattr(metric.EvalMetric, name, _DoubleSum(name))
+
+
+def _repair_recordio(recordio) -> None:
+    for function in vars(recordio).values():
+        if isinstance(function, types.FunctionType):
+            code = function.__code__
+            names = tuple(METHODS.get(name, name) for name in code.co_names)
+            function.__code__ = code.replace(co_names=names)
+
+
+def _repair_utils(utils) -> None:
+    find = utils._get_np_op
+    utils._get_np_op = lambda name: _promote_by_value(find(name))
+
+
+def _repair_multiarray(multiarray) -> None:
+    """Accept named tuples, which NumPy's linalg.qr and linalg.svd return since NumPy 1.25."""
+    convert = multiarray._as_mx_np_array
+
+    def convert_result(object, ctx=None):
+        return convert(tuple(object) if isinstance(object, tuple) else object, ctx)
+
+    multiarray._as_mx_np_array = convert_result
+
+
+REPAIRS: dict[str, Callable[[Any], None]] = {
+    "mxnet.metric": _repair_metric,
+    "mxnet.recordio": _repair_recordio,
+    "mxnet.numpy.multiarray": _repair_multiarray,
+    "mxnet.numpy.utils": _repair_utils,
+}
+
+
+def repair(module: types.ModuleType) -> None:
+    """Change what gives other results with later releases in a module of MXNet that has loaded."""
+    REPAIRS.get(module.__name__, lambda module: None)(module)
