@@ -78,7 +78,9 @@ def _repair_multiarray(multiarray) -> None:
     convert = multiarray._as_mx_np_array
 
     def convert_result(object, ctx=None):
-        return convert(tuple(object) if isinstance(object, tuple) else object, ctx)
+        if hasattr(object, "_make"):
+            return object._make(convert(tuple(object), ctx))
+        return convert(object, ctx)
 
     multiarray._as_mx_np_array = convert_result
 
