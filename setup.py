@@ -105,6 +105,7 @@ setup(
             *TUNE,
             "playwright>=1.50,<2",
             "pytest>=8.4,<9",
+            "pytest-xdist>=3.8,<4",
             "hypothesis>=6.100,<7",
             "ruff==0.17.6",
             "mypy<2",
