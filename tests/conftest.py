@@ -153,7 +153,8 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what expects the CPU build of MXNet where the GPU build is installed."""
+    """Run long tests first; skip what expects the CPU build where the GPU build is installed."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # else in their order
     if load_mxnet().runtime.Features().is_enabled("CUDA"):
         for item in items:
             if item.get_closest_marker("cpu_build"):

@@ -46,6 +46,7 @@ def kill_and_finish(how_and_when, text_file, run, command):
     return kills
 
 
+@pytest.mark.long
 def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(whole, text_file, tmp_path, command):
     ways = [("write", 3), ("write", 12), ("step", 5), ("write", 26), ("time", 0.02)]
     assert kill_and_finish(ways, text_file, tmp_path / "run", command) >= 4

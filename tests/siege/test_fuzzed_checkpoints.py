@@ -16,7 +16,8 @@ from test_checkpoint import resealed
 from gluonlm.checkpoint import FILES
 from gluonlm.run import Run
 
-LONGEST, LARGEST = 5, 300  # seconds of one command; megabytes that all of them together may add
+LONGEST = 5  # processor seconds of one command
+LARGEST = 300  # megabytes that all of them together may add
 DEEP = "a list in a list in a list"
 VALUES = [
     None, True, False, 0, 1, -1, 3, 2**31 - 1, 2**31, 2**63, 2**70, -(2**70), 10**400, 0.5, -0.0,
@@ -132,9 +133,9 @@ def siege(number, seed, trained, tmp_path, command):
             ("generate", run.path, "--length", 2),
             ("train", "--resume", run.path, "--max-steps", 9, "--max-minutes", 0.05, "--quiet"),
         ):
-            begin = time.perf_counter()
+            begin = time.process_time()
             code, _, err = command(module, *arguments)
-            assert time.perf_counter() - begin < LONGEST, (name, err)
+            assert time.process_time() - begin < LONGEST, (name, err)
             assert code in (0, 2, 3) and "Traceback" not in err, (name, err)
             if code == 2:
                 assert err.startswith("gluonlm: error: ") and err.count("\n") == 1, (name, err)
@@ -146,6 +147,7 @@ def siege(number, seed, trained, tmp_path, command):
     return codes
 
 
+@pytest.mark.long
 def test_forged_checkpoints(trained, tmp_path, command):
     codes = siege(60, 1, trained, tmp_path, command)
     assert codes[2] > 40
