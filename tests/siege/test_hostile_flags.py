@@ -84,7 +84,7 @@ def test_a_number_of_threads_that_ends_openmp_is_refused(value, monkeypatch):
         runtime.configure()
 
 
-def test_a_hundred_thousand_threads_are_one_line(text_file, tmp_path):
+def test_a_hundred_thousand_threads_are_one_line(text_file, tmp_path, command):
     flags = ["--data", text_file, "--run", tmp_path / "run", *TINY, "--threads", 100_000]
-    out, err = start("-m", "gluonlm.train", *flags).communicate()
+    _, out, err = command("train", *flags)
     assert out == "" and "--threads 100000: must be from 0 to" in err and err.count("\n") == 1
