@@ -15,6 +15,7 @@ STYLES = {
     "validation": dict(color="#c2410c", marker="o", markersize=3),
 }
 HEADROOM = 1.4  # how far above the worst validation the axis ends
+LARGEST = np.log(np.finfo(float).max)  # the largest exponent whose power of e is finite
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -58,7 +59,11 @@ def draw_curve(records: list[dict[str, Any]], unit: Unit) -> bytes:
             axes.plot(*zip(*points), label=event, **STYLES[event])
     if words:
         axes.set_yscale("log")
-        both = (lambda p: unit.bits(np.log(p)), lambda bits: np.exp(bits / unit.bits(1.0)))
+        # matplotlib tries ticks far outside the axis
+        both = (
+            lambda shown: unit.bits(np.log(shown)),
+            lambda bits: np.exp(np.minimum(bits / unit.bits(1.0), LARGEST)),
+        )
         axes.secondary_yaxis("right", functions=both).set_ylabel("bits per character")
     validated = _points(records, "validation", "valid_loss", shown)
     if validated:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import signal
 import subprocess
@@ -41,6 +42,15 @@ TINY = [
     "0.2",
     "--quiet",
 ]
+
+
+def peak():
+    """Return the peak memory of this process in MB; ru_maxrss starts at its parent's peak."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+PEAK = inspect.getsource(peak) + "\n"  # for programs that tests start
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -132,8 +142,19 @@ def corpus_path():
     return path
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Return how many processes `-n auto` starts: one for each core of this process; 0 for one.
+
+    The default counts physical cores, and processes that run on one core only slow each other.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return cores if cores > 1 else 0
+
+
 def pytest_collection_modifyitems(items):
-    """Skip what expects the CPU build of MXNet where the GPU build is installed."""
+    """Run long tests first; skip what expects the CPU build where the GPU build is installed."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # else in their order
     if load_mxnet().runtime.Features().is_enabled("CUDA"):
         for item in items:
             if item.get_closest_marker("cpu_build"):

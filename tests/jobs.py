@@ -18,6 +18,7 @@ from gluonlm.corpus import load_corpus
 from gluonlm.models import build_model
 from gluonlm.run import Run
 from gluonlm.start import FreshStart
+from gluonlm.train import main
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +35,8 @@ ENVIRONMENT = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
 TRAIN = ("-m", "gluonlm.train")
+PATIENCE = 300  # seconds after which a job hangs, however slow the machine is
+TOGETHER = 50  # runs that were ended go on to a multiple of so many steps
 
 needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
 
@@ -55,11 +58,26 @@ def start(folder, processes, arguments, program=TRAIN, launcher=(str(MPIEXEC),))
 
 
 def train(folder, processes, arguments, code=0, **kwargs):
-    """Train in so many processes to the end; return what was printed as an error."""
+    """Train in so many processes to the end; return what was printed as an error.
+
+    0: in the process of the tests, which has MXNet already.
+    """
+    if not processes:
+        return train_here(folder, arguments)
     process = start(folder, processes, arguments, **kwargs)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, errors
     return errors
+
+
+def train_here(folder, arguments):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        assert main(arguments.split()) == 0
+    finally:
+        os.chdir(before)
+    return ""
 
 
 def started(folder, run, processes=2, step=20):
@@ -73,16 +91,18 @@ def started(folder, run, processes=2, step=20):
     raise AssertionError(process.communicate()[1])
 
 
-def kill(run, rank):
-    """Kill one process of the training that writes this run."""
+def kill(folder, run, rank):
+    """Kill one process of the training that writes this run in this folder."""
     names = (b"PMI_RANK=%d" % rank, b"OMPI_COMM_WORLD_RANK=%d" % rank)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
             command = (process / "cmdline").read_bytes().split(b"\0")
+            here = (process / "cwd").samefile(folder)  # not where other tests run at the same time
         except OSError:
             continue
-        if set(names) & set(variables) and run.encode() in command and b"-m" in command:
+        own = here and run.encode() in command and b"-m" in command
+        if own and set(names) & set(variables):
             os.kill(int(process.name), signal.SIGKILL)
             return
     raise AssertionError(f"no process {rank} of {run}")
@@ -140,9 +160,14 @@ def assert_same_bytes(one, other):
         assert kept[0] == kept[1]
 
 
-def assert_continues(folder, run, whole, processes=2):
-    """Assert that a run that was ended goes on as one that was not, to the last bit."""
-    steps = step_of(folder / run) + 5
+def assert_continues(folder, run, processes=2):
+    """Assert that a run that was ended goes on as one that was not, to the last bit.
+
+    Runs that were ended near each other are compared with the same undisturbed run.
+    """
+    steps = (step_of(folder / run) // TOGETHER + 1) * TOGETHER
     train(folder, processes, f"--resume {run} --max-steps {steps} --quiet")
-    train(folder, processes, f"--data text.txt {ENDLESS} --max-steps {steps} --run {whole}")
+    whole = f"whole-{processes}-{steps}"
+    if not (folder / whole).exists():
+        train(folder, processes, f"--data text.txt {ENDLESS} --max-steps {steps} --run {whole}")
     assert_same_bytes(folder / whole, folder / run)

@@ -199,6 +199,8 @@ def run_tests(project, names, patience):
         Whether every test passed, and the longest time between two signs of life, in seconds.
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not full", "--hypothesis-seed=0"]
+    # one process, so that every test is a sign of life
+    command += ["-p", "no:xdist"]
     command += [f"--basetemp={project}.tmp", *(f"tests/test_{name}.py" for name in names)]
     switches = dict(PYTHONPATH=str(project), PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
     how = dict(cwd=project, env={**os.environ, **switches}, start_new_session=True)

@@ -52,6 +52,7 @@ def test_only_what_is_asked_is_computed_and_it_is_exact(model):
     np.testing.assert_allclose(losses, exact, atol=1e-6)
     trained, after = model.backward(IDS, TARGETS, model.begin_state(N))
     np.testing.assert_allclose(trained.asnumpy(), exact, atol=1e-5)
+    assert len(state) == len(after) > 0
     assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(state, after))
 
 

@@ -30,6 +30,31 @@ def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, m
     )
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("losses", [(9.0, 2.0), (0.0, 0.0), (700.0, 690.0), (710.0, 2.0)])
+@pytest.mark.parametrize("characters", [0.1, 1.0, 50.0])
+def test_the_right_axis_shows_the_same_loss_in_bits_without_a_warning(
+    losses, characters, monkeypatch
+):
+    drawn, unit = [], Unit("word", characters)
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig",
+        lambda figure, *args, **kwargs: (figure.draw_without_rendering(), drawn.append(figure)),
+    )
+    draw_curve(
+        [
+            dict(event=event, epoch=0, train_loss=loss, valid_loss=loss)
+            for event, loss in zip(("training", "validation"), losses)
+        ],
+        unit,
+    )
+    (axes,) = drawn[0].axes
+    (right,) = axes.child_axes
+    # the bottom may be a perplexity below 1, for which a logarithmic axis of bits has no place
+    top = unit.bits(np.log(axes.get_ylim()[1]))
+    assert right.get_ylim()[1] == pytest.approx(top, rel=1e-9)
+
+
 def test_words_that_look_like_formulas_are_drawn_as_they_are():
     from gluonlm.embeddings import draw_map
 

@@ -115,6 +115,7 @@ def run(workshop, monkeypatch, capfd):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [p for p in PAGES if p not in ("docs/results.md", "docs/api.md")])
 def test_every_command_of_a_page_runs(page, run, workshop):
     ran = 0

@@ -68,6 +68,7 @@ def test_a_training_pass_of_an_ensemble_is_that_of_each_network():
         for name, parameter in network.parameters().items():
             assert (gradients[f"networks.{i}.{name}"] == parameter.grad().asnumpy()).all()
     np.testing.assert_allclose(losses.asnumpy(), np.mean(own, axis=0), rtol=1e-6)
+    assert len(new) == len(states) == 3 * 4
     assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, states))
     squares = np.array([3.0, 4.0, 5.0])
     assert model.gradient_norm(squares) == 2 and networks_norm(model, squares) == 12**0.5

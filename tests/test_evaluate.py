@@ -42,22 +42,15 @@ def test_a_score_is_the_mean_of_the_surprises_and_does_not_depend_on_the_segment
     assert code == 2 and "already exists" in err and "position" in table.read_text()
 
 
-def test_standard_input_is_scored_and_continued(trained):
-    for args, text, check in (
-        (
-            ("evaluate", trained, "--data", "-", "--json"),
-            "the ducks",
-            lambda out: json.loads(out)["tokens"] == 8,
-        ),
-        (
-            ("generate", trained, "--prompt", "-", "--length", "5"),
-            "the ducks",
-            lambda out: len(out) == 15,
-        ),
-    ):
-        process = start("-m", f"gluonlm.{args[0]}", *args[1:], stdin=subprocess.PIPE)
-        out, err = process.communicate(text)
-        assert check(out) and err == ""
+def test_standard_input_is_scored_and_continued(trained, tmp_path, command, monkeypatch):
+    flags = ("-m", "gluonlm.evaluate", trained, "--data", "-", "--json")
+    out, err = start(*flags, stdin=subprocess.PIPE).communicate("the ducks")
+    assert json.loads(out)["tokens"] == 8 and err == ""
+    (tmp_path / "prompt").write_text("the ducks")
+    with open(tmp_path / "prompt") as prompt:
+        monkeypatch.setattr("sys.stdin", prompt)
+        code, out, err = command("generate", trained, "--prompt", "-", "--length", 5)
+    assert (code, err) == (0, "") and out.startswith("the ducks") and len(out) == 15
 
 
 def test_a_run_on_another_text_is_not_scored_or_resumed(trained, tmp_path, command, text_file):

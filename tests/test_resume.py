@@ -46,6 +46,7 @@ def kill_and_finish(how_and_when, text_file, run, command):
     return kills
 
 
+@pytest.mark.long
 def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(whole, text_file, tmp_path, command):
     ways = [("write", 3), ("write", 12), ("step", 5), ("write", 26), ("time", 0.02)]
     assert kill_and_finish(ways, text_file, tmp_path / "run", command) >= 4
@@ -116,13 +117,12 @@ def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(whole, text_file,
     assert_same_end(run, whole)
 
 
-def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path):
+def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path, command):
     run = tmp_path / "run"
     first = endless(text_file, run)
     for flags in (["--resume", run], ["--data", text_file, "--run", run, *FLAGS, "--overwrite"]):
-        second = start("-m", "gluonlm.train", *flags)
-        _, err = second.communicate()
-        assert second.returncode == 2 and "another process is training this run" in err
+        code, _, err = command("train", *flags)
+        assert code == 2 and "another process is training this run" in err
     assert first.poll() is None
     first.kill()
     first.communicate()

@@ -5,7 +5,7 @@ import dataclasses
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import start
+from conftest import PEAK, start
 from mxnet import autograd, gluon, nd
 from trainings import BASE, IDS, make_model, stop_after, train, weights
 
@@ -123,25 +123,24 @@ def test_windows_come_at_the_step_that_was_asked_for_in_training_and_validation(
 
 
 MEMORY = """
-import resource
 import gluonlm, mxnet as mx, numpy as np
 from gluonlm.config import TrainConfig
 from gluonlm.models import WindowModel
 from gluonlm.training import Trainer
 mx.nd.ones(9).asnumpy()
 ids = np.random.default_rng(0).integers(0, 111, 2_605_450).astype(np.int32)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 model = WindowModel(111, 64, 50).prepare([mx.cpu()])
 config = TrainConfig(batch_size=32, window_step=10, max_steps=2, optimizer="sgd")
 trainer = Trainer(model, config, ids)
 assert len(trainer.batches.targets) == 260_540 and trainer.fit() == "steps"
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(peak() - before)
 """
 
 
 def test_one_hot_windows_of_a_whole_text_are_never_there_at_once():
     """The published arrays, (260539, 50, 111), would take 5.8 GB; the LSTM is small beside them."""
-    out, err = start("-c", MEMORY).communicate()
+    out, err = start("-c", PEAK + MEMORY).communicate()
     assert not err and float(out) < 100
 
 

@@ -185,6 +185,7 @@ def test_a_search_trains_cuts_short_and_names_the_best(searched, text_file, comm
     assert (code, again.splitlines()) == (0, out.splitlines()[5:])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_search_ends_like_one_that_was_not(number, searched, text_file, tmp_path):
     folder = tmp_path / "search"

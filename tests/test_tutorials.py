@@ -80,6 +80,7 @@ def test_the_course_is_complete():
     assert [path.stem for path in SOLUTIONS] == COURSE
 
 
+@pytest.mark.long
 @every_notebook
 def test_it_runs(path, short):
     notebook = execute(path, short)  # with the assertions of the notebook, and nothing on stderr

@@ -8,18 +8,13 @@ import signal
 import pytest
 from conftest import TINY, start
 from runs import assert_same_end
-from test_signals import signalled_in_a_step, whole  # noqa: F401
+from test_signals import signalled_in_a_step
 
 from gluonlm import train
 from gluonlm.run import Run
 
 
-def test_a_terminal_that_closes_leaves_a_checkpoint(
-    whole,  # noqa: F811
-    text_file,
-    tmp_path,
-    command,
-):
+def test_a_terminal_that_closes_leaves_a_checkpoint(trained, text_file, tmp_path, command):
     run = tmp_path / "run"
     process = signalled_in_a_step(signal.SIGHUP, text_file, run)
     out, err = process.communicate()
@@ -27,7 +22,7 @@ def test_a_terminal_that_closes_leaves_a_checkpoint(
     assert err == f"gluonlm: hung up: continue with --resume {run}\n"
     assert Run(run).load("last").progress["step"] == 5
     assert command("train", "--resume", run, "--quiet")[0] == 0
-    assert_same_end(run, whole)
+    assert_same_end(run, trained)
 
 
 def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):

@@ -153,11 +153,13 @@ def in_process(module, *line):
     return process.returncode, out, err
 
 
+@pytest.mark.long
 def test_fuzzed_trainings(text_file, tmp_path, command):
     codes = fuzz_training(120, 1, text_file, tmp_path, command)
     assert codes[0] > 10 and codes[2] > 10
 
 
+@pytest.mark.long
 def test_fuzzed_commands(trained, command):
     codes = fuzz_commands(80, 2, trained, command)
     assert codes[0] > 10 and codes[2] > 10

@@ -1,9 +1,13 @@
 """Flags and variables that ended the process in a traceback, a crash or nonsense: one line each."""
 
 import os
+import re
 
 import pytest
 from conftest import TINY, start
+
+from gluonlm import runtime
+from gluonlm.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -65,15 +69,22 @@ def test_a_run_without_a_name_is_one_line(module, command):
     assert (code, out) == (2, "") and "the name of a run is empty" in err
 
 
-@pytest.mark.parametrize("value", ["abc", "2,1", "0", "-1", "99999999", " 1"])
-def test_a_number_of_threads_that_ends_openmp_is_one_line(value, trained):
-    process = start("-m", "gluonlm.evaluate", trained, env={"OMP_NUM_THREADS": value})
+def test_a_number_of_threads_that_ends_openmp_is_one_line(trained):
+    process = start("-m", "gluonlm.evaluate", trained, env={"OMP_NUM_THREADS": "abc"})
     out, err = process.communicate()
     assert (process.returncode, out) == (2, "") and err.count("\n") == 1
-    assert f"OMP_NUM_THREADS={value!r}: must be one number from 1 to" in err
+    assert "OMP_NUM_THREADS='abc': must be one number from 1 to" in err
 
 
-def test_a_hundred_thousand_threads_are_one_line(text_file, tmp_path):
+@pytest.mark.parametrize("value", ["2,1", "0", "-1", "99999999", " 1"])
+def test_a_number_of_threads_that_ends_openmp_is_refused(value, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    message = f"OMP_NUM_THREADS={value!r}: must be one number from 1 to"
+    with pytest.raises(InputError, match=re.escape(message)):
+        runtime.configure()
+
+
+def test_a_hundred_thousand_threads_are_one_line(text_file, tmp_path, command):
     flags = ["--data", text_file, "--run", tmp_path / "run", *TINY, "--threads", 100_000]
-    out, err = start("-m", "gluonlm.train", *flags).communicate()
+    _, out, err = command("train", *flags)
     assert out == "" and "--threads 100000: must be from 0 to" in err and err.count("\n") == 1

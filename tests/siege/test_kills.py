@@ -19,6 +19,7 @@ def kills_survived(number, seed, whole, text_file, tmp_path, command):  # noqa: 
     return kills
 
 
+@pytest.mark.long
 def test_three_kills_at_random_calls(whole, text_file, tmp_path, command):  # noqa: F811
     assert kills_survived(3, 5, whole, text_file, tmp_path, command) >= 3
 
