@@ -128,7 +128,7 @@ def browser():
     except (ImportError, AssertionError) as missing:
         if os.environ.get("GLUONLM_BROWSER") == "1":
             raise
-        pytest.skip(str(missing))
+        pytest.skip(str(missing).partition("\n")[0])
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield chromium

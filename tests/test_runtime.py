@@ -1,5 +1,7 @@
 """Readying the process and finding devices; GPUs are played by stand-ins."""
 
+import os
+import re
 import signal
 import sys
 import types
@@ -45,6 +47,20 @@ def test_mxnet_leaves_scikit_learn_to_who_asks_for_it():
     assert python(code) == (0, "False False\n0.5 1.0", "")
     code = "import sklearn, gluonlm, mxnet; import sys; print(sys.modules['sklearn'] is sklearn)"
     assert python(code) == (0, "True", "")
+
+
+MOST = runtime.MOST_THREADS * os.cpu_count()
+
+
+@pytest.mark.parametrize("value", ["2,1", "0", "-1", "99999999", " 1", str(MOST + 1)])
+def test_a_number_of_threads_that_ends_openmp_is_refused(value, monkeypatch):
+    for accepted in ("1", str(MOST)):
+        monkeypatch.setenv("OMP_NUM_THREADS", accepted)
+        runtime.configure()
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    message = f"OMP_NUM_THREADS={value!r}: must be one number from 1 to {MOST}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        runtime.configure()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
