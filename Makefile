@@ -12,7 +12,7 @@ PIP += $(LOCKS:%=--no-index --find-links %)
 WANTED := $(VENV)/requirements.txt
 # All of a lock, or without a compiler all but GluonNLP; a wheelhouse has it compiled. Locks are
 # complete, and MXNet's metadata excludes NumPy 2, on which it runs: no dependencies.
-INSTALL = $(if $(LOCKS),cat,$(RUN) gluonlm/preflight.py) $(LOCKS)$(1) > $(WANTED) \
+INSTALL = $(if $(LOCKS),cat,$(RUN) gluonlm/system/preflight.py) $(LOCKS)$(1) > $(WANTED) \
 	&& $(PIP) --no-deps -r $(WANTED)
 
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
@@ -32,9 +32,11 @@ test-full: $(VENV)/installed-full
 tutorials: $(VENV)/installed-tutorials
 	$(RUN) tutorials/execute.py
 
-book: $(BOOK)/installed
+book: $(BOOK)/installed $(VENV)/installed-dev
 	$(BOOK)/bin/jupyter-book build -q tutorials --path-output $(BOOK)/site
-	@echo "open $(BOOK)/site/_build/html/index.html"
+	$(PIP) pdoc==16.0.0
+	$(RUN) -m pdoc --output-directory $(BOOK)/site/_build/html/api gluonlm
+	@echo "open $(BOOK)/site/_build/html/index.html and api/index.html beside it"
 
 bench: $(VENV)/installed-bench
 	$(RUN) benchmarks/speed --write
@@ -43,12 +45,13 @@ lint: $(VENV)/installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports --no-logo
 
 mutants: $(VENV)/installed-dev
 	$(RUN) tests/mutants.py
 
 $(VENV)/installed: requirements.txt
-	@$(PYTHON) gluonlm/preflight.py
+	@$(PYTHON) gluonlm/system/preflight.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(call INSTALL,requirements.txt)
 	touch $@
@@ -80,7 +83,7 @@ pins: $(VENV)/installed
 	$(RUN) tests/pins.py
 
 wheelhouse:
-	@$(PYTHON) gluonlm/preflight.py
+	@$(PYTHON) gluonlm/system/preflight.py
 	$(PYTHON) tests/wheelhouse.py
 
 clean:

@@ -74,7 +74,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["gluonlm", "gluonlm.*"]),
-    package_data={"gluonlm": ["py.typed"], "gluonlm.export.page": ["*.html", "*.css", "*.js"]},
+    package_data={"gluonlm": ["py.typed"], "gluonlm.convert.page": ["*.html", "*.css", "*.js"]},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[
@@ -113,6 +113,7 @@ setup(
             "hypothesis>=6.100,<7",
             "ruff==0.17.6",
             "mypy>=1.19,<3",
+            "import-linter>=2,<3",
         ],
     },
     entry_points={"console_scripts": ["gluonlm = gluonlm.__main__:script"]},

@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 
-from gluonlm import runtime
+from gluonlm.system import runtime
 
 runtime.configure()
 import mxnet as mx  # noqa: E402
@@ -15,9 +15,9 @@ import mxnet as mx  # noqa: E402
 from gluonlm.config import Config  # noqa: E402
 from gluonlm.corpus import load_corpus  # noqa: E402
 from gluonlm.models import build_model  # noqa: E402
-from gluonlm.run import Run  # noqa: E402
-from gluonlm.start import Training  # noqa: E402
-from gluonlm.training import Trainer  # noqa: E402
+from gluonlm.run.folder import Run  # noqa: E402
+from gluonlm.train.start import Training  # noqa: E402
+from gluonlm.train.trainer import Trainer  # noqa: E402
 
 REPEATS = 7
 

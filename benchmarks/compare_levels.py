@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 PLACE = re.compile(r"(<!-- levels -->\n).*?(<!-- end -->)", re.DOTALL)

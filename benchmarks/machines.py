@@ -37,7 +37,7 @@ def step_times(world, name):
     """Return this process's median seconds of a step and of the all-reduce within, and its size."""
     from ours import settings
 
-    from gluonlm import runtime
+    from gluonlm.system import runtime
 
     workload, summing, sizes = WORKLOADS[name], [], []
 
@@ -53,7 +53,8 @@ def step_times(world, name):
     config = settings(workload)
     threads = runtime.threads_for(config.largest_operation())
     runtime.configure(otherwise=min(threads, world.cores(runtime.physical_cores())))
-    from gluonlm import Trainer, build_model, device  # MXNet takes the threads that are set now
+    from gluonlm import Trainer, build_model
+    from gluonlm.system import device  # MXNet takes the threads that are set now
 
     model = build_model(config.model, workload.vocab).prepare(device.get_ctx(), config.model.init)
     trainer = Trainer(model, config.training, workload.ids(workload.read), world=world)
@@ -85,7 +86,7 @@ def sum_times(world, _):
 
 def work(task, name):
     """Measure in one process of a job; the first one prints."""
-    from gluonlm.world import joined
+    from gluonlm.system.processes import joined
 
     with joined() as world:
         result = {"step": step_times, "sum": sum_times}[task](world, name)

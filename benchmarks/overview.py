@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gluonlm.pictures import new_axes, to_png
-from gluonlm.presets import PRESETS
+from gluonlm.config.presets import PRESETS
+from gluonlm.system.plots import new_axes, to_png
 
 PLACE = re.compile(
     r"(<!-- run (\S+) of (\S+)(?: (?:from|after) [^>]+)? -->\n)(.*?)(<!-- end -->)", re.DOTALL

@@ -26,8 +26,9 @@ from pathlib import Path
 import overview
 from overview import PLACE
 
-from gluonlm.config import Config, changed_settings, flag
-from gluonlm.presets import PRESETS, preset_settings
+from gluonlm.config import Config, changed_settings
+from gluonlm.config.presets import PRESETS, preset_settings
+from gluonlm.system.console import flag
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
@@ -213,7 +214,7 @@ def joined(name, preset, members, runs) -> str | None:
         command(member, preset, config, lines[-1]["threads"])
         for member, (config, lines) in zip(members, found)
     ]
-    commands.append(typed(["python -m gluonlm.combine", *folders, f"--run {own}"]))
+    commands.append(typed(["python -m gluonlm.run.combine", *folders, f"--run {own}"]))
     commands.append(typed([f"python -m gluonlm.evaluate {own}", f"--part {part}", *adapting]))
     return "\n".join([*commands, "", *beside([f"`{name}`"], [figures]), ""])
 

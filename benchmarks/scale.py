@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE.parent / "speed"), str(HERE.parents[1])]
 from tables import processor  # noqa: E402
 from workloads import TRAIN  # noqa: E402
 
-from gluonlm.pictures import to_png  # noqa: E402
+from gluonlm.system.plots import to_png  # noqa: E402
 
 DOCUMENT = HERE.parents[1] / "docs" / "performance.md"
 PICTURE = DOCUMENT.parent / "curves" / "scale.png"
@@ -47,7 +47,7 @@ def time_steps(curve, size, adaptive):
     """Return the seconds of each step, measured in this process."""
     from ours import settings
 
-    from gluonlm import device, runtime
+    from gluonlm.system import device, runtime
 
     work = workload(curve, size)
     config = settings(work)

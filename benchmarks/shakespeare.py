@@ -24,8 +24,8 @@ def in_windows(model, ids, length) -> float:
     """
     from mxnet import cpu
 
-    from gluonlm.batchify import make_batches
-    from gluonlm.scoring import mean_loss
+    from gluonlm.batchify.batches import make_batches
+    from gluonlm.evaluate.scoring import mean_loss
 
     count = len(ids) // (length + 1)
     return mean_loss(model, make_batches(None, ids[: count * (length + 1)], count, length), cpu())
@@ -34,8 +34,8 @@ def in_windows(model, ids, length) -> float:
 def measured(name, run) -> str:
     """Return the row of one run: parameters, seconds, epochs, and its loss in each of the ways."""
     from gluonlm.corpus import load_corpus
-    from gluonlm.run import load_model
-    from gluonlm.scoring import score
+    from gluonlm.evaluate.scoring import score
+    from gluonlm.run.load import load_model
 
     model, checkpoint = load_model(run)
     ids = load_corpus(checkpoint.config.data, checkpoint.vocab).valid

@@ -1,8 +1,7 @@
 """Recurrent language models on Apache MXNet Gluon.
 
-Import this before MXNet: it readies the process for it (see `gluonlm.runtime`). Names load what
-they need when they are first used, so that `from gluonlm import rnn_batch, get_batch` works where
-MXNet is not installed.
+Import this before MXNet: it prepares the process (see `gluonlm.system.runtime`). Names are imported
+when they are first used, so `from gluonlm import rnn_batch, get_batch` works without MXNet.
 """
 
 import importlib
@@ -19,8 +18,8 @@ if (  # a command is being loaded, and Ctrl-C would show where; `cli.run_command
 ):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from . import runtime  # noqa: F401  must come before anything imports MXNet
-from .errors import InputError
+from .system import runtime  # noqa: F401  must come before anything imports MXNet
+from .system.errors import InputError
 
 __version__ = "0.1.0"
 
@@ -34,14 +33,14 @@ _HOME = {
     "WindowModel": "models",
     "Ensemble": "models",
     "build_model": "models",
-    "cross_entropy": "loss",
-    "Trainer": "training",
+    "cross_entropy": "models.loss",
+    "Trainer": "train.trainer",
     "Config": "config",
     "load_corpus": "corpus",
-    "load_model": "run",
-    "sample": "sampling",
-    "score": "scoring",
-    "get_ctx": "device",
+    "load_model": "run.load",
+    "sample": "generate.sampling",
+    "score": "evaluate.scoring",
+    "get_ctx": "system.device",
 }
 __all__ = ["InputError", *_HOME]
 

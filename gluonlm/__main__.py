@@ -10,19 +10,20 @@ import platform
 import sys
 from collections.abc import Callable
 
-from .cli import METAVARS, program, run_command
-from .errors import InputError
+from .config.flags import METAVARS
+from .system.console import program, run_command
+from .system.errors import InputError
 
 # in the order in which a newcomer needs them: what each does, and where it lives
 COMMANDS = {
-    "train": ("train a model on a text, or go on with a run", "train"),
-    "generate": ("write text with a trained model", "generate"),
-    "evaluate": ("score a text: bits per character, perplexity", "evaluate"),
-    "combine": ("average the probabilities of runs", "combine"),
-    "tune": ("find settings by many trainings, most of them cut short", "tune"),
+    "train": ("train a model on a text, or go on with a run", "train.__main__"),
+    "generate": ("write text with a trained model", "generate.__main__"),
+    "evaluate": ("score a text: bits per character, perplexity", "evaluate.__main__"),
+    "combine": ("average the probabilities of runs", "run.combine"),
+    "tune": ("find settings by many trainings, most of them cut short", "tune.__main__"),
     "embeddings": ("draw a map of words, or list the nearest of one", "embeddings"),
-    "export": ("write a model for ONNX Runtime, PyTorch or a browser", "export.__main__"),
-    "import": ("make a run of old weights: Gluon, GluonNLP, PyTorch", "legacy.__main__"),
+    "export": ("write a model for ONNX Runtime, PyTorch or a browser", "convert.export"),
+    "import": ("make a run of old weights: Gluon, GluonNLP, PyTorch", "convert.import_"),
     "compare": ("time a training on each device and number of threads", "compare"),
     "corpus": ("list the corpora that have names, or fetch some", "corpus.__main__"),
 }
@@ -53,7 +54,8 @@ def page() -> str:
 
 def versions() -> str:
     """Return the versions of what a training depends on, and the threads it may use."""
-    from . import __version__, runtime
+    from . import __version__
+    from .system import runtime
 
     found = {"gluonlm": __version__, "MXNet": _mxnet(), "Python": platform.python_version()}
     found["NumPy"] = importlib.metadata.version("numpy")

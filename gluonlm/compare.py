@@ -19,15 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import runtime
-from .cli import Parser, given, harmless, run_command, speak_flags
 from .config import GROUPS, Config
-from .device import get_ctx
-from .errors import InputError
-from .files import check_output, output_file
-from .pictures import new_axes, to_png
-from .presets import preset_settings
-from .seeds import derive_seed
+from .config.flags import Parser, given
+from .config.presets import preset_settings
+from .system import runtime
+from .system.console import harmless, run_command, speak_flags
+from .system.device import get_ctx
+from .system.errors import InputError
+from .system.files import check_output, output_file
+from .system.plots import new_axes, to_png
+from .system.seeds import derive_seed
 
 COMMON = ("preset", "steps", "rounds", "out", "overwrite", "model", "hidden_size", "batch_size")
 WARM_UP = 2  # first steps of a process, which allocate and compile: not counted
@@ -147,7 +148,7 @@ def time_steps(settings: dict[str, Any], device: str, steps: int) -> Measured:
     """
     from .corpus import load_corpus
     from .models import model_for
-    from .training import Trainer
+    from .train.trainer import Trainer
 
     endless = dict(epochs=10**6, max_minutes=0.0, validate_every=10**9)
     config = Config.from_dict({**settings, **endless, "max_steps": WARM_UP + steps})

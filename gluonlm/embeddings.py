@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .cli import Parser, run_command, show
-from .errors import InputError
-from .files import check_output, output_file
-from .pictures import new_axes, to_png
+from .config.flags import Parser
+from .system.console import run_command, show
+from .system.errors import InputError
+from .system.files import check_output, output_file
+from .system.plots import new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
 
@@ -125,7 +126,7 @@ def main(argv=None) -> None:
     out = Path(arguments.out or "embeddings.png")
     if arguments.out or not arguments.near:
         check_output(out, arguments.overwrite)
-    from .run import load_model
+    from .run.load import load_model
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vectors, vocab = model.embedding_matrix(), checkpoint.vocab

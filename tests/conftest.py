@@ -16,9 +16,10 @@ os.environ.setdefault(
 )  # the models here are tiny, and the machine may be shared
 
 import gluonlm  # noqa: F401  before MXNet
-from gluonlm.cli import run_command
+from gluonlm.__main__ import COMMANDS
 from gluonlm.corpus import CATALOGUE, find
-from gluonlm.runtime import load_mxnet
+from gluonlm.system.console import run_command
+from gluonlm.system.runtime import load_mxnet
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
@@ -95,10 +96,7 @@ def command(capfd):
     """Runs a command line in this process: gives exit code, standard output, standard error."""
 
     def run(module, *args):
-        module = {"import": "legacy"}.get(module, module)  # the word is Python's own
-        package = importlib.util.find_spec(f"gluonlm.{module}").submodule_search_locations
-        name = f"gluonlm.{module}.__main__" if package else f"gluonlm.{module}"
-        main = importlib.import_module(name).main
+        main = importlib.import_module(f"gluonlm.{COMMANDS[module][1]}").main
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             run_command(lambda: main([str(a) for a in args]))
@@ -124,7 +122,7 @@ def start(*args, **kwargs):
 @pytest.fixture(scope="session")
 def trained(text_file, tmp_path_factory):
     """A run that was trained for six steps, to read only."""
-    from gluonlm.train import main
+    from gluonlm.train.__main__ import main
 
     folder = tmp_path_factory.mktemp("runs") / "trained"
     assert main(["--data", str(text_file), "--run", str(folder), *TINY]) == 0

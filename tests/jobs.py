@@ -16,9 +16,9 @@ from safetensors.numpy import load_file
 
 from gluonlm.corpus import load_corpus
 from gluonlm.models import build_model
-from gluonlm.run import Run
-from gluonlm.start import FreshStart
-from gluonlm.train import main
+from gluonlm.run.folder import Run
+from gluonlm.train.__main__ import main
+from gluonlm.train.start import FreshStart
 
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,10 @@ import signal
 import sys
 import threading
 
-from gluonlm import checkpoint, files, train
-from gluonlm.training import trainer
+from gluonlm.run import checkpoint
+from gluonlm.system import files
+from gluonlm.train import __main__ as train
+from gluonlm.train import trainer
 
 how, when, counted, run = "", 0.0, 0, ""
 

@@ -2,9 +2,9 @@
 
 import mxnet as mx
 
-from gluonlm.checkpoint import Checkpoint
 from gluonlm.config import Config
 from gluonlm.models import build_model
+from gluonlm.run.checkpoint import Checkpoint
 from gluonlm.vocab import Vocab
 
 VOCAB = Vocab("char", "\n abcdefghijklmnopqrstuvwxyz.,")

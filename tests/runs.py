@@ -2,7 +2,7 @@
 
 import json
 
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
 
 
 def records(run, *events):

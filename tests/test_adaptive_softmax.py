@@ -9,10 +9,10 @@ from mxnet import autograd, nd
 from networks import E, N, T, random_ids, weights
 
 from gluonlm.config import ModelConfig
-from gluonlm.errors import InputError
+from gluonlm.evaluate.scoring import score
 from gluonlm.models import AdaptiveRNN, build_model
-from gluonlm.run import load_model
-from gluonlm.scoring import score
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 
 V, CUTOFFS = 23, (5, 9)
 IDS, TARGETS = (nd.array(random_ids(shape) * 2, dtype="int32") for shape in ((T, N), (T * N,)))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from trainings import BASE, IDS, make_model, train, weights
 
-from gluonlm.errors import InputError
-from gluonlm.scoring import mean_loss
-from gluonlm.training import Trainer
+from gluonlm.evaluate.scoring import mean_loss
+from gluonlm.system.errors import InputError
+from gluonlm.train.trainer import Trainer
 
 
 def averaged(**settings):
@@ -45,7 +45,7 @@ def test_asgd_begins_when_validation_no_longer_improves_and_then_averages_evenly
     config = averaged(average="nt-asgd", average_patience=2, lr=0.0001, optimizer="sgd")
     losses = iter([3.0, 2.0, 2.5, 2.2, 1.0, 1.0, 1.0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gluonlm.training.trainer.mean_loss", lambda *ignored: next(losses, 1.0))
+        patch.setattr("gluonlm.train.trainer.mean_loss", lambda *ignored: next(losses, 1.0))
         trainer, seen = watched(config)
     begun = 4 * 4  # the fourth validation is the second without improvement
     assert trainer.progress.averaged == len(seen) - begun > 0

@@ -7,17 +7,11 @@ from conftest import start
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gluonlm import batchify
-from gluonlm.batchify import (
-    StreamBatches,
-    WindowBatches,
-    get_batch,
-    make_batches,
-    rnn_batch,
-    windows,
-)
-from gluonlm.errors import InputError
-from gluonlm.shuffle import line_order, mixed_order
+from gluonlm.batchify import batches as batches_module
+from gluonlm.batchify.batches import StreamBatches, WindowBatches, make_batches
+from gluonlm.batchify.shuffle import line_order, mixed_order
+from gluonlm.batchify.slicing import get_batch, rnn_batch, windows
+from gluonlm.system.errors import InputError
 
 
 def as_numpy(array):
@@ -125,7 +119,7 @@ def test_without_a_seed_windows_come_in_the_order_of_the_text():
 @pytest.mark.parametrize("shuffle, order", [("mixed", mixed_order), ("line", line_order)])
 @pytest.mark.parametrize("batch_size", [1, 7, 12, 13, 40])
 def test_batches_follow_the_order_whichever_is_read_first(shuffle, order, batch_size, monkeypatch):
-    monkeypatch.setattr(batchify, "SHUFFLED_AT_ONCE", 12)
+    monkeypatch.setattr(batches_module, "SHUFFLED_AT_ONCE", 12)
     batches = WindowBatches(np.arange(103), batch_size, 3, seed=4, shuffle=shuffle)
     expected = {epoch: order(np.arange(100), 100, 4, epoch) + 3 for epoch in (0, 1)}
     assert len(batches) == -(-100 // batch_size)

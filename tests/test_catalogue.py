@@ -14,7 +14,7 @@ from conftest import ROOT
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, fetch, find, load_corpus
 from gluonlm.corpus.catalogue import data_folders
-from gluonlm.errors import InputError
+from gluonlm.system.errors import InputError
 
 
 def test_data_folders_are_searched_in_order(tmp_path, monkeypatch):

@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 
-from gluonlm.checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint
 from gluonlm.config import Config
-from gluonlm.errors import InputError
-from gluonlm.run import Run, load_model
+from gluonlm.run.checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 
@@ -84,7 +85,7 @@ def test_missing_extra_and_linked_files_are_told(copy, tmp_path):
 
 def resealed(folder, name, content):
     """Write a file and a manifest that agrees with it, as somebody with bad intent would."""
-    import gluonlm.checkpoint as module
+    import gluonlm.run.checkpoint as module
 
     (folder / name).write_bytes(content)
     manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -122,7 +123,7 @@ def test_pointers_lead_nowhere_else(copy, pointer):
 
 
 def test_a_forged_manifest_is_refused(copy):
-    import gluonlm.checkpoint as module
+    import gluonlm.run.checkpoint as module
 
     path = copy.pointed("best") / MANIFEST
     for files in (
@@ -144,7 +145,7 @@ def test_a_forged_manifest_is_refused(copy):
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    import gluonlm.checkpoint as module
+    import gluonlm.run.checkpoint as module
 
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
@@ -166,7 +167,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("flipped", [False, True])
 def test_a_file_that_reads_back_otherwise_is_never_made_current(flipped, tmp_path, monkeypatch):
-    import gluonlm.checkpoint as module
+    import gluonlm.run.checkpoint as module
 
     run = Run.create(tmp_path / "run")
     run.save(contents(1))

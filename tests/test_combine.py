@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from gluonlm.run import Run, load_model
-from gluonlm.scoring import score
+from gluonlm.evaluate.scoring import score
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
 
 SMALL = "--max-steps 3 --hidden-size 5 --embed-size 4 --batch-size 4 --seq-len 10 --quiet".split()
 

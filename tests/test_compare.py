@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from gluonlm import compare, runtime
+from gluonlm import compare
 from gluonlm.compare import Failure, Measured, Place, Timing
-from gluonlm.errors import InputError
+from gluonlm.system import runtime
+from gluonlm.system.errors import InputError
 
 ONE, TWO = Place("cpu", 1), Place("cpu", 2)
 

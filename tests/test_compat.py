@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from gluonlm import compat
-from gluonlm.compat import names as tables
+from gluonlm.system import compat
+from gluonlm.system.compat import names as tables
 
 
 def python(code):

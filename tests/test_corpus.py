@@ -10,7 +10,7 @@ import pytest
 
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, load_corpus
-from gluonlm.errors import InputError
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 
@@ -104,7 +104,7 @@ def test_words_of_the_other_parts_only_are_unknown(files):
 
 
 def test_words_are_counted_over_all_pieces_of_the_training_part(files, monkeypatch):
-    from gluonlm import text as text_module
+    from gluonlm.corpus import text as text_module
 
     monkeypatch.setattr(text_module, "PIECE", 5)
     files(text="one two\nthree four\nfive six\nseven eight\n")
@@ -133,7 +133,7 @@ def test_a_split_that_is_none_is_rejected(files):
 
 
 def test_a_given_vocabulary_is_kept_and_what_it_does_not_know_is_located(files, monkeypatch):
-    from gluonlm import text as text_module
+    from gluonlm.corpus import text as text_module
 
     monkeypatch.setattr(text_module, "PIECE", 4)
     files(text="abcabcabca", other="ab" * 5 + "x")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gluonlm.curve import draw_curve
-from gluonlm.scoring import Unit
+from gluonlm.evaluate.scoring import Unit
+from gluonlm.train.curve import draw_curve
 
 
 @pytest.mark.parametrize("level, top", [("char", 1.4 * 2 / np.log(2)), ("word", 1.4 * np.exp(2))])

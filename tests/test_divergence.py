@@ -7,7 +7,8 @@ import pytest
 from mxnet import nd
 from trainings import BASE, IDS, make_model, train, weights
 
-from gluonlm.training import Diverged, Trainer
+from gluonlm.train.progress import Diverged
+from gluonlm.train.trainer import Trainer
 
 
 @pytest.mark.parametrize("policy", ["stop", "skip"])

@@ -12,8 +12,8 @@ import sys
 import pytest
 from conftest import ROOT
 
-from gluonlm.cli import run_command
 from gluonlm.corpus import CATALOGUE
+from gluonlm.system.console import run_command
 from gluonlm.vocab import Vocab
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
@@ -116,7 +116,7 @@ def run(workshop, monkeypatch, capfd):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("page", [p for p in PAGES if p not in ("docs/results.md", "docs/api.md")])
+@pytest.mark.parametrize("page", [p for p in PAGES if p != "docs/results.md"])
 def test_every_command_of_a_page_runs(page, run, workshop):
     ran = 0
     for language, text in blocks(page):
@@ -147,7 +147,7 @@ def check_other(words):
         assert (ROOT / words[1]).exists(), words
     for place, word in enumerate(words[:-1]):
         if word == "-r" and words[0].startswith("pip"):
-            assert (ROOT / words[place + 1]).exists(), words
+            assert words[place + 1].startswith(".venv/") or (ROOT / words[place + 1]).exists()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -174,7 +174,7 @@ def check_flags(name, *flags):
     flags = [flag for flag in flags if flag not in ("...", "NAME")]
     if flags and flags[-1] != "--preset":
         parsed = door._module(name).make_parser().parse_args(flags)
-        presets = importlib.import_module("gluonlm.presets").PRESETS
+        presets = importlib.import_module("gluonlm.config.presets").PRESETS
         assert not getattr(parsed, "preset", None) or parsed.preset in presets
 
 

@@ -8,10 +8,10 @@ from mxnet import nd
 from runs import assert_same_end
 
 from gluonlm.config import ModelConfig
-from gluonlm.errors import InputError
+from gluonlm.evaluate.scoring import score
 from gluonlm.models import build_model
-from gluonlm.run import load_model
-from gluonlm.scoring import score
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 MARK = 3

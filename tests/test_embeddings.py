@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from gluonlm.embeddings import draw_map, nearest, project, visible
-from gluonlm.errors import InputError
 from gluonlm.models import Ensemble, RNNModel, WindowModel
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 VOCAB = Vocab("word", ["<unk>", "<eos>", "up", "north", "down", "east"])

@@ -6,8 +6,8 @@ from mxnet import nd
 from networks import E, N, T, V, random_ids, some_input
 
 from gluonlm.config import ModelConfig
-from gluonlm.loss import negative_log_likelihood
 from gluonlm.models import Ensemble, RNNModel, build_model
+from gluonlm.models.loss import negative_log_likelihood
 
 
 def make_ensemble():

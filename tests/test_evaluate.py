@@ -12,9 +12,10 @@ import pytest
 from conftest import start
 
 from gluonlm.corpus import load_corpus
-from gluonlm.evaluate import read_ids
-from gluonlm.run import Run, load_model
-from gluonlm.scoring import score
+from gluonlm.evaluate.__main__ import read_ids
+from gluonlm.evaluate.scoring import score
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
 
 
 def test_a_score_is_the_mean_of_the_surprises_and_does_not_depend_on_the_segments(
@@ -90,7 +91,7 @@ def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp
     corpus = types.SimpleNamespace(name="x", fingerprint=1, test=[7])
     with pytest.MonkeyPatch.context() as patch:
         load = lambda config, *_: asked.append(config.data_dir) or corpus  # noqa: E731
-        patch.setattr("gluonlm.corpus.followed.load_corpus", load)
+        patch.setattr("gluonlm.corpus.trust.load_corpus", load)
         checkpoint = load_model(trained)[1]
         kept = dataclasses.replace(checkpoint, progress={"corpus": 1})
         assert read_ids(arguments, kept) == [7] and asked == ["there"]

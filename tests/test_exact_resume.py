@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from trainings import BASE, IDS, make_model, stop_after, train, weights
 
-from gluonlm.errors import InputError
-from gluonlm.training import Trainer
+from gluonlm.system.errors import InputError
+from gluonlm.train.trainer import Trainer
 
 
 class Interrupted:

@@ -10,12 +10,13 @@ import pytest
 from conftest import TINY
 from networks_of_each_kind import KINDS, VOCAB, checkpoint_of
 
-from gluonlm.checkpoint import Checkpoint
 from gluonlm.config import Config
-from gluonlm.errors import InputError
-from gluonlm.export import check_written, networks_of, probe_text
-from gluonlm.export import onnx as to_onnx
-from gluonlm.export import torch as to_torch
+from gluonlm.convert import onnx as to_onnx
+from gluonlm.convert import torch as to_torch
+from gluonlm.convert.check import check_written, probe_text
+from gluonlm.convert.network import networks_of
+from gluonlm.run.checkpoint import Checkpoint
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 
@@ -90,7 +91,7 @@ def test_pytorch_computes_what_the_model_does(trained_kind, tmp_path):
 
 
 def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, command, monkeypatch):
-    from gluonlm.export import onnx as writer
+    from gluonlm.convert import onnx as writer
 
     monkeypatch.setitem(writer.ORDER, "gru", [0, 1, 2])  # gates in the wrong order
     out = tmp_path / "model.onnx"

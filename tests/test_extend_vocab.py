@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
 from gluonlm.vocab import Vocab
 
 

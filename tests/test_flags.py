@@ -9,8 +9,12 @@ import re
 import pytest
 from conftest import TINY, start
 
-from gluonlm import cli, compare, train, tune
-from gluonlm.config import GROUPS, Config, flag
+from gluonlm import compare
+from gluonlm.config import GROUPS, Config
+from gluonlm.config import flags as cli
+from gluonlm.system.console import flag
+from gluonlm.train import __main__ as train
+from gluonlm.tune import __main__ as tune
 
 COMMON = {"train": train.COMMON, "compare": compare.COMMON, "tune": tune.COMMON}
 COMMANDS = ["train", "generate", "evaluate", "compare", "tune", "embeddings", "corpus"]

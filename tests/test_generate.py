@@ -3,8 +3,8 @@
 import pytest
 from conftest import TINY
 
-from gluonlm.run import load_model
-from gluonlm.sampling import beam_search, sample
+from gluonlm.generate.sampling import beam_search, sample
+from gluonlm.run.load import load_model
 from gluonlm.vocab import Vocab
 
 LENGTH = 30

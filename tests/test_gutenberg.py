@@ -7,7 +7,7 @@ from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gluonlm.gutenberg import has_header, stripped
+from gluonlm.corpus.gutenberg import has_header, stripped
 
 HEADER = "The Project Gutenberg eBook\n\n*** START OF THE PROJECT GUTENBERG EBOOK A ***\n\n\n"
 LICENCE = "\n\n\n*** END OF THE PROJECT GUTENBERG EBOOK A ***\nSection 1. General Terms\n"

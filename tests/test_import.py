@@ -13,10 +13,12 @@ from mxnet import gluon
 from networks_of_each_kind import VOCAB, checkpoint_of
 from safetensors.numpy import save
 
-from gluonlm.errors import InputError
-from gluonlm.export.torch import state_dict
-from gluonlm.legacy import read_arrays, recognise
-from gluonlm.run import Run, load_model
+from gluonlm.convert.params import read_arrays
+from gluonlm.convert.recognise import recognise
+from gluonlm.convert.torch import state_dict
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 TOKENS = len(VOCAB)

@@ -24,7 +24,8 @@ from jobs import (
     write_text,
 )
 
-from gluonlm import InputError, world
+from gluonlm.system import processes
+from gluonlm.system.errors import InputError
 
 pytestmark = pytest.mark.long
 
@@ -71,9 +72,9 @@ def test_a_kill_of_any_process_at_any_moment_loses_nothing(seed, text):
 
 LIMITED = """
 import resource, sys
-from gluonlm import train
-from gluonlm.cli import run_command
-from gluonlm.training import trainer
+from gluonlm.train import __main__ as train
+from gluonlm.system.console import run_command
+from gluonlm.train import trainer
 rank, kind, limit = sys.argv[1:4]
 def limited(self, real=trainer.Trainer._step):
     real(self)
@@ -122,10 +123,10 @@ def test_bad_input_is_one_line_of_all_processes_together(text):
 @needs_mpi
 def test_what_fails_in_one_process_is_one_line_and_ends_all(text):
     program = (
-        "import gluonlm.world as w\n"
+        "import gluonlm.system.processes as w\n"
         "with w.joined() as world:\n"
-        "    if world.rank == 1: raise w.InputError('no such thing')\n"
-        "    world.every(1)\n"
+        "    if processes.rank == 1: raise w.InputError('no such thing')\n"
+        "    processes.all_gather(1)\n"
     )
     environment = {**os.environ, **ENVIRONMENT}
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-c", program]
@@ -162,10 +163,10 @@ def test_a_missing_or_another_mpi_is_one_line(monkeypatch):
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(InputError, match="2 processes were started, but MPI does not load"):
-        world.joined().__enter__()
+        processes.joined().__enter__()
 
 
 def test_one_process_decides_for_itself():
-    assert world.ALONE.decide(lambda: 3) == 3
-    assert world.ALONE.every("x") == ["x"]
-    assert world.ALONE.cores(5) == 5
+    assert processes.ALONE.from_first(lambda: 3) == 3
+    assert processes.ALONE.all_gather("x") == ["x"]
+    assert processes.ALONE.cores(5) == 5

@@ -17,10 +17,10 @@ from gluonlm.config import DataConfig
 from gluonlm.corpus import ids as ids_module
 from gluonlm.corpus import load_corpus
 from gluonlm.corpus.ids import CACHE_FOLDER, ids_of
-from gluonlm.errors import InputError
-from gluonlm.run import Run
-from gluonlm.text import Text
-from gluonlm.train import main as train_main
+from gluonlm.corpus.text import Text
+from gluonlm.run.folder import Run
+from gluonlm.system.errors import InputError
+from gluonlm.train.__main__ import main as train_main
 from gluonlm.vocab import Vocab
 
 
@@ -249,7 +249,7 @@ def test_a_text_of_one_gigabyte_trains_within_three(tmp_path, model):
         for _ in range(1_000_000):
             stream.write(line)
     code = (
-        PEAK + "import sys; from gluonlm.train import main; main(sys.argv[1:]); "
+        PEAK + "import sys; from gluonlm.train.__main__ import main; main(sys.argv[1:]); "
         "print('megabytes', peak())"
     )
     flags = ["--data", str(tmp_path / "big.txt"), "--run", str(tmp_path / "run"), *TINY]

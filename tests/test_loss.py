@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
 
-from gluonlm.loss import cross_entropy, negative_log_likelihood
+from gluonlm.models.loss import cross_entropy, negative_log_likelihood
 
 
 @pytest.mark.parametrize("rows, vocab_size", [(1, 1), (7, 2), (64, 103), (30, 5000)])

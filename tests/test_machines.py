@@ -19,9 +19,9 @@ from jobs import (
 )
 from safetensors.numpy import load_file
 
-from gluonlm.batchify import shares
-from gluonlm.seeds import derive_seed
-from gluonlm.training import Trainer
+from gluonlm.batchify.batches import shares
+from gluonlm.system.seeds import derive_seed
+from gluonlm.train.trainer import Trainer
 
 pytestmark = pytest.mark.long
 KINDS = {
@@ -42,7 +42,7 @@ def text(tmp_path_factory):
 # one job for several trainings: its start takes much longer than each of them
 ALL = """
 import contextlib, sys
-from gluonlm import train
+from gluonlm.train import __main__ as train
 with train.joined() as world:
     train.joined = lambda: contextlib.nullcontext(world)
     for line in sys.argv[1:]:
@@ -93,7 +93,7 @@ def test_several_devices_in_each_process_train_as_one(text):
 MAPPED = """
 import sys
 import numpy as np
-from gluonlm import start, train
+from gluonlm.train import start, __main__ as train
 from gluonlm.corpus import ids
 ids.CACHE_FROM = 1000
 def look(world, load, real=start.share_corpus):
@@ -184,8 +184,8 @@ def test_a_run_without_a_state_says_that_it_goes_on_with_another_number(text):
 ALIKE = """
 import sys
 import numpy as np
-from gluonlm import train
-from gluonlm.training import trainer
+from gluonlm.train import __main__ as train
+from gluonlm.train import trainer
 def fit(self, real=trainer.Trainer.fit):
     reason = real(self)
     held = {**self.model.arrays(), **self.optimizer.arrays()}

@@ -10,7 +10,7 @@ from conftest import start
 
 import gluonlm
 from gluonlm import __main__ as door
-from gluonlm.cli import run_command
+from gluonlm.system.console import run_command
 
 
 @pytest.fixture

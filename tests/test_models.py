@@ -8,10 +8,10 @@ from mxnet.gluon import rnn
 from networks import MODELS, E, N, T, V, make, random_ids, reference_logits, some_input, weights
 
 from gluonlm.config import ModelConfig
-from gluonlm.device import to_device
-from gluonlm.errors import InputError
-from gluonlm.loss import cross_entropy
 from gluonlm.models import RNNModel, UnrolledRNN, WindowModel, build_model
+from gluonlm.models.loss import cross_entropy
+from gluonlm.system.device import to_device
+from gluonlm.system.errors import InputError
 
 
 @pytest.mark.parametrize("name", MODELS)

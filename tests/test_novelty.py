@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gluonlm.novelty import GRAM, novelty
+from gluonlm.generate.novelty import GRAM, novelty
 
 TEXTS = st.lists(st.integers(0, 2), max_size=40)
 

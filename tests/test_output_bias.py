@@ -8,7 +8,7 @@ import pytest
 from trainings import make_model
 
 from gluonlm.corpus import Corpus, load
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
 from gluonlm.vocab import Vocab
 
 COUNTS = np.array([40, 9, 1, 7, 2, 30, 11])

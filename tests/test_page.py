@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from networks_of_each_kind import KINDS, VOCAB, checkpoint_of
 
-from gluonlm.errors import InputError
-from gluonlm.export.page import DATA, HERE, build
+from gluonlm.convert.page import DATA, HERE, build
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 HOSTILE = ["</script><script>window.attacked=1</script>", "<img src=x onerror=attack()>", "\u2028"]

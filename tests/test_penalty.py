@@ -5,7 +5,7 @@ import pytest
 from mxnet import autograd, nd
 from networks import N, T, V, make, random_ids
 
-from gluonlm.loss import cross_entropy
+from gluonlm.models.loss import cross_entropy
 from gluonlm.models.recurrent import Penalty
 
 

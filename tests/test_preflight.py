@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from gluonlm import preflight
+from gluonlm.system import preflight
 
 
 @pytest.mark.parametrize("version", [(3, 10, 0), (3, 13, 9), (3, 15, 0)])

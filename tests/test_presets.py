@@ -6,9 +6,9 @@ import os
 import pytest
 
 from gluonlm.config import Config
+from gluonlm.config.presets import PRESETS
 from gluonlm.models import build_model
-from gluonlm.presets import PRESETS
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
 
 SYMBOLS = {"nietzsche": 85, "tinyshakespeare": 65, "python-docs": 103, "ptb": 10_000}
 PARAMETERS = {

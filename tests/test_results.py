@@ -9,7 +9,7 @@ import sys
 import pytest
 from conftest import ROOT, TINY
 
-from gluonlm.presets import PRESETS
+from gluonlm.config.presets import PRESETS
 
 
 def benchmark(name):
@@ -195,7 +195,7 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
         "--seed 7",
         "--run runs/mine",
         "--run runs/twin",
-        "gluonlm.combine runs/mine runs/twin --run runs/both",
+        "gluonlm.run.combine runs/mine runs/twin --run runs/both",
         "gluonlm.evaluate runs/both --part test --dynamic rms --dynamic-lr 0.001 "
         "--dynamic-decay 0.01 --dynamic-seq-len 20 --cache 500 --cache-theta 0.3 "
         "--cache-weight 0.1",

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT, start
 from runs import assert_same_end, records
 
-from gluonlm.checkpoint import read_checkpoint
-from gluonlm.run import Run
+from gluonlm.run.checkpoint import read_checkpoint
+from gluonlm.run.folder import Run
 
 KILLER = ROOT / "tests" / "killer.py"
 FLAGS = (
@@ -21,7 +21,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def whole(text_file, tmp_path_factory):
     """The undisturbed run."""
-    from gluonlm.train import main
+    from gluonlm.train.__main__ import main
 
     folder = tmp_path_factory.mktemp("whole") / "run"
     assert main(["--data", str(text_file), "--run", str(folder), *FLAGS]) == 0
@@ -85,9 +85,9 @@ def endless(text_file, run):
 
 LIMITED = """
 import os, resource, sys
-from gluonlm.training import trainer
-from gluonlm.cli import run_command
-from gluonlm.train import main
+from gluonlm.train import trainer
+from gluonlm.system.console import run_command
+from gluonlm.train.__main__ import main
 limit = int(sys.argv.pop(1))
 def full(self, real=trainer.Trainer._step):
     real(self)
@@ -228,7 +228,7 @@ def test_resuming_says_what_changed_and_refuses_what_may_not(whole, tmp_path, te
 
 def test_a_run_that_starts_again_and_again_is_the_same_run(whole, text_file, tmp_path, command):
     """Twenty interruptions by the clean way, in this process."""
-    from gluonlm.training import trainer
+    from gluonlm.train import trainer
 
     run, real = tmp_path / "run", trainer.Trainer._step
     flags = ["--data", text_file, "--run", run, *FLAGS]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import start
 
-from gluonlm import device, preflight, runtime
-from gluonlm.errors import InputError
+from gluonlm.system import device, preflight, runtime
+from gluonlm.system.errors import InputError
 
 
 def python(code, **env):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gluonlm.errors import InputError
+from gluonlm.generate.sampling import beam_search, forbid_repeats, penalise, probabilities, sample
 from gluonlm.models import RNNModel
-from gluonlm.sampling import beam_search, forbid_repeats, penalise, probabilities, sample
+from gluonlm.system.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 from trainings import BASE, IDS, make_model, train, weights
 
 from gluonlm.config import TrainConfig
-from gluonlm.errors import InputError
 from gluonlm.models import RNNModel
-from gluonlm.seeds import derive_seed
-from gluonlm.training import Trainer
-from gluonlm.training.optimizer import parse_params
-from gluonlm.training.schedule import learning_rate
+from gluonlm.system.errors import InputError
+from gluonlm.system.seeds import derive_seed
+from gluonlm.train.optimizer import parse_params
+from gluonlm.train.schedule import learning_rate
+from gluonlm.train.trainer import Trainer
 
 
 def test_schedules():

@@ -6,10 +6,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluonlm.batchify import make_batches
-from gluonlm.errors import InputError
+from gluonlm.batchify.batches import make_batches
+from gluonlm.evaluate.scoring import Unit, mean_loss, perplexity, score
 from gluonlm.models import RNNModel, UnrolledRNN, WindowModel
-from gluonlm.scoring import Unit, mean_loss, perplexity, score
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 IDS = np.random.default_rng(0).integers(0, 9, 103).astype(np.int32)

@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gluonlm.batchify import WindowBatches
-from gluonlm.seeds import derive_seed
-from gluonlm.shuffle import ORDERS, line_order, mixed_order
+from gluonlm.batchify.batches import WindowBatches
+from gluonlm.batchify.shuffle import ORDERS, line_order, mixed_order
+from gluonlm.system.seeds import derive_seed
 
 WINDOW_LSTM = 540_711  # windows of the preset window-lstm: 90 % of nietzsche, 100 characters each
 

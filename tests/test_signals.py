@@ -9,14 +9,14 @@ import pytest
 from conftest import TINY, start
 from runs import assert_same_end, records
 
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
 
 BLOCKED = """
 import signal
 import sys
-from gluonlm.training import trainer
-from gluonlm.cli import run_command
-from gluonlm.train import main
+from gluonlm.train import trainer
+from gluonlm.system.console import run_command
+from gluonlm.train.__main__ import main
 def blocked(self, real=trainer.Trainer._step):
     real(self)
     if self.progress.step == 5:

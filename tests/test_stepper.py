@@ -6,8 +6,7 @@ import pytest
 from mxnet import nd
 from networks import MODELS, E, make, random_ids
 
-from gluonlm import stepper
-from gluonlm.models import RNNModel
+from gluonlm.models import RNNModel, stepper
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])

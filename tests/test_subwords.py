@@ -7,8 +7,8 @@ from conftest import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gluonlm.errors import InputError
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 from gluonlm.vocab.subwords import _BYTES, suggest_size
 

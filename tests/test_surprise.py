@@ -6,12 +6,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from gluonlm.batchify import rnn_batch
-from gluonlm.errors import InputError
-from gluonlm.evaluate import main as evaluate
-from gluonlm.run import load_model
-from gluonlm.scoring import score, score_columns
-from gluonlm.surprise import GROUNDS, SHADES, Span, page, shade, spans, terminal
+from gluonlm.batchify.slicing import rnn_batch
+from gluonlm.evaluate.__main__ import main as evaluate
+from gluonlm.evaluate.scoring import score, score_columns
+from gluonlm.evaluate.surprise import GROUNDS, SHADES, Span, page, shade, spans, terminal
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
 HOSTILE = "</pre><script>alert(1)</script> & \x1b[2J\r\x9b \"'\n"

@@ -8,9 +8,9 @@ import types
 import pytest
 from conftest import start
 
-from gluonlm import text as text_module
-from gluonlm.errors import InputError
-from gluonlm.text import Text, read_text
+from gluonlm.corpus import text as text_module
+from gluonlm.corpus.text import Text, read_text
+from gluonlm.system.errors import InputError
 
 
 @pytest.fixture

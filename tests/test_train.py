@@ -11,9 +11,10 @@ import pytest
 from conftest import TINY
 from runs import records
 
-from gluonlm import sampling
-from gluonlm.run import Run, load_model
-from gluonlm.sampling import sample
+from gluonlm.generate import sampling
+from gluonlm.generate.sampling import sample
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
 
 LENGTH = 30
 

@@ -9,9 +9,9 @@ from conftest import PEAK, start
 from mxnet import autograd, gluon, nd
 from trainings import BASE, IDS, make_model, stop_after, train, weights
 
-from gluonlm.batchify import get_batch, rnn_batch
-from gluonlm.errors import InputError
-from gluonlm.training import Trainer
+from gluonlm.batchify.slicing import get_batch, rnn_batch
+from gluonlm.system.errors import InputError
+from gluonlm.train.trainer import Trainer
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ MEMORY = """
 import gluonlm, mxnet as mx, numpy as np
 from gluonlm.config import TrainConfig
 from gluonlm.models import WindowModel
-from gluonlm.training import Trainer
+from gluonlm.train.trainer import Trainer
 mx.nd.ones(9).asnumpy()
 ids = np.random.default_rng(0).integers(0, 111, 2_605_450).astype(np.int32)
 before = peak()

@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint import resealed
 
-from gluonlm.checkpoint import FILES, MANIFEST
 from gluonlm.config import Config
-from gluonlm.device import to_device
-from gluonlm.errors import InputError
+from gluonlm.evaluate.scoring import score
+from gluonlm.generate.sampling import sample
 from gluonlm.models import RNNModel
-from gluonlm.run import Run, load_model, new_folder
-from gluonlm.sampling import sample
-from gluonlm.scoring import score
+from gluonlm.run.checkpoint import FILES, MANIFEST
+from gluonlm.run.folder import Run, new_folder
+from gluonlm.run.load import load_model
+from gluonlm.system.device import to_device
+from gluonlm.system.errors import InputError
 
 CONTRACT = ROOT / "tests" / "contract"
 
@@ -106,9 +107,10 @@ import json, os, shutil, sys
 from pathlib import Path
 import numpy as np
 import gluonlm
-from gluonlm.checkpoint import FILES, MANIFEST
-from gluonlm.run import Run, load_model
-from gluonlm.errors import InputError
+from gluonlm.run.checkpoint import FILES, MANIFEST
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 source, work, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 random, silent, unnamed = np.random.default_rng(1), 0, 0
 load_model(source)

@@ -7,10 +7,10 @@ import sys
 import pytest
 from conftest import start
 
-from gluonlm import tune
-from gluonlm.errors import InputError
-from gluonlm.run import Run
-from gluonlm.study import Choice, Range, Study, as_flags, read_space
+from gluonlm.run.folder import Run
+from gluonlm.system.errors import InputError
+from gluonlm.tune import __main__ as tune
+from gluonlm.tune.study import Choice, Range, Study, as_flags, read_space
 
 FLAGS = "--hidden-size 8 --embed-size 8 --num-layers 1 --batch-size 4 --seq-len 16".split()
 FLAGS += ["--epochs", "4", "--threads", "1"]

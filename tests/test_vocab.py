@@ -10,7 +10,7 @@ from conftest import start
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gluonlm.errors import InputError
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab, split_words
 
 any_text = st.text(st.characters(), min_size=1)  # lone surrogates included
@@ -112,9 +112,9 @@ WITHOUT_GLUONNLP = """
 import sys
 sys.modules["gluonnlp"] = None
 from gluonlm import InputError, Vocab
-from gluonlm.train import main
-from gluonlm.evaluate import main as evaluate
-from gluonlm.generate import main as generate
+from gluonlm.train.__main__ import main
+from gluonlm.evaluate.__main__ import main as evaluate
+from gluonlm.generate.__main__ import main as generate
 flags = "--level word --hidden-size 4 --max-steps 2 --batch-size 2 --seq-len 5 --quiet"
 main(["--data", sys.argv[1], "--run", sys.argv[2], *flags.split()])
 evaluate([sys.argv[2]])

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gluonlm.config import Config
-from gluonlm.errors import InputError
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
+from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 from gluonlm.vocab.words import split_moses, split_punctuation, split_words
 

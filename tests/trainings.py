@@ -5,7 +5,7 @@ import numpy as np
 
 from gluonlm.config import TrainConfig
 from gluonlm.models import AdaptiveRNN, Ensemble, RNNModel, UnrolledRNN, WindowModel
-from gluonlm.training import Trainer
+from gluonlm.train.trainer import Trainer
 
 IDS = (np.arange(400) * np.arange(1, 401) % 7).astype(np.int32)
 

@@ -9,7 +9,8 @@ import time
 import numpy as np
 from workloads import zipf
 
-from gluonlm import Vocab, device, rnn_batch, runtime
+from gluonlm import Vocab, rnn_batch
+from gluonlm.system import device, runtime
 
 runtime.configure()
 from gluonlm import Trainer, build_model  # noqa: E402

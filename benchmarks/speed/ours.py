@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from workloads import WORKLOADS, clock, resident
 
-from gluonlm import device, runtime
 from gluonlm.config import Config
+from gluonlm.system import device, runtime
 
 
 def settings(workload) -> Config:
@@ -29,8 +29,8 @@ def train(workload, model, config) -> tuple[Callable, Callable]:
     """Return a function that takes the trainer's next step, and one that writes a checkpoint."""
     from gluonlm import Trainer, Vocab
     from gluonlm.corpus import Corpus
-    from gluonlm.run import Run
-    from gluonlm.start import Training
+    from gluonlm.run.folder import Run
+    from gluonlm.train.start import Training
 
     ids, none = workload.ids(workload.read), np.empty(0, np.int32)
     vocab = Vocab(workload.level, [chr(0x4E00 + i) for i in range(workload.vocab)])
@@ -42,8 +42,8 @@ def train(workload, model, config) -> tuple[Callable, Callable]:
 
 def score(workload, model, config) -> tuple[Callable, None]:
     """Return a function that scores the next batch, the state carried."""
-    from gluonlm.batchify import make_batches
-    from gluonlm.scoring import batch_losses
+    from gluonlm.batchify.batches import make_batches
+    from gluonlm.evaluate.scoring import batch_losses
 
     model.pack()  # as `load_model` does
     ids = workload.ids(workload.read)

@@ -15,7 +15,7 @@ SIZES, REPEATS = (2048, 4096), 4
 
 def mxnet() -> dict[str, Callable]:
     """Return oneDNN's product and that of MXNet's BLAS, as functions of the size."""
-    from gluonlm import runtime
+    from gluonlm.system import runtime
 
     runtime.configure()
     from mxnet import nd

@@ -157,7 +157,7 @@ def alone_rows(extras) -> Iterator[str]:
 
 def draw(found, names, peak) -> bytes:
     """Draw tokens/s of every side and the limit, a group of bars for each workload, as PNG."""
-    from gluonlm.pictures import new_axes, to_png
+    from gluonlm.system.plots import new_axes, to_png
 
     figure, axes = new_axes(8, 0.6 * len(names) + 1)
     sides = ("limit", "ours", "PyTorch at its best", "MXNet as it starts")

@@ -1,8 +1,9 @@
 """Every setting, and all of them together: `groups`, the file to read first, lists them."""
 
+from ..system.console import flag
 from .config import BEFORE, GROUPS, Config, changed_settings, read_settings
 from .groups import NARROWER, DataConfig, ModelConfig, TrainConfig
-from .settings import SMALLEST, flag
+from .settings import SMALLEST
 
 __all__ = [
     "BEFORE",

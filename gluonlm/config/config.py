@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..system.errors import InputError
 from .groups import DataConfig, ModelConfig, TrainConfig
 
 if sys.version_info >= (3, 11):

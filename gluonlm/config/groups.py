@@ -6,8 +6,8 @@ The command lines are generated from these fields.
 import math
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..levels import RULES
+from ..system.errors import InputError
+from ..vocab.levels import RULES
 from .settings import Settings, option
 
 # of an adaptive softmax: each group of rarer words has that part of the dimensions before it

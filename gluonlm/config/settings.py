@@ -5,7 +5,7 @@ import math
 import os
 from typing import Any, get_type_hints
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 SMALLEST = 1e-30  # a smaller number is none in the 32 bits that MXNet takes
 TUPLES = (tuple[int, ...], tuple[float, ...], tuple[str, ...])
@@ -40,11 +40,6 @@ def option(
     bounds = dict(low=low, above=above, high=high, below=below)
     metadata = dict(help=help, choices=choices, on_resume=on_resume, **bounds)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-def flag(name: str) -> str:
-    """Return a field's flag: `batch_size` is `--batch-size`."""
-    return "--" + name.replace("_", "-")
 
 
 class Settings:

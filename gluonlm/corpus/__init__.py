@@ -1,14 +1,14 @@
 """Named corpora and the user's own files: find, fetch, verify, decode, split, encode.
 
-`catalogue` knows the named corpora, `load` turns a text into ids, `ids` keeps the ids of long
-texts in files, `followed` says which texts a run may name, `shared` reads once for many
-processes. `python -m gluonlm.corpus` lists the catalogue, with NAME it fetches a corpus.
+`catalogue` lists the named corpora, `load` turns a text into ids, `ids` caches ids of long texts
+in files, `trust` checks which texts a run may name, and `broadcast` reads a text once for all
+processes. `python -m gluonlm.corpus` lists the catalogue; with NAME it fetches a corpus.
 """
 
+from .broadcast import share_corpus
 from .catalogue import CATALOGUE, Entry, File, fetch, find
-from .followed import follow, load_own
 from .load import Corpus, load_corpus
-from .shared import share_corpus
+from .trust import follow
 
 __all__ = [
     "CATALOGUE",
@@ -19,6 +19,5 @@ __all__ = [
     "find",
     "follow",
     "load_corpus",
-    "load_own",
     "share_corpus",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..cli import Parser, given, run_command
 from ..config import DataConfig
-from ..errors import InputError
+from ..config.flags import Parser, given
+from ..system.console import run_command
+from ..system.errors import InputError
 from .catalogue import CATALOGUE, Entry, find, named_sources
 
 

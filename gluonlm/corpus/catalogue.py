@@ -10,10 +10,10 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..compat import load_gluonnlp
-from ..errors import InputError
-from ..files import hash_file
-from ..text import Source
+from ..system.compat import load_gluonnlp
+from ..system.errors import InputError
+from ..system.files import hash_file
+from .text import Source
 
 DATA_VARIABLE = "GLUONLM_DATA"
 PARTS = ("train", "valid", "test")

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..files import hash_file
-from ..text import Text
+from ..system.errors import InputError
+from ..system.files import hash_file
 from ..vocab import Vocab
+from .text import Text
 
 CACHE_FROM = 1 << 26  # characters; the ids of a longer text are mapped from a file
 CACHE_FOLDER = ".gluonlm-ids"

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from ..config import DataConfig
-from ..errors import InputError
-from ..levels import cut_of
-from ..text import Source, Text
+from ..system.errors import InputError
 from ..vocab import Vocab, measure
+from ..vocab.levels import cut_of
 from .catalogue import CATALOGUE, named_sources
 from .ids import ids_of
+from .text import Source, Text
 
 _BLOCK = 1 << 24  # tokens counted at once: NumPy makes them twice as wide
 _ENOUGH = 1 << 27  # tokens to count: more would say the same, and a long text lies on the disk

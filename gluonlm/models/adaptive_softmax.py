@@ -7,11 +7,11 @@ from mxnet import autograd, nd
 from mxnet.gluon import HybridBlock, nn
 
 from ..config import NARROWER
-from ..errors import InputError
-from ..loss import cross_entropy, negative_log_likelihood
-from ..stepper import RecurrentStepper
+from ..system.errors import InputError
 from .base import LanguageModel, to_numpy
+from .loss import cross_entropy, negative_log_likelihood
 from .recurrent import RecurrentBody
+from .stepper import RecurrentStepper
 
 
 class AdaptiveOutput(HybridBlock):

@@ -8,10 +8,10 @@ from mxnet import autograd
 from mxnet.gluon import HybridBlock, Parameter, nn
 
 from ..config import SMALLEST
-from ..device import to_device
-from ..errors import InputError
-from ..loss import cross_entropy, negative_log_likelihood
-from ..stepper import WindowStepper
+from ..system.device import to_device
+from ..system.errors import InputError
+from .loss import cross_entropy, negative_log_likelihood
+from .stepper import WindowStepper
 
 LARGEST = 1e6  # initial weight: what is beyond overflows in the first product
 

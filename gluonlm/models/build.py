@@ -1,7 +1,7 @@
 """From settings to a network."""
 
 from ..config import Config, ModelConfig
-from ..errors import InputError
+from ..system.errors import InputError
 from ..vocab import Vocab
 from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel

@@ -7,9 +7,9 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import nn
 
-from ..loss import log_mean_probability
-from ..stepper import EnsembleStepper
+from ..system.numerics import log_mean_probability
 from .base import LanguageModel
+from .stepper import EnsembleStepper
 
 
 class Ensemble(LanguageModel):

@@ -7,10 +7,10 @@ import numpy as np
 from mxnet import gluon, nd
 from mxnet.gluon import HybridBlock, nn, rnn
 
-from ..errors import InputError
-from ..memory import Packed
-from ..stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
+from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
+from .packed import Packed
+from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused operator wants them
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 _CHUNK = 1 << 16  # characters encoded at a time: the temporary copies stay in the processor's cache
 

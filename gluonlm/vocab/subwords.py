@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 if TYPE_CHECKING:
     import sentencepiece

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..compat import load_gluonnlp
-from ..errors import InputError
-from ..levels import RULES, rule_of
+from ..system.compat import load_gluonnlp
+from ..system.errors import InputError
 from .characters import Characters
+from .levels import RULES, rule_of
 from .subwords import Subwords
 from .words import END_OF_LINE, TOKENIZERS, UNKNOWN, Words
 

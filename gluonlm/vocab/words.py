@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..errors import InputError
+from ..system.errors import InputError
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
 JOINER = "\uffed"  # this mark touches its neighbour on this side

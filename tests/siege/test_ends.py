@@ -10,8 +10,8 @@ from conftest import TINY, start
 from runs import assert_same_end
 from test_signals import signalled_in_a_step
 
-from gluonlm import train
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
+from gluonlm.train import __main__ as train
 
 
 def test_a_terminal_that_closes_leaves_a_checkpoint(trained, text_file, tmp_path, command):
@@ -92,7 +92,8 @@ def test_closed_standard_streams_are_no_reason_to_fail(trained):
 
 
 @pytest.mark.parametrize(
-    "loaded", ["numpy.version", "numpy", "gluonlm.runtime", "gluonlm.config", "mxnet.base", "mxnet"]
+    "loaded",
+    ["numpy.version", "numpy", "gluonlm.system.runtime", "gluonlm.config", "mxnet.base", "mxnet"],
 )
 def test_ctrl_c_while_the_package_is_loaded_is_one_line_at_most(loaded, text_file, tmp_path):
     flags = ["--data", text_file, "--run", tmp_path / "run"]

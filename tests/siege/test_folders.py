@@ -6,8 +6,8 @@ import shutil
 import pytest
 from test_checkpoint import contents
 
-from gluonlm.errors import InputError
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
+from gluonlm.system.errors import InputError
 
 
 def test_a_run_whose_folder_was_moved_away_writes_nothing_more(tmp_path):
@@ -69,7 +69,7 @@ def test_a_run_with_something_of_the_user_in_it_is_not_overwritten(name, tmp_pat
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_full_disk_says_whether_there_is_a_checkpoint(before, tmp_path, monkeypatch):
-    import gluonlm.checkpoint as module
+    import gluonlm.run.checkpoint as module
 
     def full(path, content):
         raise OSError(28, "No space left on device")

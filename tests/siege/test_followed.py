@@ -12,8 +12,8 @@ from conftest import start
 
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, follow
-from gluonlm.errors import InputError
-from gluonlm.run import Run
+from gluonlm.run.folder import Run
+from gluonlm.system.errors import InputError
 
 
 @pytest.fixture

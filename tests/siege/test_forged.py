@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import load, save
 from test_checkpoint import resealed
 
-from gluonlm.checkpoint import MANIFEST, read_checkpoint
-from gluonlm.errors import InputError
 from gluonlm.models import Ensemble, RNNModel, WindowModel
-from gluonlm.run import Run, load_model
+from gluonlm.run.checkpoint import MANIFEST, read_checkpoint
+from gluonlm.run.folder import Run
+from gluonlm.run.load import load_model
+from gluonlm.system.errors import InputError
 
 
 @pytest.fixture

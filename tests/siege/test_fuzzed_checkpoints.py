@@ -13,8 +13,8 @@ from conftest import peak
 from safetensors.numpy import load, save
 from test_checkpoint import resealed
 
-from gluonlm.checkpoint import FILES
-from gluonlm.run import Run
+from gluonlm.run.checkpoint import FILES
+from gluonlm.run.folder import Run
 
 LONGEST = 5  # processor seconds of one command
 LARGEST = 300  # megabytes that all of them together may add

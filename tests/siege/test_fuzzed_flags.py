@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from conftest import TINY, start
 
-from gluonlm.config import GROUPS, flag
+from gluonlm.config import GROUPS
+from gluonlm.system.console import flag
 
 WHOLE = "0 1 2 3 7 -1 -7 2147483647 2147483648 99999999999999999999 1.5 1e3 x nan".split()
 REAL = (

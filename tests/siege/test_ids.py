@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from gluonlm import Vocab, get_batch, rnn_batch, sample, score, windows
-from gluonlm.device import to_device
-from gluonlm.errors import InputError
 from gluonlm.models import RNNModel
+from gluonlm.system.device import to_device
+from gluonlm.system.errors import InputError
 
 
 @pytest.mark.parametrize("make", [list, tuple, lambda ids: ids, np.array, bytearray])

@@ -9,9 +9,9 @@ from mxnet import autograd, gluon, nd
 from test_exact_resume import Interrupted
 from trainings import BASE, IDS, make_model, train, weights
 
-from gluonlm.batchify import get_batch, rnn_batch
-from gluonlm.seeds import derive_seed
-from gluonlm.training.optimizer import PROVED, REFUSED, Optimizer
+from gluonlm.batchify.slicing import get_batch, rnn_batch
+from gluonlm.system.seeds import derive_seed
+from gluonlm.train.optimizer import PROVED, REFUSED, Optimizer
 
 
 @pytest.mark.parametrize("optimizer", PROVED)

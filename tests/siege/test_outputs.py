@@ -6,8 +6,8 @@ import pytest
 
 from gluonlm import compare
 from gluonlm.compare import Place, Timing
-from gluonlm.errors import InputError
-from gluonlm.files import output_file
+from gluonlm.system.errors import InputError
+from gluonlm.system.files import output_file
 
 
 @pytest.fixture(params=["embeddings", "compare", "evaluate"])

@@ -3,11 +3,11 @@
 import pytest
 from conftest import PEAK, start
 
-from gluonlm import text as text_module
 from gluonlm.config import DataConfig
 from gluonlm.corpus import ids, load_corpus
-from gluonlm.errors import InputError
-from gluonlm.text import Text
+from gluonlm.corpus import text as text_module
+from gluonlm.corpus.text import Text
+from gluonlm.system.errors import InputError
 
 
 def test_a_fingerprint_is_of_the_bytes_that_were_encoded(tmp_path, monkeypatch):
@@ -86,7 +86,7 @@ def test_a_word_without_end_is_rejected_and_as_characters_it_is_read(tmp_path, m
 
 ENDLESS = """
 import sys
-from gluonlm.text import Text
+from gluonlm.corpus.text import Text
 from pathlib import Path
 before = peak()
 try:

@@ -1,0 +1,217 @@
+"""From one long row of token ids to batches: slicing only, for NumPy and MXNet arrays alike.
+
+The picture to keep in mind: the text is cut into `batch_size` streams that stand side by side as
+columns of a matrix, so that time runs downwards and neighbouring rows of a column are neighbours
+in the text. No MXNet is imported.
+
+>>> import numpy as np
+>>> text = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+>>> streams = rnn_batch(text, batch_size=4)      # "y" and "z" do not fill a row and are cut
+>>> for row in streams:
+...     print(*row)
+a g m s
+b h n t
+c i o u
+d j p v
+e k q w
+f l r x
+>>> inputs, targets = get_batch(streams, 0, seq_len=2)
+>>> for row in inputs:
+...     print(*row)
+a g m s
+b h n t
+>>> print(*targets)                              # each input's successor, row by row
+b h n t c i o u
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ..system.errors import InputError
+from .shuffle import ORDERS
+from .slicing import Array, get_batch, rnn_batch, windows
+
+SHORTEST_DRAWN = 8  # rows of a segment whose length is drawn
+SHARE_WHOLE, SPREAD = 0.95, 1 / 14  # of drawn lengths, in parts of the length asked for
+SHUFFLED_AT_ONCE = 4096  # windows: a call for one costs a third of a call for all of them
+
+
+class StreamBatches:
+    """The batches of one pass over a text whose state is carried from one to the next.
+
+    `len(batches)` is their number; `batches(epoch, index)` returns inputs `(L, N)` and targets
+    `(L*N,)`, in the order of the text: a carried state needs neighbours to stay neighbours.
+
+    Parameters
+    ----------
+    data, batch_size
+        As for `rnn_batch`.
+    seq_len
+        The rows of a batch; the last may have fewer.
+    seed
+        Draws as many lengths for each epoch: most about `seq_len`, one in twenty about half of it
+        (Merity et al. 2018).
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one batch, or drawn segments would be.
+    """
+
+    def __init__(self, data: Array, batch_size: int, seq_len: int, seed: int | None = None):
+        self.streams = rnn_batch(data, batch_size)  # (T, N)
+        self.seq_len, self.seed = seq_len, seed
+        if len(self.streams) < 2:
+            raise InputError(
+                f"{len(data)} tokens in {batch_size} streams make one row, which nothing follows: "
+                "give more text or a smaller `batch_size`"
+            )
+        if seed is not None and seq_len < SHORTEST_DRAWN:
+            raise InputError(f"`seq_len` {seq_len}: to be drawn, at least {SHORTEST_DRAWN}")
+
+    def __len__(self) -> int:
+        return -(-(len(self.streams) - 1) // self.seq_len)
+
+    def __call__(self, epoch: int, index: int) -> tuple[Array, Array]:
+        if self.seed is None:
+            return get_batch(self.streams, index * self.seq_len, self.seq_len)
+        begin, end = self._cuts(epoch)[index : index + 2]
+        return get_batch(self.streams, begin, end - begin)
+
+    def _cuts(self, epoch):
+        """Return the rows at which the segments of an epoch begin, and the one after the last."""
+        draws = np.random.default_rng([self.seed, epoch])
+        middle = np.where(draws.random(len(self)) < SHARE_WHOLE, 1, 1 / 2)
+        lengths = np.maximum(draws.normal(middle, SPREAD), 1 / 4)
+        ends = np.cumsum(lengths) * ((len(self.streams) - 1) / lengths.sum())
+        return np.rint(np.append(0, ends)).astype(np.int64)
+
+
+class WindowBatches:
+    """The batches of one pass over all windows of a text, in another order each epoch.
+
+    `len(batches)` is their number; `batches(epoch, index)` returns inputs `(length, N)` and
+    targets `(N,)`; the last batch may be smaller.
+
+    Parameters
+    ----------
+    data, length, step
+        As for `windows`; NumPy only.
+    batch_size
+        The number of windows N.
+    seed
+        Seed of the order; without one, the windows come in the order of the text.
+    shuffle
+        The kind of order, a name in `shuffle.ORDERS`.
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one window, or there is no such order.
+    """
+
+    def __init__(
+        self,
+        data: np.ndarray,
+        batch_size: int,
+        length: int,
+        step: int = 1,
+        seed: int | None = None,
+        shuffle: str = "mixed",
+    ):
+        self.inputs, self.targets = windows(data, length, step)  # (M, length), (M,)
+        self.batch_size, self.seed = batch_size, seed
+        if shuffle not in ORDERS:
+            raise InputError(f"`shuffle` {shuffle!r}: not one of {', '.join(ORDERS)}")
+        self.order = ORDERS[shuffle]
+        self._block, self._windows = (-1, -1), np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return -(-len(self.targets) // self.batch_size)
+
+    def __call__(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rows: Any = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        if self.seed is not None:
+            rows = self._shuffled(epoch, index, self.seed)
+        return self.inputs[rows].T, self.targets[rows]
+
+    def _shuffled(self, epoch: int, index: int, seed: int) -> np.ndarray:
+        """Return the windows of a batch `(N,)`; those of a block of batches are found at once."""
+        batches = max(1, SHUFFLED_AT_ONCE // self.batch_size)
+        block, place = divmod(index, batches)
+        if self._block != (epoch, block):
+            first = block * batches * self.batch_size
+            last = min(first + batches * self.batch_size, len(self.targets))
+            places = np.arange(first, last)
+            self._windows = self.order(places, len(self.targets), seed, epoch)
+            self._block = epoch, block
+        return self._windows[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def shares(streams: int, parts: int) -> list[slice]:
+    """Return which of the streams belong to each part; they are as even as can be.
+
+    >>> [(share.start, share.stop) for share in shares(5, 2)]
+    [(0, 2), (2, 5)]
+    """
+    cuts = [round(streams * i / parts) for i in range(parts + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(cuts)]
+
+
+class Share:
+    """The streams of batches that belong to one of several parts, in the same steps."""
+
+    def __init__(self, batches: StreamBatches | WindowBatches, part: int, parts: int):
+        self.batches, self.part, self.parts = batches, part, parts
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __call__(self, epoch: int, index: int) -> tuple[Array, Array]:
+        inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
+        streams = inputs.shape[1]
+        own = shares(streams, self.parts)[self.part]
+        return inputs[:, own], targets.reshape(-1, streams)[:, own].reshape(-1)
+
+
+def share_of(batches: StreamBatches | WindowBatches, part: int, parts: int) -> Any:
+    """Return the batches of one of several parts; of one part, all as they are."""
+    return batches if parts == 1 else Share(batches, part, parts)
+
+
+def make_batches(
+    window: int | None,
+    data: Array,
+    batch_size: int,
+    seq_len: int,
+    step: int = 1,
+    seed: int | None = None,
+    shuffle: str = "mixed",
+) -> StreamBatches | WindowBatches:
+    """Return the batches that a model reads.
+
+    Parameters
+    ----------
+    window
+        The tokens that one of its predictions reads; None if it carries its state.
+    data, batch_size
+        As for `rnn_batch`; with a `window`, the number of windows in a batch.
+    seq_len
+        As for `StreamBatches`; not used with a `window`.
+    seed
+        As for either.
+    step, shuffle
+        As for `WindowBatches`; not used without a `window`.
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one batch.
+    """
+    if window:
+        return WindowBatches(data, batch_size, window, step, seed, shuffle)
+    return StreamBatches(data, batch_size, seq_len, seed)

@@ -1,0 +1,197 @@
+"""The published systems by name: settings, what they are, and the figures they were published with.
+
+`python -m gluonlm.train --preset NAME` trains one, `--list-presets` shows them all. Settings are
+those of `config.groups` by field name; what is not named keeps its default.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..system.errors import InputError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One system: what it is, what was published about it, and its settings by field name."""
+
+    about: str
+    published: str
+    settings: dict[str, Any]
+
+
+_NIETZSCHE = dict(
+    data=("nietzsche",), encoding="latin-1", optimizer="adam", output_bias="zero"
+)  # fmt: skip
+_NIETZSCHE_LSTM = dict(
+    **_NIETZSCHE, model="lstm", activation="relu", embed_size=500, hidden_size=(1000, 1000),
+    batch_size=32,
+)  # fmt: skip
+_WINDOWS = dict(model="window", schedule="constant", clip=0.0)
+_PTB = dict(data=("ptb",), level="word", model="lstm", init="uniform:0.1", output_bias="zero")
+_PTB_SMALL = dict(
+    **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
+    dropout=0.35, embed_dropout=0.2, weight_drop=0.15, word_dropout=0.05, activation_reg=1.0,
+    temporal_reg=1.0, batch_size=32, seq_len=35, optimizer="adam", lr=0.003, warmup_steps=200,
+    schedule="cosine", clip=1.0,
+)  # fmt: skip
+_SHAKESPEARE = dict(
+    data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, hidden_size=(384,),
+    batch_size=32, seq_len=64, optimizer="adam", schedule="cosine", warmup_steps=50,
+    output_bias="zero",
+)  # fmt: skip
+_TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
+_TESTED = dict(split="80/10/10")
+_UNTOUCHED = "nothing on this split; settings were chosen on validation, the test was read once"
+_NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"
+
+PRESETS = {
+    "nietzsche-unrolled": Preset(
+        "Three characters through shared dense layers, h = relu(W_h h) + relu(W_i e): "
+        "a recurrent network written out by hand.",
+        "Gluon RNN tutorial (2018), part 1: training loss at batch 128 of each epoch "
+        "from 2.579 to 2.037 nats, no validation",
+        dict(
+            **_NIETZSCHE, model="unrolled", embed_size=30, hidden_size=(256,), window=3,
+            window_step=3, dropout=0.0, batch_size=32, epochs=10, lr=0.001, schedule="constant",
+            clip=0.0,
+        ),
+    ),
+    "nietzsche-lstm": Preset(
+        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; --model gru too, "
+        "and rnn (ReLU, as published) with --on-nan skip.",
+        "Gluon RNN tutorial (2018), part 2: no loss published, no validation",
+        dict(
+            **_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001,
+            schedule="constant", clip=0.2,
+        ),
+    ),
+    "nietzsche-better": Preset(
+        "The same 2 x 1000 LSTM, regularised: dropout on recurrent weights and outputs but not "
+        "on the embedding, twice the steps an epoch, a falling learning rate, few epochs.",
+        "nothing: compare with nietzsche-lstm",
+        dict(
+            **_NIETZSCHE_LSTM, dropout=0.5, embed_dropout=0.0, weight_drop=0.2, seq_len=50,
+            epochs=6, lr=0.002, warmup_steps=100, schedule="cosine", clip=1.0,
+        ),
+    ),
+    "stacked-char-lstm": Preset(
+        "Two layers of 128 on characters, small enough for any machine: "
+        "python -m gluonlm.compare times it on each device.",
+        "character modelling, CPU against GPU: the GPU about 5 times faster",
+        dict(
+            data=("python-docs",), model="lstm", embed_size=128, hidden_size=(128, 128),
+            dropout=0.0, batch_size=32, seq_len=64, epochs=10, optimizer="adam", lr=0.004,
+            schedule="cosine", output_bias="zero",
+        ),
+    ),
+    "scripts-lstm": Preset(
+        "One LSTM of 1024 reads one-hot windows of 50 characters of a script, 10 apart, and "
+        "predicts the next character; plain gradient descent, samples at several temperatures "
+        "after each epoch.",
+        "1024-cell LSTM on film scripts: 310 epochs in 6 to 7 hours on a cloud GPU, "
+        "no loss published",
+        dict(
+            **_WINDOWS, data=("tinyshakespeare",), representation="onehot", window=50,
+            window_step=10, hidden_size=(1024,), dropout=0.0, batch_size=32, epochs=310,
+            optimizer="sgd", lr=1.0, output_bias="zero", sample_temperatures=(0.3, 0.6, 1.0),
+        ),
+    ),
+    "window-lstm": Preset(
+        "One LSTM of 256 reads 100 characters, each as one real number, its id divided by their "
+        "count: poor by design. --representation embedding and --model lstm show what that costs.",
+        "256-cell LSTM: 20 epochs, poor text, as its author says; no loss published",
+        dict(
+            **_WINDOWS, **_NIETZSCHE, lower=True, representation="real", window=100,
+            window_step=1, hidden_size=(256,), dropout=0.2, batch_size=128, epochs=20, lr=0.001,
+        ),
+    ),
+    "ptb-lstm": Preset(
+        "Words of the Penn Treebank: LSTM 256, then 128, plain gradient descent at 1.0, "
+        "halved each epoch after the fifth.",
+        "word LSTM on Penn Treebank: perplexity 121.5 (validation) and 117.999 (test) "
+        "after 15 epochs, about 2,300 words/s",
+        dict(
+            **_PTB, embed_size=200, hidden_size=(256, 128), dropout=0.0, batch_size=60,
+            seq_len=20, epochs=15, optimizer="sgd", lr=1.0, schedule="step", decay=0.5,
+            decay_after=5, clip=5.0, loss_scale="sum-over-time",
+        ),
+    ),
+    "ptb-small": Preset(
+        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as "
+        "embedding and output, one dropout mask for all time steps, recurrent weights and words "
+        "dropped, AR and TAR.",
+        "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
+        "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
+        dict(**_PTB_SMALL, epochs=20),
+    ),
+    "ptb-medium": Preset(
+        "Four of these side by side, their probabilities averaged, no weights dropped, for four "
+        "epochs longer.",
+        "Zaremba et al. 2014, medium (about 20 million parameters): 86.2 and 82.7; large (66 "
+        "million): 82.2 and 78.4; Merity et al. 2017 (24 million): 60.0 and 57.3",
+        {**_PTB_SMALL, "members": 4, "weight_drop": 0.0, "epochs": 24},
+    ),
+    "tinyshakespeare-gru": Preset(
+        "A GRU of 384 on Shakespeare, in the time that nanoGPT's CPU preset takes.",
+        _NANOGPT,
+        dict(**_SHAKESPEARE, dropout=0.0, lr=0.008, epochs=3, max_steps=1050, max_minutes=1.58),
+    ),
+    "tinyshakespeare-gru-12min": Preset(
+        "The same GRU with dropout, in twelve minutes.",
+        _NANOGPT,
+        dict(**_TWELVE_MINUTES, max_minutes=12.0),
+    ),
+    "tinyshakespeare-gru-long": Preset(
+        "Six of the twelve-minute GRUs side by side, their probabilities averaged, in an hour.",
+        _NANOGPT,
+        dict(**_TWELVE_MINUTES, members=6, max_minutes=60.0),
+    ),
+    "tinyshakespeare-lstm-long": Preset(
+        "Twelve LSTMs side by side, with a decoupled weight decay, in an hour of two threads.",
+        _NANOGPT,
+        dict(
+            {**_TWELVE_MINUTES, "model": "lstm", "output_bias": "frequency"}, members=12,
+            weight_decay=0.1,
+        ),
+    ),
+    "tinyshakespeare-gru-test": Preset(
+        "As tinyshakespeare-gru, with a test part that nothing was chosen on.",
+        _UNTOUCHED,
+        dict(
+            {**_SHAKESPEARE, **_TESTED}, dropout=0.1, embed_dropout=0.0, lr=0.008, epochs=3,
+            max_steps=1050, max_minutes=1.58,
+        ),
+    ),
+    "tinyshakespeare-gru-12min-test": Preset(
+        "As tinyshakespeare-gru-12min, with a test part that nothing was chosen on.",
+        _UNTOUCHED,
+        dict({**_TWELVE_MINUTES, **_TESTED}, max_minutes=12.0),
+    ),
+    "tinyshakespeare-gru-long-test": Preset(
+        "As tinyshakespeare-gru-long, with a test part that nothing was chosen on.",
+        _UNTOUCHED,
+        dict({**_TWELVE_MINUTES, **_TESTED}, members=6, max_minutes=60.0),
+    ),
+}  # fmt: skip
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """Return a preset's settings by field name.
+
+    Raises
+    ------
+    InputError
+        Naming the known ones if there is none of this name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"`preset` {name}: not one of {', '.join(PRESETS)}")
+    return dict(PRESETS[name].settings)
+
+
+def list_presets() -> str:
+    """Return a description of every preset: what it is, what was published, and its command."""
+    return "\n\n".join(
+        f"{name}\n    {preset.about}\n    Published: {preset.published}.\n"
+        f"    python -m gluonlm.train --preset {name}"
+        for name, preset in PRESETS.items()
+    )

@@ -1,0 +1,237 @@
+"""ONNX, by native operators: ids and states in, logits and states out, any T and N.
+
+Opset 17, IR 8 (https://onnx.ai/onnx/operators). A layer's gates stand in another order there: LSTM
+i, f, g, o become i, o, f, g; GRU r, z, n become z, r, n with `linear_before_reset`, as in cuDNN.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+
+from ..run.checkpoint import Checkpoint
+from ..system.errors import InputError
+from .check import Runner
+from .network import GATES, Network, networks_of
+
+OPSET, IR = 17, 8
+LARGEST = 2**31 - 1  # bytes of a protocol buffer
+ORDER = {"rnn": [0], "lstm": [0, 3, 1, 2], "gru": [1, 0, 2]}
+SPELLING = {
+    "char": "join the tokens",
+    "word": "join by spaces; <eos> is a line break",
+    "punctuation": "join by spaces, but none where a token has \uffed, which is left out",
+    "subword": "join; <0x41> is a byte of UTF-8, \u2581 is a space",
+}
+
+
+def need_onnx() -> ModuleType:
+    """Import onnx and return the module.
+
+    Raises
+    ------
+    InputError
+        Saying what to install if it is missing.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise InputError(
+            f"`format` onnx: no module {error.name}: pip install 'gluonlm[onnx]'"
+        ) from None
+    return onnx
+
+
+class Graph:
+    """Nodes and constants of a graph that grows by one operator at a time."""
+
+    def __init__(self):
+        self.helper, self.numpy_helper = need_onnx().helper, need_onnx().numpy_helper
+        self.nodes, self.constants = [], {}
+
+    def constant(self, name: str, array) -> str:
+        """Keep an array, once for each name."""
+        if name not in self.constants:
+            self.constants[name] = self.numpy_helper.from_array(np.array(array, order="C"), name)
+        return name
+
+    def add(self, operator: str, inputs: Sequence[str], output: str, *more: str, **how) -> str:
+        """Add an operator, and return the name of its first output."""
+        self.nodes.append(self.helper.make_node(operator, inputs, [output, *more], **how))
+        return output
+
+    def dense(self, x: str, network: Network, name: str, prefix: str) -> str:
+        """Add W x + b, W `(out, in)` as Gluon keeps it."""
+        weight = self.constant(f"{prefix}{name}.weight", network.arrays[f"{name}.weight"])
+        bias = self.constant(f"{prefix}{name}.bias", network.arrays[f"{name}.bias"])
+        turned = f"{prefix}{name}.turned"
+        if not any(turned in node.output for node in self.nodes):
+            self.add("Transpose", [weight], turned, perm=[1, 0])
+        at = f"{prefix}{name}.{len(self.nodes)}"
+        return self.add(
+            "Add", [self.add("MatMul", [x, turned], f"{at}.product"), bias], f"{at}.sum"
+        )
+
+
+def _reordered(array, kind):
+    """Return an array whose rows are gates, in ONNX's order, with an axis for the direction."""
+    gates = np.split(array, GATES[kind])
+    return np.concatenate([gates[i] for i in ORDER[kind]])[None]
+
+
+def _layer(graph, network, number, x, state, prefix):
+    """Add one recurrent layer; return its outputs `(T, N, C)` and its new state."""
+    kind, layer = network.cell, network.layers()[number]
+    name = f"{prefix}layers.{number}"
+    i2h, h2h, i2h_bias, h2h_bias = (_reordered(array, kind) for array in layer)
+    weights = [
+        graph.constant(f"{name}.W", i2h),
+        graph.constant(f"{name}.R", h2h),
+        graph.constant(f"{name}.B", np.concatenate([i2h_bias, h2h_bias], axis=1)),
+    ]
+    how = {"hidden_size": h2h.shape[2]}
+    if kind == "rnn":
+        how["activations"] = [network.activation.capitalize()]
+    if kind == "gru":
+        how["linear_before_reset"] = 1
+    new = [f"{name}.{letter}" for letter in ("h", "c")[: 1 + (kind == "lstm")]]
+    outputs = graph.add(kind.upper(), [x, *weights, "", *state], f"{name}.Y", *new, **how)
+    return graph.add("Squeeze", [outputs, graph.constant("one", [1])], f"{name}.out"), new
+
+
+def _recurrent(graph, network, state, prefix):
+    table = graph.constant(prefix + network.embedding_name, network.embedding)
+    x, states = graph.add("Gather", [table, "ids"], f"{prefix}embedded"), []
+    each = 1 + (network.cell == "lstm")
+    for number in range(len(network.layers())):
+        own = state[number * each : (number + 1) * each]
+        x, new = _layer(graph, network, number, x, own, prefix)
+        states += new
+    return graph.dense(x, network, "decoder", prefix), states
+
+
+def _unrolled(graph, network, state, prefix):
+    table = graph.constant(f"{prefix}embedding.weight", network.embedding)
+    activation, hidden = network.activation.capitalize(), ""
+    for t in range(network.window):
+        place = graph.constant(f"token {t}", np.int64(t))
+        token = graph.add("Gather", ["ids", place], f"{prefix}token.{t}", axis=0)
+        x = graph.add("Gather", [table, token], f"{prefix}embedded.{t}")
+        read = graph.dense(x, network, "i2h", prefix)
+        read = graph.add(activation, [read], f"{prefix}read.{t}")
+        if hidden:
+            carried = graph.dense(hidden, network, "h2h", prefix)
+            carried = graph.add(activation, [carried], f"{prefix}carried.{t}")
+            read = graph.add("Add", [carried, read], f"{prefix}hidden.{t}")
+        hidden = read
+    return graph.dense(hidden, network, "decoder", prefix), []
+
+
+def _window(graph, network, state, prefix):
+    size = network.vocab_size
+    if network.representation == "embedding":
+        table = graph.constant(f"{prefix}embedding.weight", network.embedding)
+        x = graph.add("Gather", [table, "ids"], f"{prefix}features")
+    elif network.representation == "onehot":
+        depth, values = graph.constant("depth", np.int64(size)), np.array([0, 1], np.float32)
+        x = graph.add(
+            "OneHot", ["ids", depth, graph.constant("values", values)], f"{prefix}features"
+        )
+    else:
+        real = graph.add("Cast", ["ids"], f"{prefix}real", to=1)
+        real = graph.add("Unsqueeze", [real, graph.constant("two", [2])], f"{prefix}column")
+        x = graph.add("Div", [real, graph.constant("size", np.float32(size))], f"{prefix}features")
+    _, (hidden, _) = _layer(graph, network, 0, x, [], prefix)
+    hidden = graph.add("Squeeze", [hidden, graph.constant("zero", [0])], f"{prefix}last")
+    return graph.dense(hidden, network, "decoder", prefix), []
+
+
+def build(checkpoint: Checkpoint) -> bytes:
+    """Return a checkpoint's network, or ensemble, as an ONNX model.
+
+    Inputs are `ids` `(T, N)`, int64, and a `state.K.in` `(1, N, C)` for each array of the state,
+    zeros before a text. Outputs are `logits`, `(T, N, V)` or of a window model `(N, V)`, and each
+    `state.K.out`. The vocabulary stands in the metadata.
+
+    Raises
+    ------
+    InputError
+        If onnx is not installed, or the model is larger than the format allows.
+    """
+    onnx, networks = need_onnx(), networks_of(checkpoint)
+    graph, helper = Graph(), onnx.helper
+    sizes = [size for network in networks for size in network.sizes()]
+    if sum(4 * array.size for network in networks for array in network.arrays.values()) > LARGEST:
+        raise InputError("`format` onnx: a file holds at most 2 GB, and the weights are more")
+    each, logits, new = len(sizes) // len(networks), [], []
+    for k, network in enumerate(networks):
+        write = {"unrolled": _unrolled, "window": _window}.get(network.kind, _recurrent)
+        state = [f"state.{i}.in" for i in range(k * each, (k + 1) * each)]
+        own, states = write(graph, network, state, f"networks.{k}." if len(networks) > 1 else "")
+        logits.append(own)
+        new += states
+    graph.add("Identity", [_averaged(graph, logits)], "logits")
+    for i, name in enumerate(new):
+        graph.add("Identity", [name], f"state.{i}.out")
+    kind, window = onnx.TensorProto, networks[0].window
+    value = helper.make_tensor_value_info
+    inputs = [value("ids", kind.INT64, [window or "T", "N"])]
+    inputs += [value(f"state.{i}.in", kind.FLOAT, [1, "N", size]) for i, size in enumerate(sizes)]
+    shape = ["N", len(checkpoint.vocab)] if window else ["T", "N", len(checkpoint.vocab)]
+    outputs = [value("logits", kind.FLOAT, shape)]
+    outputs += [value(f"state.{i}.out", kind.FLOAT, [1, "N", size]) for i, size in enumerate(sizes)]
+    constants = list(graph.constants.values())
+    whole = helper.make_graph(graph.nodes, "gluonlm", inputs, outputs, constants)
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(whole, opset_imports=opset, ir_version=IR, producer_name="gluonlm")
+    helper.set_model_props(model, _metadata(checkpoint))
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _averaged(graph, logits):
+    """Add the logarithm of the mean probability of several networks; one alone stays as it is."""
+    if len(logits) == 1:
+        return logits[0]
+    chances = [graph.add("Softmax", [own], f"{own}.chances", axis=-1) for own in logits]
+    return graph.add("Log", [graph.add("Mean", chances, "mean")], "log mean")
+
+
+def _metadata(checkpoint):
+    vocab = checkpoint.vocab.to_dict()
+    rule = "punctuation" if vocab.get("tokenizer") == "punctuation" else vocab["level"]
+    return {
+        "vocabulary": json.dumps(vocab),
+        "level": vocab["level"],
+        "spelling": SPELLING[rule],
+        "lower": json.dumps(checkpoint.config.data.lower),
+    }
+
+
+def runner(content: bytes) -> tuple[Runner, str]:
+    """Return a function that runs a model, and the name of what runs it.
+
+    That is ONNX Runtime, or onnx's own reference in NumPy where that is absent.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        from onnx import load_from_string
+        from onnx.reference import ReferenceEvaluator
+
+        session, name = ReferenceEvaluator(load_from_string(content)), "onnx's reference in NumPy"
+    else:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        name = f"ONNX Runtime {onnxruntime.__version__}"
+
+    def run(ids, state):
+        inputs = {f"state.{i}.in": array for i, array in enumerate(state)}
+        logits, *new = session.run(None, {"ids": ids.astype(np.int64), **inputs})
+        return logits.reshape(-1, logits.shape[-1]), new
+
+    return run, name

@@ -1,0 +1,198 @@
+"""PyTorch: a safetensors state_dict, and one module file that loads it and steps.
+
+Gates stand in the same order in both; names change. PyTorch is not needed to write either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from ..run.checkpoint import Checkpoint
+from ..system.errors import InputError
+from .check import Runner
+from .network import Network, networks_of
+from .reference import numpy_runner
+
+NAMES = {"i2h_weight": "weight_ih_l0", "h2h_weight": "weight_hh_l0"}
+NAMES.update(i2h_bias="bias_ih_l0", h2h_bias="bias_hh_l0")
+HEAD = '''"""{about}
+
+    model, vocabulary = load()
+    logits, state = model(ids)           # (T, N), int64, to {shape}
+    logits, state = model(more, state)   # goes on from there
+
+Written by gluonlm {version}; needs torch and safetensors.
+"""
+
+import json
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+'''
+RECURRENT = '''
+class Network(nn.Module):
+    """An embedding, recurrent layers of sizes {sizes}, and a dense output."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding({vocab_size}, {embed_size})
+        sizes = [{embed_size}, {sizes}]
+        each = zip(sizes, sizes[1:])
+        self.layers = nn.ModuleList(nn.{layer}(a, b{how}) for a, b in each)
+        self.decoder = nn.Linear({last}, {vocab_size})
+
+    def forward(self, ids, state=None):
+        x, new = self.embedding(ids), []  # (T, N, C)
+        for layer, own in zip(self.layers, state or [None] * len(self.layers)):
+            x, own = layer(x, own)
+            new.append(own)
+        return self.decoder(x), new  # (T, N, V)
+'''
+UNROLLED = '''
+class Network(nn.Module):
+    """{window} tokens through dense layers: h = f(W_h h) + f(W_i e)."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding({vocab_size}, {embed_size})
+        self.i2h = nn.Linear({embed_size}, {last})
+        self.h2h = nn.Linear({last}, {last})
+        self.decoder = nn.Linear({last}, {vocab_size})
+
+    def forward(self, ids, state=None):
+        first, *rest = torch.{activation}(self.i2h(self.embedding(ids)))  # (N, C) of each token
+        for read in rest:
+            first = torch.{activation}(self.h2h(first)) + read
+        return self.decoder(first), state  # (N, V)
+'''
+WINDOW = '''
+class Network(nn.Module):
+    """An LSTM of {last} over {window} tokens, its last output, and a dense layer."""
+
+    def __init__(self):
+        super().__init__()
+        {embedding}
+        self.layers = nn.ModuleList([nn.LSTM({features}, {last})])
+        self.decoder = nn.Linear({last}, {vocab_size})
+
+    def forward(self, ids, state=None):
+        x, _ = self.layers[0]({read})  # (T, N, C)
+        return self.decoder(x[-1]), state  # (N, V)
+'''
+ENSEMBLE = '''
+class Ensemble(nn.Module):
+    """{members} networks, their probabilities averaged."""
+
+    def __init__(self):
+        super().__init__()
+        self.networks = nn.ModuleList(Network() for _ in range({members}))
+
+    def forward(self, ids, state=None):
+        state = state or [None] * len(self.networks)
+        results = [network(ids, own) for network, own in zip(self.networks, state)]
+        chances = torch.stack([logits.softmax(-1) for logits, _ in results]).mean(0)
+        return chances.log(), [own for _, own in results]
+'''
+LOAD = '''
+def load(path={weights!r}):
+    """Return the trained model, and the vocabulary: its tokens by id, and its level."""
+    weights = load_file(path){tie}
+    model = {name}().eval()
+    model.load_state_dict(weights)
+    with safe_open(path, "pt") as file:
+        return model, json.loads(file.metadata()["vocabulary"])
+'''
+
+
+def state_dict(checkpoint: Checkpoint) -> bytes:
+    """Return the weights by PyTorch's names, a tied matrix once, and the vocabulary beside them."""
+    networks, arrays = networks_of(checkpoint), {}
+    for k, network in enumerate(networks):
+        prefix = f"networks.{k}." if len(networks) > 1 else ""
+        for name, array in network.arrays.items():
+            place, _, part = name.rpartition(".")
+            place = "layers.0" if place == "lstm" else place
+            arrays[f"{prefix}{place}.{NAMES.get(part, part)}"] = np.ascontiguousarray(array)
+    return save(arrays, {"vocabulary": json.dumps(checkpoint.vocab.to_dict())})
+
+
+def module(checkpoint: Checkpoint, weights: str) -> str:
+    """Return the text of a Python module that loads weights of this name and runs them."""
+    from .. import __version__
+
+    networks = networks_of(checkpoint)
+    network, members = networks[0], len(networks)
+    body = {"unrolled": UNROLLED, "window": WINDOW}.get(network.kind, RECURRENT)
+    tie = '\n    weights["embedding.weight"] = weights["decoder.weight"]'
+    if members > 1:
+        tie = (
+            f"\n    for k in range({members}):\n        "
+            'weights[f"networks.{k}.embedding.weight"] = weights[f"networks.{k}.decoder.weight"]'
+        )
+    values = dict(
+        _values(network),
+        about=f"A language model: {network.kind}, {len(checkpoint.vocab):,} tokens.",
+        shape="(N, V)" if network.window else "(T, N, V)",
+        weights=weights,
+        version=__version__,
+        members=members,
+        name="Ensemble" if members > 1 else "Network",
+        tie=tie if network.tied else "",
+    )
+    parts = [HEAD, body, *[ENSEMBLE] * (members > 1), LOAD]
+    return "\n".join(part.format(**values) for part in parts)
+
+
+def _values(network: Network) -> dict[str, object]:
+    """Return what the text of a network's class is filled in with."""
+    size, layers = network.vocab_size, network.layers()
+    real, onehot = "(ids[..., None] / {0:.1f})", "nn.functional.one_hot(ids, {0}).float()"
+    read = {"real": real, "onehot": onehot, "embedding": "self.embedding(ids)"}
+    embedded = "embedding.weight" in network.arrays or network.tied
+    columns = network.embedding.shape[1] if embedded else 0
+    unused = "# its tokens are read as they are"
+    return dict(
+        vocab_size=size,
+        embed_size=columns,
+        sizes=", ".join(str(layer[1].shape[1]) for layer in layers),
+        last=network.arrays["decoder.weight"].shape[1],
+        layer=network.cell.upper(),
+        how=f', nonlinearity="{network.activation}"' if network.kind == "rnn" else "",
+        activation=network.activation,
+        window=network.window,
+        features=layers[0][0].shape[1] if layers else 0,
+        embedding=f"self.embedding = nn.Embedding({size}, {columns})" if embedded else unused,
+        read=read[network.representation].format(size),
+    )
+
+
+def runner(content: bytes, networks: list[Network]) -> Runner:
+    """Return a function that runs a state_dict in NumPy.
+
+    Raises
+    ------
+    InputError
+        If an array is not where PyTorch will look for it.
+    """
+    arrays, read = load(content), []
+    for k, network in enumerate(networks):
+        prefix = f"networks.{k}." if len(networks) > 1 else ""
+        try:
+            own = {name: arrays[prefix + _theirs(name)] for name in network.arrays}
+        except KeyError as error:
+            raise InputError(f"`format` torch: what was written lacks {error}") from None
+        read.append(dataclasses.replace(network, arrays=own))
+    return numpy_runner(read)
+
+
+def _theirs(name):
+    """Return PyTorch's name, spelled apart from the map that wrote it: that may be wrong."""
+    place, _, part = name.replace("lstm.", "layers.0.").rpartition(".")
+    side, _, what = part.partition("_")
+    return f"{place}.{what}_{side[0]}h_l0" if side in ("i2h", "h2h") else f"{place}.{part}"

@@ -1,0 +1,1 @@
+"""Scoring texts, and models that adapt while they are scored."""

@@ -1,0 +1,270 @@
+"""Command line: score a text with a trained model. `python -m gluonlm.evaluate --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..config.flags import Parser
+from ..run.checkpoint import Checkpoint
+from ..system.console import encodable, run_command
+from ..system.errors import InputError
+from ..system.files import check_output, output_file
+from ..vocab import Vocab
+from .dynamic_flags import add_cache, add_dynamic, check_adaptive
+from .surprise import page, spans, terminal, write_surprise
+
+
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(
+        "evaluate",
+        "Score a text with a trained model, read as one stream from its first token to its last: "
+        "nats per token, bits per character, perplexity.",
+        examples=("runs/book", "runs/book --data letter.txt --html surprise.html"),
+    )
+    parser.add_run()
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="FILE",
+        help="text to score; - reads standard input (default: a part of the run's own text)",
+    )
+    add(
+        "--part",
+        choices=("test", "valid", "train"),
+        default="test",
+        help="which part of it (default: test)",
+    )
+    add("--encoding", metavar="TEXT", help="encoding of --data (default: the run's)")
+    add("--data-dir", metavar="DIR", help="folder of the run's own corpus (default: the run's)")
+    add(
+        "--seq-len",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="tokens read at a time: speed only (default: 1000)",
+    )
+    parser.add_overwrite()
+    parser.add_unknown("")
+    add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
+    add("--json", action="store_true", help="print the result as JSON")
+    add_views(parser.add_argument_group("other views of the score").add_argument)
+    adapting = parser.add_argument_group("a model that adapts while it reads")
+    add_cache(adapting, "score once more, with")
+    add_dynamic(adapting, "score once more, learning from each segment after it was scored")
+    adapting.add_argument(
+        "--tune",
+        action="store_true",
+        help="choose rate and decay, or theta and weight, on the run's validation part first; "
+        "the views show the last of all these scores",
+    )
+    return parser
+
+
+def add_views(add: Callable) -> None:
+    """Add the flags that show where the surprise lies, or score as others do."""
+    add(
+        "--streams",
+        type=int,
+        default=1,
+        metavar="N",
+        help="score as others publish: N columns from a cold start, whole segments of --seq-len "
+        "only (default: 1)",
+    )
+    add(
+        "--per-token",
+        metavar="FILE",
+        help="write each token's surprise, nats, as tab-separated lines",
+    )
+    add("--html", metavar="FILE", help="draw a page of the text, each token on its surprise")
+    add("--ansi", action="store_true", help="print the text so, for a terminal of 256 colours")
+
+
+def parse(argv=None) -> argparse.Namespace:
+    arguments = make_parser().parse_args(argv)
+    _check_adapting(arguments)
+    if arguments.seq_len < 1:
+        raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
+    if arguments.streams < 1:
+        raise InputError(f"`streams` {arguments.streams}: must be at least 1")
+    if arguments.streams > 1 and (arguments.per_token or arguments.html or arguments.ansi):
+        raise InputError("`streams` leave gaps in a text: `per_token`, `html` and `ansi` need one")
+    if arguments.ansi and arguments.json:
+        raise InputError("`ansi` prints a text and `json` a record: leave out one")
+    return arguments
+
+
+def _check_adapting(arguments):
+    adapting = arguments.dynamic or arguments.cache
+    if adapting and arguments.streams > 1:
+        raise InputError("`dynamic` and `cache` read one stream: leave out `streams`")
+    if arguments.tune and not adapting:
+        raise InputError("`tune` chooses settings of `dynamic` or `cache`: give one, too")
+    if arguments.tune and not arguments.data and arguments.part == "valid":
+        raise InputError("`tune` uses the validation part: score another `part`")
+    check_adaptive(arguments)
+
+
+def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
+    """Return the ids to score: of `--data`, or of a part of the text the run was trained on.
+
+    Raises
+    ------
+    InputError
+        If the text cannot be read, or is not the run's own.
+    """
+    from ..corpus.text import read_text
+    from ..run.text import load_own
+
+    names = ("encoding", "data_dir")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
+    if arguments.data:
+        encoding = given.get("encoding", checkpoint.config.data.encoding)
+        return checkpoint.encode(read_text(arguments.data, encoding), arguments.unknown)
+    return getattr(load_own(checkpoint, given), arguments.part)
+
+
+def main(argv=None) -> None:
+    arguments = parse(argv)
+    for path in filter(None, (arguments.per_token, arguments.html)):
+        check_output(Path(path), arguments.overwrite)
+    from ..system.device import get_ctx
+
+    ctx = get_ctx(arguments.ctx)
+    from ..run.load import load_model
+    from .scoring import score, score_columns
+
+    model, checkpoint = load_model(arguments.run, arguments.checkpoint, ctx)
+    ids = read_ids(arguments, checkpoint)
+    if arguments.streams > 1:
+        losses = score_columns(model, ids, arguments.streams, arguments.seq_len, ctx[0])
+    else:
+        losses = score(model, ids, ctx[0], arguments.seq_len)
+    result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
+    for name, settings, losses in adapted(arguments, model, checkpoint, ids, ctx[0]):
+        result[name] = {**summarise(vocab, ids, losses), **settings}
+    if arguments.per_token:
+        write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
+    if arguments.html:
+        title, about = f"What surprises {arguments.run}", describe(result).replace("  ", " · ")
+        pieces = page(title, about, vocab, spans(vocab, ids, losses))
+        with output_file(arguments.html, arguments.overwrite) as stream:
+            stream.writelines(piece.encode() for piece in pieces)
+    for piece in terminal(vocab, spans(vocab, ids, losses)) if arguments.ansi else ():
+        print(encodable(piece), end="")
+    if arguments.json:
+        print(json.dumps(finite(result), allow_nan=False))
+    else:
+        print("\n" * arguments.ansi + describe(result))
+
+
+def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:
+    """Yield the name, the settings and the nats of each token, of each way to adapt asked for.
+
+    With both, the cache is that of the model that learns, which reads the text once for the two.
+    """
+    from .cache import Cached, CacheSettings, tune_cache
+
+    learning = None
+    if arguments.dynamic:
+        learning, model = dynamic_model(arguments, model, checkpoint, ctx)
+    if not arguments.cache:
+        if learning:
+            yield "dynamic", learning._asdict(), model.score_text(ids, ctx)
+        return
+    cached = Cached(model, CacheSettings.named(arguments))
+    if arguments.tune:
+        valid = validation_ids(arguments, checkpoint)
+        cached = Cached(model, best_of(tune_cache(model, valid, cached.settings)))
+    alone, together = cached.score_both(ids)
+    if learning:
+        yield "dynamic", learning._asdict(), alone
+    name = "dynamic_cache" if learning else "cache"
+    yield name, cached.settings._asdict(), together
+
+
+def dynamic_model(arguments, model, checkpoint: Checkpoint, ctx) -> tuple:
+    """Return the settings, and the model that learns while it reads."""
+    from .dynamic import Dynamic, DynamicSettings, squared_gradients, tune
+
+    settings = DynamicSettings.named(arguments)
+    squares = squared_gradients(model, checkpoint) if settings.rule == "rms" else None
+    if arguments.tune:
+        valid = validation_ids(arguments, checkpoint)
+        settings = best_of(tune(model, valid, settings, squares, ctx))
+    return settings, Dynamic(model, settings, squares)
+
+
+def validation_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
+    """Return the ids of the run's validation part.
+
+    Raises
+    ------
+    InputError
+        As `read_ids` does, or if it is empty.
+    """
+    own = argparse.Namespace(**{**vars(arguments), "data": None, "part": "valid"})
+    ids = read_ids(own, checkpoint)
+    if len(ids) < 2:
+        raise InputError("`tune` needs a validation part, and the run has none")
+    return ids
+
+
+def best_of(trials: Iterable) -> Any:
+    """Print the nats of validation with each setting that is tried; return the best."""
+    found = {}
+    for settings, nats in trials:
+        found[settings] = nats
+        print(f"validation: {_shown(settings._asdict())}: {nats:.4f} nats", file=sys.stderr)
+    return min(found, key=lambda settings: found[settings])
+
+
+def finite(value: Any) -> Any:
+    """Return figures for JSON, which has no infinity: None in its place."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
+    """Return the figures of a text `(tokens,)` whose last tokens have these losses, in nats."""
+    from .scoring import Unit, perplexity
+
+    nats = float(losses.mean())
+    result = {"tokens": losses.size, "nats": nats, "perplexity": perplexity(nats)}
+    scored = ids[-losses.size :]
+    result["bits_per_character"] = Unit.of(vocab, scored).bits(nats)
+    if vocab.level == "word":
+        result["unknown"] = vocab.share_unknown(scored)
+    return result
+
+
+def describe(result: dict) -> str:
+    """Return the figures as one line, and on another those of a model that adapts as it reads."""
+    own = {name: value for name, value in result.items() if not isinstance(value, dict)}
+    shown = {name: f"{value:.6f}" for name, value in own.items()}
+    shown["tokens"] = f"{result['tokens']:,}"
+    lines = ["  ".join(f"{name} {value}" for name, value in shown.items())]
+    for name in filter(lambda name: name not in own, result):
+        found = result[name]
+        how = {setting: value for setting, value in found.items() if setting not in own}
+        figures = {figure: found[figure] for figure in own}
+        lines.append(f"{name} ({_shown(how)}): {describe(figures)}")
+    return "\n".join(lines)
+
+
+def _shown(settings):
+    pairs = ((k, v if isinstance(v, str) else f"{v:g}") for k, v in settings.items())
+    return ", ".join(f"{name} {value}" for name, value in pairs)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,133 @@
+"""Texts on a ground that shows how much each token surprised a model: a page, or a terminal."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..system.console import harmless
+from ..system.files import output_file
+from ..vocab import Vocab
+
+SHADES = 16  # of the page's ground, the first one empty
+# of a terminal's 256 colours, from a pale ground to a strong one; all bear black letters
+GROUNDS = (230, 229, 223, 222, 216, 215, 209, 208, 202)
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ max-width: 46rem; margin: 2rem auto; padding: 0 1rem; background: #fff; color: #111;
+  font: 1rem/1.6 system-ui, sans-serif }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font: 1rem/1.7 ui-monospace, monospace }}
+i {{ font-style: normal }}
+{light}
+@media (prefers-color-scheme: dark) {{
+body {{ background: #111; color: #eee }}
+{dark}
+}}
+</style>
+<h1>{title}</h1>
+<p>{summary}</p>
+<p>Surprise in bits: {legend}. What has no ground was read and not predicted, or no surprise.
+Point at a token to see its own.</p>
+<pre>"""
+
+
+class Span(NamedTuple):
+    """A token as it is written, and its surprise in bits; None if it was only read."""
+
+    text: str
+    bits: float | None
+
+
+def spans(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> Iterator[Span]:
+    """Yield the tokens of a text.
+
+    Parameters
+    ----------
+    ids
+        `(tokens,)`.
+    losses
+        Nats of the last of them, `(tokens - skipped,)`.
+    """
+    spell, skipped = vocab.speller(), len(ids) - len(losses)
+    for place, token in enumerate(ids):
+        known = place >= skipped
+        bits = float(losses[place - skipped]) / math.log(2) if known else None
+        yield Span(spell(int(token)), bits)
+
+
+def shade(bits: float | None, vocab_size: int, shades: int) -> int:
+    """Return which of so many shades shows a surprise: the last is twice that of a blind guess."""
+    if bits is None or not bits > 0:
+        return 0
+    whole = 2 * math.log2(max(vocab_size, 2))
+    return min(shades - 1, int(shades * min(bits / whole, 1)))
+
+
+def page(title: str, summary: str, vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
+    """Yield the pieces of a self-contained page, readable on a light and on a dark ground."""
+    whole = 2 * math.log2(max(len(vocab), 2))
+    marks = range(0, SHADES, 3)
+    yield PAGE.format(
+        title=html.escape(harmless(title)),
+        summary=html.escape(harmless(summary)),
+        light=_ground(95, 55),
+        dark=_ground(12, 36),
+        legend=" ".join(f"<i class=s{n}>&nbsp;{n * whole / SHADES:.0f}&nbsp;</i>" for n in marks),
+    )
+    for text, bits in tokens:
+        shown = html.escape(harmless(text)).replace("\n", "↵\n").replace("\r", "\\x0d")
+        number = shade(bits, len(vocab), SHADES)
+        hint = "" if bits is None else f" title={bits:.2f}"
+        yield f"<i class=s{number}{hint}>{shown}</i>" if shown else ""
+    yield "</pre>\n</html>\n"
+
+
+def _ground(first, last):
+    """Return the rules of the shades: hues from yellow to red, of lightnesses between two."""
+    steps = range(1, SHADES)
+    return "\n".join(
+        f".s{n} {{ background: hsl({50 - 40 * n / SHADES:.0f} 95% "
+        f"{first + (last - first) * n / SHADES:.0f}%) }}"
+        for n in steps
+    )
+
+
+def terminal(vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
+    """Yield the text with escapes for a terminal of 256 colours."""
+    for text, bits in tokens:
+        number = shade(bits, len(vocab), len(GROUNDS) + 1)
+        shown = harmless(text).replace("\n", "↵") if number else harmless(text)
+        if number and shown:
+            shown = f"\x1b[38;5;16;48;5;{GROUNDS[number - 1]}m{shown}\x1b[0m"
+        yield shown + "\n" * (number > 0) * text.count("\n")
+
+
+def write_surprise(
+    path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray, overwrite: bool = False
+) -> None:
+    """Write one line for each token: its place, the token as JSON, its surprise in nats.
+
+    Tokens that were only read, before the first prediction, have no surprise.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or another is there.
+    """
+    with output_file(path, overwrite) as stream:
+        stream.write(b"position\ttoken\tnats\n")
+        for place, token in enumerate(ids):
+            known = place - (len(ids) - len(losses))
+            nats = f"{losses[known]:.6f}" if known >= 0 else ""
+            stream.write(f"{place}\t{json.dumps(vocab.tokens[token])}\t{nats}\n".encode())

@@ -1,0 +1,1 @@
+"""A trained model on disk: the run's folder, its checkpoints, and its text."""

@@ -1,0 +1,285 @@
+"""A run's folder: its settings, metrics, curve, and checkpoints that are whole or not there.
+
+    RUN/config.json  metrics.jsonl  samples.txt  curve.png
+    RUN/checkpoints/last  best   each names the folder of one checkpoint
+    RUN/checkpoints/00001200/    the checkpoint of that step: see `checkpoint`
+
+A checkpoint is written beside the others, read back, and only then named: whatever kills the
+process, `last` names a whole one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..system.errors import InputError
+from ..system.files import read_file, replace_file, sync_folder
+from .checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
+
+if TYPE_CHECKING:
+    pass
+
+ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
+NAME = r"\d{8,}a*"  # of a checkpoint's folder: its step
+WRITING = ".writing-"  # how the folder begins in which a checkpoint is being written
+POINTERS = ("best", "last")
+
+
+class Run:
+    """A run's folder. `Run.create` makes a new one, `Run(path)` opens one that is there."""
+
+    def __init__(self, path):
+        if not str(path):
+            raise InputError("the name of a run is empty; was a variable of the shell not set?")
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics, self.samples = self.path / "metrics.jsonl", self.path / "samples.txt"
+        self.curve, self.config = self.path / "curve.png", self.path / "config.json"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls, path, overwrite: bool = False) -> Run:
+        """Make a run's folder and lock it.
+
+        An existing folder is rejected, or with `overwrite` emptied if it holds a run. A run that
+        was killed before its first checkpoint holds nothing to lose, and is begun again.
+
+        Raises
+        ------
+        InputError
+            If there is something else at `path`, or it cannot be written.
+        """
+        run = cls(path)
+        try:
+            if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+                run._empty(overwrite)
+            run.checkpoints.mkdir(parents=True)
+            run.lock()
+        except OSError as error:
+            raise InputError(f"`run` {path}: cannot write there: {error.strerror}") from None
+        return run
+
+    def _empty(self, overwrite):
+        """Remove the run that stands here, if it may go."""
+        if self.path.is_dir():
+            self.lock()  # before looking: a training adds and removes entries at any moment
+        try:
+            self._check_removable(overwrite)
+        except InputError:
+            self.unlock()
+            raise
+        for entry in self.path.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def _check_removable(self, overwrite):
+        if not overwrite and not self._begun():
+            raise InputError(
+                f"`run` {self.path}: already exists: continue it with `resume` {self.path}, "
+                "replace it with `overwrite`, or give another `run`"
+            )
+        if not self._is_run():
+            raise InputError(
+                f"`run` {self.path}: holds something else than a run, "
+                "which `overwrite` does not remove"
+            )
+
+    def _is_run(self):
+        """Return whether this folder holds a run and nothing else."""
+        if not self.checkpoints.is_dir() or self.checkpoints.is_symlink():
+            return False
+        own = [entry.name.lstrip(".").removesuffix(".new") for entry in self.path.iterdir()]
+        return set(own) <= set(ENTRIES) and all(
+            _is_pointer(entry) or _is_checkpoint(entry) for entry in self.checkpoints.iterdir()
+        )
+
+    def _begun(self):
+        """Return whether this run was killed before its first checkpoint was named."""
+        return (
+            self._is_run()
+            and os.listdir(self.path) == ["checkpoints"]
+            and not set(POINTERS) & set(os.listdir(self.checkpoints))
+        )
+
+    def lock(self) -> None:
+        """Hold this run for this process until `unlock`.
+
+        Raises
+        ------
+        InputError
+            If another process has it.
+        """
+        if self._lock is not None:
+            return
+        try:
+            self._lock = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise InputError(
+                f"{self.path}: another process is training this run: "
+                "wait for it, or give another `run`"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot open this run: {error.strerror}") from None
+
+    def unlock(self) -> None:
+        """Release this run for other processes."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def check_here(self) -> None:
+        """Check that this path still is the folder that is locked.
+
+        Raises
+        ------
+        InputError
+            If it was moved, removed or replaced: what is written now would be in somebody else's.
+        """
+        if self._lock is None:
+            return
+        try:
+            here, held = os.stat(self.path), os.fstat(self._lock)
+            if (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino):
+                return
+        except OSError:
+            pass
+        raise InputError(
+            f"{self.path}: this run's folder was moved, removed or replaced while it was in use: "
+            "nothing more is written; put it back and use `resume`"
+        )
+
+    def write_config(self, config: Config) -> None:
+        """Write the settings where people look for them, ready for `--config`."""
+        replace_file(self.config, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
+
+    def save(self, contents: Checkpoint, pointers: Sequence[str] = ("last",)) -> Path:
+        """Write a checkpoint, verify it, and only then let `pointers` name it.
+
+        Parameters
+        ----------
+        pointers
+            Of "best" and "last". Checkpoints that neither names are removed.
+
+        Returns
+        -------
+        Path
+            The checkpoint's folder.
+
+        Raises
+        ------
+        InputError
+            If the disk does not take it; what was there before is still there then.
+        """
+        self.check_here()
+        step = contents.progress["step"]
+        name = f"{step:08d}"
+        # resumed and stopped at the same step: the older one may be in use
+        while (self.checkpoints / name).exists():
+            name += "a"
+        try:
+            with tempfile.TemporaryDirectory(dir=self.checkpoints, prefix=WRITING) as folder:
+                part = Path(folder) / name
+                part.mkdir()
+                write_checkpoint(part, contents)
+                os.rename(part, self.checkpoints / name)
+            sync_folder(self.checkpoints)
+            for pointer in pointers:
+                replace_file(self.checkpoints / pointer, name.encode())
+        except (OSError, InputError) as error:
+            before = os.path.lexists(self.checkpoints / "last")
+            raise InputError(
+                f"{self.path}: the checkpoint of step {step} could not be written ({error}); "
+                + ("the one before it is whole" if before else "there is none before it")
+            ) from None
+        self._prune()
+        return self.checkpoints / name
+
+    def _prune(self):
+        named = {self.pointed(pointer) for pointer in POINTERS}
+        for entry in self.checkpoints.iterdir():
+            if _is_checkpoint(entry) and entry not in named:
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def pointed(self, pointer: str) -> Path | None:
+        """Return the folder that `best` or `last` names, or None if there is no such pointer.
+
+        Raises
+        ------
+        InputError
+            If it names nonsense.
+        """
+        path = self.checkpoints / pointer
+        if not os.path.lexists(path):
+            return None
+        name = read_file(path, limit=100).decode("ascii", "replace").strip()
+        if not re.fullmatch(NAME, name):
+            raise InputError(
+                f"{path}: names no checkpoint: write the name of a folder beside it into it"
+            )
+        return self.checkpoints / name
+
+    def load(self, which: str = "best") -> Checkpoint:
+        """Read the checkpoint that is `best` or `last`.
+
+        A run that was never validated has no best, so its last is read.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is damaged.
+        """
+        if self.is_checkpoint():
+            return read_checkpoint(self.path)
+        folder = self._named(which)
+        try:
+            return read_checkpoint(folder)
+        except InputError:
+            if self._named(which) == folder:
+                raise
+            # a training has named another one meanwhile, and removed this
+            return read_checkpoint(self._named(which))
+
+    def is_checkpoint(self) -> bool:
+        """Return whether this is the folder of one checkpoint instead of a whole run."""
+        return (self.path / MANIFEST).exists()
+
+    def _named(self, which):
+        folder = self.pointed(which) or self.pointed("last")
+        if folder is None or self.checkpoints.is_symlink() or folder.is_symlink():
+            raise InputError(
+                f"{self.path}: no run with a checkpoint is there; "
+                "give the folder that training printed"
+            )
+        return folder
+
+
+def _is_pointer(entry):
+    return entry.name in (*POINTERS, *(f".{pointer}.new" for pointer in POINTERS))
+
+
+def _is_checkpoint(entry):
+    """Return whether this is a checkpoint's folder, begun or whole, with nothing else in it."""
+    if entry.is_symlink() or not entry.is_dir():
+        return False
+    if entry.name.startswith(WRITING):
+        return all(_is_checkpoint(inner) for inner in entry.iterdir())
+    return bool(re.fullmatch(NAME, entry.name)) and set(os.listdir(entry)) <= {*FILES, MANIFEST}
+
+
+def new_folder(config: Config) -> Path:
+    """Return a folder under runs/ that is not there yet, named after model and corpus."""
+    text = re.sub(r"[^\w.-]+", "", Path(config.data.data[0]).stem).strip(".-") or "text"
+    stem, number = f"{config.model.model}-{text}", 1
+    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path

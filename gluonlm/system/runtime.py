@@ -1,0 +1,214 @@
+"""Ready the process before MXNet loads: the only room that sets anything outside the package.
+
+`import gluonlm` arranges that `configure()` runs just before MXNet is first imported, whoever
+imports it; in a process that never imports MXNet nothing happens. What is set, why, and how to
+switch it off is in docs/runtime.md.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import importlib.abc
+import importlib.util
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import warnings
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from .compat.modules import adapt
+from .compat.repairs import repair
+from .errors import InputError
+
+THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
+MOST_THREADS = 16  # for each logical processor
+COPY_VARIABLE = "MXNET_CPU_PARALLEL_SIZE"
+SMALL_OPERATION = 5e7  # floating-point operations: under that, sharing costs more than it gives
+
+
+def physical_cores() -> int:
+    """Return the number of processor cores this process may use, hyper-threads counted once."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = affinity(0) if affinity else range(os.cpu_count() or 1)
+    cores = set()
+    for cpu in usable:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        cores.add(siblings.read_text() if siblings.exists() else cpu)
+    return max(1, len(cores))
+
+
+def free_memory() -> float:
+    """Return the bytes of memory that are free; infinity where the system does not say."""
+    path = Path("/proc/meminfo")
+    text = path.read_text(encoding="ascii") if path.exists() else ""
+    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.M)
+    return int(found[1]) * 1024.0 if found else math.inf
+
+
+def threads_for(operation: float) -> int:
+    """Return the threads for a model whose largest operation takes so many floating-point ones."""
+    return 1 if operation < SMALL_OPERATION else physical_cores()
+
+
+def threads_in_use() -> str:
+    """Return the number of threads that MXNet was started with, as its variable has it."""
+    return os.environ.get(THREADS_VARIABLE, "?")
+
+
+def configure(threads: int = 0, otherwise: int = 0) -> None:
+    """Make `import mxnet` work and run fast: names that MXNet misses, threads, memory allocation.
+
+    Later calls, or calls after MXNet was imported, change nothing.
+
+    Parameters
+    ----------
+    threads
+        What the user asks for. If 0, a variable that the user has set stays as it is.
+    otherwise
+        The number of threads if neither is given; 0 means every physical core.
+
+    Raises
+    ------
+    InputError
+        If NumPy is older than 1.26 or newer than 2, or the number of threads is invalid.
+    """
+    _check_threads(threads)
+    if "mxnet.base" in sys.modules:  # before that, "mxnet" is being imported and may need this
+        return
+    import numpy as np  # here, as it is nearly all of the time that `import gluonlm` took
+
+    _check_version(np.__version__)
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
+    if threads:
+        os.environ[THREADS_VARIABLE] = str(threads)
+    os.environ.setdefault(THREADS_VARIABLE, str(otherwise or physical_cores()))
+    # A parallel copy in the caller's thread, as by asnumpy of a weight, gives OpenMP a second team:
+    # more threads than cores, and from then on those of the training sleep at each barrier.
+    os.environ.setdefault(COPY_VARIABLE, str(2**31 - 1))
+    _keep_memory()
+    _preload_cuda()
+
+
+def _check_version(numpy):
+    version = tuple(int(part) for part in numpy.split(".")[:2])
+    if not (1, 26) <= version < (3, 0):
+        raise InputError(f"NumPy {numpy}: must be 1.26 or 2: pip install --no-deps 'numpy>=2,<3'")
+
+
+def _check_threads(threads):
+    """Reject a number of threads that ends the process inside OpenMP, without a word."""
+    most = MOST_THREADS * (os.cpu_count() or 1)
+    if not 0 <= threads <= most:
+        raise InputError(f"`threads` {threads}: must be from 0 to {most} on this machine")
+    given = os.environ.get(THREADS_VARIABLE)
+    if not threads and given is not None and not (given.isdigit() and 0 < int(given) <= most):
+        raise InputError(f"{THREADS_VARIABLE}={given!r}: must be one number from 1 to {most}")
+
+
+def _keep_memory():
+    """Make glibc keep freed memory.
+
+    MXNet has no pool on the CPU, and the page faults cost as much as the arithmetic.
+    """
+    chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if os.environ.get(MALLOC_VARIABLE) == "0" or chosen:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        # M_MMAP_MAX, M_TRIM_THRESHOLD, M_ARENA_MAX
+        for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
+            mallopt(parameter, value)
+
+
+def _preload_cuda():
+    """Load the CUDA libraries that pip installed beside a GPU build: no LD_LIBRARY_PATH needed."""
+    spec = importlib.util.find_spec("nvidia") if importlib.util.find_spec("mxnet") else None
+    folders = (spec.submodule_search_locations or ()) if spec else ()
+    waiting = sorted(path for folder in folders for path in Path(folder).glob("*/lib/lib*.so.*"))
+    for _ in range(3):  # they need each other: what fails to load first succeeds in a later round
+        waiting = [library for library in waiting if not _load(library)]
+
+
+def _load(library):
+    try:
+        return bool(ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL))
+    except OSError:
+        return False
+
+
+class _MXNetFinder(importlib.abc.MetaPathFinder):
+    """Runs `configure` just before MXNet is imported, and adapts its modules to newer libraries."""
+
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] != "mxnet":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec and spec.loader:
+            load = spec.loader.exec_module
+
+            def adapt_and_load(module):
+                if name == "mxnet":
+                    configure()
+                adapt(module)
+                load(module)
+                repair(module)
+
+            spec.loader.exec_module = adapt_and_load  # type: ignore[method-assign]
+        return spec
+
+
+if "mxnet" not in sys.modules:
+    sys.meta_path.insert(0, _MXNetFinder())
+
+
+@contextlib.contextmanager
+def _interrupt_kept():
+    """Hold Ctrl-C back until the end of a block: modules swallow it while they are imported."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupted = False
+
+    def keep(number, frame):
+        nonlocal interrupted
+        interrupted = True
+
+    before = signal.signal(signal.SIGINT, keep)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
+
+
+def load_mxnet():
+    """Import MXNet and return the module; Ctrl-C waits until it is loaded.
+
+    Raises
+    ------
+    InputError
+        Saying what to install if it cannot be loaded.
+    """
+    try:
+        with _interrupt_kept():
+            import mxnet
+    except OSError as error:
+        gpu = any(name in str(error) for name in ("libcu", "libnv", "libnccl"))
+        remedy = (
+            "pip install --no-deps -r requirements-gpu.txt installs this GPU build's libraries"
+            if gpu
+            else "install the system libraries libgomp1 and libquadmath0 "
+            "(Debian, Ubuntu: apt-get install)"
+        )
+        raise InputError(f"MXNet does not load: {error}: {remedy}") from None
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"MXNet does not import: no module {error.name}: pip install --no-deps mxnet==1.9.1, "
+            "or in a checkout make train"
+        ) from None
+    return mxnet

@@ -1,0 +1,280 @@
+"""Command line: train a model. `python -m gluonlm.train --help`."""
+
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..config import GROUPS, read_settings
+from ..config.flags import Parser, add_device, given
+from ..config.presets import list_presets, preset_settings
+from ..system import runtime
+from ..system.console import complain, run_command, show, speak_flags
+from ..system.device import get_ctx
+from ..system.errors import InputError
+from ..system.processes import Processes, joined
+from .start import (
+    FreshStart,
+    ResumedRun,
+    Training,
+    WarmStart,
+    begin,
+    preset_settings_on_resume,
+    share_start,
+)
+
+
+def parse(argv=None) -> tuple[dict[str, Any], Any]:
+    """Return the settings and the other arguments of a command line.
+
+    Flags win over `--config`, that over `--preset`, that over the defaults.
+
+    Raises
+    ------
+    InputError
+        If they contradict each other.
+    """
+    arguments = make_parser().parse_args(argv)
+    for name in ("preset", "config", "run", "resume", "init_from"):
+        if getattr(arguments, name) == "":
+            raise InputError(f"`{name}`: is empty; was a variable of the shell not set?")
+    if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
+        raise InputError(
+            "`resume` names the run to continue: leave out `run`, `overwrite` and `init_from`"
+        )
+    if arguments.extend_vocab and not arguments.init_from:
+        raise InputError("`extend_vocab` adds to another run's vocabulary: give `init_from`")
+    if arguments.resume and arguments.preset:
+        raise InputError("`resume` keeps the run's own settings: leave out `preset`")
+    settings = preset_settings(arguments.preset) if arguments.preset else {}
+    settings.update(read_settings(arguments.config) if arguments.config else {})
+    for group in GROUPS.values():
+        settings.update(given(arguments, group))
+    return settings, arguments
+
+
+# the flags that most people need, by field name
+COMMON = (
+    *("data", "level", "model", "hidden_size", "num_layers", "dropout"),
+    *("batch_size", "seq_len", "epochs", "lr", "max_minutes", "seed"),
+    *("ctx", "run", "resume", "preset", "list_presets"),
+)
+
+
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(
+        "train",
+        "Train a recurrent language model on a text; "
+        "without flags, a GRU on the text inside Python itself.",
+        examples=(
+            "--data book.txt",
+            "--data ptb --level word --model lstm --hidden-size 256,128 --ctx gpu",
+            "--data book.txt --level subword --epochs 20 --run runs/book",
+            "--resume runs/book --epochs 30",
+        ),
+        common=COMMON,
+        alone=False,
+    )
+    for title, group in GROUPS.items():
+        parser.add_settings(group, title)
+    add_run(parser.add_argument_group("run").add_argument)
+    return parser
+
+
+def add_run(add: Callable) -> None:
+    """Add the flags that say where a run lies, how it begins, and on what it is trained."""
+    add_device(add)
+    add(
+        "--preset",
+        metavar="NAME",
+        help="settings of a published system; its run is runs/NAME, continued if it is there",
+    )
+    add("--list-presets", action="store_true", help="explain the presets")
+    add("--config", metavar="FILE", help="settings by name from a .toml or .json file")
+    add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
+    add("--overwrite", action="store_true", help="replace an existing run")
+    add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
+    add("--init-from", metavar="RUN", help="start with another run's weights and vocabulary only")
+    add(
+        "--extend-vocab",
+        action="store_true",
+        help="with --init-from: add the tokens of the text that the other run does not know",
+    )
+    add("--quiet", action="store_true", help="print the result only")
+
+
+def choose_start(settings: dict[str, Any], arguments) -> FreshStart:
+    """Return how the training begins.
+
+    A preset's run is runs/NAME unless another is named; if it is there, the command resumes it.
+
+    Raises
+    ------
+    InputError
+        If a run that is named cannot be read, or not be continued with these settings.
+    """
+    folder, source = arguments.run, f"`config` {arguments.config}"
+    if arguments.resume:
+        return ResumedRun(arguments.resume, settings)
+    if arguments.preset and not folder:
+        folder = str(Path("runs") / arguments.preset)
+        new = arguments.overwrite or arguments.init_from
+        if not new and os.path.lexists(Path(folder) / "checkpoints" / "last"):
+            return ResumedRun(folder, preset_settings_on_resume(settings), arguments.preset)
+    if arguments.init_from:
+        kept = arguments.overwrite, arguments.extend_vocab
+        return WarmStart(arguments.init_from, settings, folder, *kept)
+    return FreshStart(settings, folder, arguments.overwrite, source)
+
+
+# what ends a training from outside: its name, and the code that the process exits with
+REQUESTS = {
+    "interrupted": 128 + signal.SIGINT,
+    "terminated": 128 + signal.SIGTERM,
+    "hung up": 128 + signal.SIGHUP,
+    "output closed": 128 + signal.SIGPIPE,
+}
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
+@contextlib.contextmanager
+def signals_watched(trainer) -> Iterator[None]:
+    """Make the first Ctrl-C, SIGTERM or SIGHUP end the training with a checkpoint.
+
+    It ends after the current step. A second signal ends the process at once. One that is ignored,
+    as SIGHUP under nohup, stays ignored.
+    """
+    watched = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def leave_at_once():
+        for number in watched:
+            leave = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, leave)
+
+    def handler(number, frame):
+        leave_at_once()
+        trainer.stop(SIGNALS[number])
+
+    for number in watched:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        leave_at_once()
+
+
+def main(argv=None) -> int:
+    with joined() as world:
+        return run(argv, world)
+
+
+def run(argv, world: Processes) -> int:
+    """Train as a command line says, in one of the processes of `world`; return the exit code."""
+    settings, arguments = parse(argv)
+    if arguments.list_presets:
+        print(list_presets())
+        return 0
+    say = (lambda text: None) if arguments.quiet else functools.partial(show, end="\n")
+    chosen = share_start(world, lambda: choose_start(settings, arguments))
+    with contextlib.closing(chosen) as start:
+        for note in start.notes:
+            say(note)
+        operation = start.config.largest_operation()
+        threads = min(runtime.threads_for(operation), world.cores(runtime.physical_cores()))
+        runtime.configure(arguments.threads, threads)
+        training = begin(start, get_ctx(arguments.ctx), world)
+        return follow(training) if world.rank else train(training, arguments.quiet, say)
+
+
+def follow(training: Training) -> int:
+    """Train in a process that is not the first, without a word; return the exit code."""
+    from .progress import Diverged
+
+    with signals_watched(training.trainer):
+        try:
+            return REQUESTS.get(training.trainer.fit(), 0)
+        except Diverged:
+            return 3
+
+
+def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
+    """Train and report; return the exit code."""
+    from .hints import how_to_resume
+    from .progress import Diverged
+    from .report import conclude, introduce
+
+    run, trainer = training.run, training.trainer
+    say(introduce(training))
+    with contextlib.ExitStack() as stack:
+        metrics, bar = watch(training, quiet, stack)
+        try:
+            with signals_watched(trainer):
+                reason = trainer.fit()
+        except Diverged as error:
+            kept = "best" if run.pointed("best") else "last"
+            line = f"stopped: {error}; the {kept} checkpoint before is {run.pointed(kept)}"
+            complain(speak_flags(line))
+            return 3
+        finally:
+            bar.close()
+        attempt("the curve", draw, training)
+        skipped = f", {trainer.progress.skipped} steps skipped" if trainer.progress.skipped else ""
+        seconds = f"{trainer.progress.seconds:.0f} s of training"
+        say(f"ended by {reason} at step {trainer.progress.step}{skipped}, {seconds}")
+        if reason in REQUESTS:
+            complain(f"{reason}: continue with {how_to_resume(run.path, training.config.data)}")
+            return REQUESTS[reason]
+        if result := attempt("the result", conclude, training, reason, say):
+            metrics("result", result)
+    return 0
+
+
+def attempt(what: str, work: Callable, *arguments) -> Any:
+    """Do what comes after a training; if it fails, that costs nothing but itself.
+
+    The training is saved by then, so that a picture, a damaged line or a terminal that cannot show
+    a name must not end it with an error.
+    """
+    try:
+        return work(*arguments)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        own = isinstance(error, InputError)
+        reason = str(error) if own else f"{type(error).__name__}: {error}"
+        complain(f"{what} could not be made ({speak_flags(reason)}); the training is saved")
+        return None
+
+
+def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple:
+    """Attach the callbacks to the trainer; return the metrics file and the progress bar."""
+    from .callbacks import MetricsFile, ProgressBar, SamplesFile
+    from .report import make_sampler
+
+    run, config, trainer = training.run, training.config, training.trainer
+    opened = lambda callback: stack.enter_context(contextlib.closing(callback))  # noqa: E731
+    bar = opened(ProgressBar(trainer, training.unit, quiet))
+    metrics = opened(MetricsFile(run.metrics, trainer.progress))
+    trainer.callbacks = [metrics, bar]
+    if temperatures := config.training.sample_temperatures:
+        write = make_sampler(config, training.corpus, trainer.model)
+        samples = opened(SamplesFile(run.samples, trainer.progress, temperatures, write))
+        trainer.callbacks.insert(1, samples)
+    return metrics, bar
+
+
+def draw(training: Training) -> None:
+    """Draw the curve of a training from its metrics."""
+    from ..system.files import replace_file
+    from .curve import draw_curve, read_metrics
+
+    run = training.run
+    replace_file(run.curve, draw_curve(read_metrics(run.metrics), training.unit))
+
+
+if __name__ == "__main__":
+    run_command(main)

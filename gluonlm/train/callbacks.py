@@ -1,0 +1,180 @@
+"""What watches a training: a progress bar and lines on the screen, metrics.jsonl, samples.txt.
+
+A callback is called with the name of an event and its record. "step" comes after every step,
+"training" and "validation" with the means since the last of them, "checkpoint" before one is
+written, and "result" at the end.
+"""
+
+import json
+import math
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..evaluate.scoring import Unit
+from ..system.console import drop_output
+from ..system.errors import InputError
+from .progress import Progress
+
+
+class ProgressBar:
+    """Shows loss, speed and time left on a terminal, and a line for each validation everywhere."""
+
+    def __init__(self, trainer, unit: Unit, quiet: bool = False):
+        from tqdm import tqdm
+
+        self.unit, self.quiet, self.tqdm, self.stop = unit, quiet, tqdm, trainer.stop
+        self.bar = tqdm(
+            total=trainer.total_steps if math.isfinite(trainer.total_steps) else None,
+            initial=trainer.progress.step,
+            unit="step",
+            dynamic_ncols=True,
+            disable=quiet or None,
+        )
+        self.smoothed = math.nan
+        self._restart()
+
+    def _restart(self):
+        """Begin to measure the speed again: what validating took is not training."""
+        self.tokens, self.seconds, self.began = 0, 0.0, time.perf_counter()
+
+    def __call__(self, event: str, record: dict[str, Any]) -> None:
+        if event == "step":
+            self.tokens += record["tokens"]
+            self.seconds = time.perf_counter() - self.began
+            if not self.bar.disable:
+                self._advance(record["loss"])
+        if event == "validation":
+            if not self.quiet:
+                try:
+                    self._print(record)
+                except BrokenPipeError:  # as by `| head`: the training ends with a checkpoint
+                    self.quiet = True
+                    drop_output()
+                    self.stop("output closed")
+            self._restart()
+
+    def _advance(self, loss):
+        if math.isnan(self.smoothed):
+            self.smoothed = loss
+        elif math.isfinite(loss):
+            self.smoothed = 0.95 * self.smoothed + 0.05 * loss
+        shown = [f"{self.smoothed:.3f} nats", self.unit.describe(self.smoothed), self._speed()]
+        self.bar.set_postfix_str(", ".join(shown), refresh=False)
+        self.bar.update()
+
+    def _print(self, record):
+        losses = [
+            f"{part} {self.unit.describe(record[f'{part}_loss'])}"
+            for part in ("train", "valid")
+            if record[f"{part}_loss"] is not None
+        ]
+        words = [f"epoch {round(record['epoch'], 2):g}", f"step {record['step']}", *losses]
+        words += [f"lr {record['lr']:.2g}", self._speed(), f"{record['seconds']:.0f} s"]
+        self.tqdm.write("  ".join(words + ["best"] * record["best"]), file=sys.stdout)
+        sys.stdout.flush()
+
+    def _speed(self):
+        kind = "character" if self.unit.level == "char" else self.unit.level
+        return f"{self.tokens / max(1e-9, self.seconds):,.0f} {kind}s/s"
+
+    def close(self) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+class GrowingFile:
+    """A file of a run that grows as it trains; the progress counts its bytes under `counter`.
+
+    A subclass has `lines(event, record)`: what an event adds, as bytes that end with a line break.
+    """
+
+    counter = ""
+
+    def __init__(self, path: Path, progress: Progress):
+        """Open the file, cut back to where `progress` was taken.
+
+        What a killed process wrote after that is written again.
+        """
+        self.progress, length = progress, getattr(progress, self.counter)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        try:
+            self.stream = open(os.open(path, flags, 0o666), "ab+")
+            status = os.fstat(self.stream.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                raise InputError(f"{path}: has another name or is no regular file: remove it")
+            self.stream.seek(0)
+            kept = self.stream.read(min(length, status.st_size))
+            kept = kept[: kept.rfind(b"\n") + 1]
+            if len(kept) < length:
+                line = f"gluonlm: {path}: lines are missing; the training itself is whole"
+                print(line, file=sys.stderr)
+            self.stream.truncate(len(kept))
+        except OSError as error:
+            raise InputError(f"{path}: cannot write it: {error.strerror}") from None
+        setattr(progress, self.counter, len(kept))
+
+    def __call__(self, event: str, record: dict[str, Any]) -> None:
+        if event == "checkpoint":
+            os.fsync(self.stream.fileno())
+        else:
+            content = b"".join(self.lines(event, record))
+            self.stream.write(content)
+            self.stream.flush()
+            length = getattr(self.progress, self.counter) + len(content)
+            setattr(self.progress, self.counter, length)
+
+    def lines(self, event: str, record: dict[str, Any]) -> Iterator[bytes]:
+        raise TypeError("a GrowingFile is one of MetricsFile and SamplesFile")
+
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+
+
+class MetricsFile(GrowingFile):
+    """Appends each training, validation and result record to metrics.jsonl, a line each."""
+
+    counter = "metrics_bytes"
+
+    def lines(self, event, record):
+        if event != "step":
+            finite = {name: _finite(value) for name, value in record.items()}
+            yield json.dumps({"event": event, **finite}, allow_nan=False).encode() + b"\n"
+
+
+class SamplesFile(GrowingFile):
+    """Appends a sample at each temperature to samples.txt after each validation.
+
+    Parameters
+    ----------
+    write
+        Called with the step and a temperature; returns the text.
+    """
+
+    counter = "samples_bytes"
+
+    def __init__(
+        self,
+        path: Path,
+        progress: Progress,
+        temperatures: Sequence[float],
+        write: Callable[[int, float], str],
+    ):
+        super().__init__(path, progress)
+        self.temperatures, self.write = temperatures, write
+
+    def lines(self, event, record):
+        for temperature in self.temperatures if event == "validation" else ():
+            place = f"== step {record['step']}, epoch {record['epoch']:.2f}"
+            text = self.write(record["step"], temperature).encode("utf-8", "backslashreplace")
+            yield f"{place}, temperature {temperature:g}\n".encode() + text + b"\n\n"
+
+
+def _finite(value):
+    """Return a value as JSON can hold it: no infinity, no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,94 @@
+"""The curve of a training, drawn from its metrics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..evaluate.scoring import Unit, perplexity
+from ..system.errors import InputError
+from ..system.plots import new_axes, to_png
+
+STYLES = {
+    "training": dict(color="#9aa5b1", linewidth=1),
+    "validation": dict(color="#c2410c", marker="o", markersize=3),
+}
+HEADROOM = 1.4  # how far above the worst validation the axis ends
+LARGEST = np.log(np.finfo(float).max)  # the largest exponent whose power of e is finite
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a metrics.jsonl.
+
+    Raises
+    ------
+    InputError
+        Naming the line that is damaged.
+    """
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            records.append(json.loads(line.decode("utf-8")))
+            _ = records[-1]["event"], records[-1].get("epoch")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise InputError(f"{path}: line {number} is damaged: remove it") from None
+    return records
+
+
+def draw_curve(records: list[dict[str, Any]], unit: Unit) -> bytes:
+    """Draw training and validation loss over epochs.
+
+    Parameters
+    ----------
+    unit
+        That of the text: bits per character, or for words perplexity on a logarithmic axis, with
+        bits per character on the right.
+
+    Returns
+    -------
+    bytes
+        The PNG.
+    """
+    figure, axes = new_axes(7, 4)
+    words = unit.level == "word"
+    shown = perplexity if words else unit.bits
+    for event, key in (("training", "train_loss"), ("validation", "valid_loss")):
+        points = _points(records, event, key, shown)
+        if points:
+            axes.plot(*zip(*points), label=event, **STYLES[event])
+    if words:
+        axes.set_yscale("log")
+        # matplotlib tries ticks far outside the axis
+        both = (
+            lambda shown: unit.bits(np.log(shown)),
+            lambda bits: np.exp(np.minimum(bits / unit.bits(1.0), LARGEST)),
+        )
+        axes.secondary_yaxis("right", functions=both).set_ylabel("bits per character")
+    validated = _points(records, "validation", "valid_loss", shown)
+    if validated:
+        _mark_best(axes, validated)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("perplexity" if words else "bits per character")
+    if axes.lines:
+        axes.legend(frameon=False)
+    return to_png(figure)
+
+
+def _points(records, event, key, shown):
+    return [
+        (record["epoch"], shown(record[key]))
+        for record in records
+        if record["event"] == event and record.get(key) is not None
+    ]
+
+
+def _mark_best(axes, validated):
+    epoch, best = min(validated, key=lambda point: point[1])
+    highest = HEADROOM * max(loss for _, loss in validated)
+    # the first steps can cost many times the rest, which would lie flat under them
+    axes.set_ylim(top=min(axes.get_ylim()[1], highest))
+    style = dict(color="#c2410c")
+    axes.axhline(best, linewidth=0.6, linestyle=":", **style)
+    where = dict(xytext=(0, 8), textcoords="offset points", ha="right")
+    axes.annotate(f"best {best:.3g}", (epoch, best), **where, **style)

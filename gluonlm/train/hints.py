@@ -1,0 +1,109 @@
+"""What somebody who trains on a text of their own would do next, if they knew what we see."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from ..config import Config, DataConfig
+from ..corpus import CATALOGUE, Corpus, follow
+from ..corpus.gutenberg import has_header
+from ..system.console import program
+from ..system.errors import InputError
+from ..vocab import END_OF_LINE, UNKNOWN
+from ..vocab.levels import rule_of
+
+MANY = 0.1  # of the words: marks that stick to so many are worth a hint
+RARE = 1 / 3  # of the words: so many that stand once are worth one
+APART = 1.15  # a test loss so many times that of validation, or the other way round
+
+
+def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
+    """Return lines on what is unusual in a text, and the flags that change it."""
+    lines = []
+    books = [name for name in config.data if name != "-" and has_header(Path(name))]
+    if books and not config.strip_gutenberg:
+        lines.append(
+            f"{books[0]}: the header and licence of Project Gutenberg are in it; "
+            "`strip_gutenberg` leaves them out"
+        )
+    if config.level == "word":
+        lines += _on_words(config, corpus)
+    return lines
+
+
+def _on_words(config, corpus):
+    vocab, ids = corpus.vocab, {"training": corpus.train, "validation": corpus.valid}
+    shares = (f"{vocab.share_unknown(part):.1%} of {name}" for name, part in ids.items())
+    yield "<unk> stands for " + ", ".join(shares)
+    once = int(np.count_nonzero(np.bincount(corpus.train, minlength=len(vocab)) == 1))
+    if once > RARE * len(vocab) and not config.vocab_size:
+        yield (
+            f"{once:,} of {len(vocab):,} words stand once: `vocab_size` {len(vocab) - once} makes "
+            "them <unk>, of which the model learns then"
+        )
+    words = [
+        w for w in vocab.tokens if w not in (UNKNOWN, END_OF_LINE) and any(map(str.isalnum, w))
+    ]
+    stuck = [w for w in words if not (w[0] + w[-1]).isalnum()]
+    if rule_of("word", config.tokenizer) == "split" and len(stuck) > MANY * len(vocab):
+        yield (
+            f"marks stick to {len(stuck):,} of {len(vocab):,} words, such as {stuck[0]!r}: "
+            "`tokenizer` punctuation cuts them off"
+        )
+
+
+def on_parts(valid: float | None, test: float) -> list[str]:
+    """Return a line if validation and test differ much; both are losses."""
+    if not valid or 1 / APART <= test / valid <= APART:
+        return []
+    more = f"{abs(test / valid - 1):.0%} {'above' if test > valid else 'below'}"
+    return [
+        f"the test's loss is {more} that of validation: the two parts of this text differ (another "
+        "chapter, a list, a licence at its end?)"
+    ]
+
+
+def how_to_resume(path: Path, config: DataConfig) -> str:
+    """Return the flags that resume a run, its text named where it would not be followed."""
+    words = ["--resume", str(path)]
+    try:
+        follow(config, ())
+    except InputError:
+        if config.data[0] in CATALOGUE:
+            words += ["--data-dir", config.data_dir]
+        else:
+            words += ["--data", *config.data]
+            for part in ("valid", "test"):
+                words += [f"--{part}", getattr(config, part)] * bool(getattr(config, part))
+    return shlex.join(words)
+
+
+def what_next(path: Path, config: Config, reason: str, steps: int) -> str:
+    """Return commands that use a run, and one that goes on with it.
+
+    Parameters
+    ----------
+    reason
+        What ended the training.
+    steps
+        How many it took.
+    """
+    training = config.training
+    more = {
+        "epochs": f"--epochs {2 * training.epochs}",
+        "steps": f"--max-steps {2 * steps}",
+        "minutes": f"--max-minutes {2 * training.max_minutes:g}",
+        "patience": "--patience 0",
+    }[reason]
+    run = shlex.quote(str(path))
+    return "\n".join(
+        f"  {program()} {words}"
+        for words in (
+            f"generate {run} --temperature 0.7",
+            f"evaluate {run} --data FILE",
+            f"train {how_to_resume(path, config.data)} {more}    # it ended by {more.split()[0]}",
+        )
+    )

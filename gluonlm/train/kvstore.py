@@ -1,0 +1,110 @@
+"""MPI as MXNet's own store interface: what `gluon.Trainer` hands its gradients to.
+
+`gluon.Trainer(parameters, rule, kvstore=MPIStore(world), update_on_kvstore=False)`.
+"""
+
+from typing import Any
+
+import mxnet as mx
+from mxnet import gluon, nd
+
+from ..models.packed import memory_of, outermost, put_gradients
+from ..system.processes import Processes
+
+TAIL = 2  # numbers behind the gradients: a loss, and whether a process wants to stop
+
+
+class FlatGradients:
+    """One buffer on each device that all gradients are views of, so that one message sums them.
+
+    Attributes
+    ----------
+    tails
+        `(TAIL,)` for each device, the numbers behind its gradients, summed with them.
+    """
+
+    def __init__(self, parameters: list[gluon.Parameter], ctx: list):
+        wholes = outermost(parameters)
+        size = sum(whole.list_grad()[0].size for whole in wholes)
+        self.buffers = [nd.zeros(size + TAIL, ctx=device) for device in ctx]
+        self.tails, begin = [buffer[size:] for buffer in self.buffers], 0
+        for whole in wholes:
+            end = begin + whole.list_grad()[0].size
+            views = [buffer[begin:end].reshape(whole.shape) for buffer in self.buffers]
+            put_gradients(whole, views)
+            begin = end
+
+
+@mx.kvstore.KVStoreBase.register
+class MPIStore(mx.kvstore.KVStoreBase):
+    """A store that sums over the devices of this process and over all processes.
+
+    Parameters
+    ----------
+    flat
+        The gradients in one buffer. With it, a step's are sent as one message, once each has been
+        handed over; without it, every array by itself.
+    """
+
+    def __init__(self, world: Processes, flat: FlatGradients | None = None):
+        self.world, self.flat = world, flat
+        self.keys: set = set()
+        self.handed_over = 0
+
+    @property
+    def type(self) -> str:
+        return "mpi"
+
+    @property
+    def rank(self) -> int:
+        return self.world.rank
+
+    @property
+    def num_workers(self) -> int:
+        return self.world.size
+
+    @staticmethod
+    def is_capable(capability: str) -> bool:
+        """Return whether this store can do something else than summing: it cannot."""
+        return False
+
+    def broadcast(self, key, value, out, priority=0) -> None:
+        """Set `out`, on every device of every process, to the first process's value."""
+        first = self.world.share_arrays({"value": _listed(value)[0].asnumpy()})["value"]
+        for array in _listed(out):
+            array[:] = first
+        self.keys.add(key)
+
+    def pushpull(self, key, value, out=None, priority=0) -> None:
+        """Sum a value over devices and processes; the result is in `out`, or in the value."""
+        arrays = _listed(value)
+        if self.flat is None:
+            _sum_on_first(arrays)
+            self._sum_over_processes(arrays[0])
+            for array in [*arrays[1:], *_listed(out)]:
+                arrays[0].copyto(array)
+            return
+        self.handed_over += 1
+        if self.handed_over == len(self.keys):
+            self.handed_over, buffers = 0, self.flat.buffers
+            _sum_on_first(buffers)
+            self._sum_over_processes(buffers[0])
+            for buffer in buffers[1:]:
+                buffers[0].copyto(buffer)
+
+    def _sum_over_processes(self, array):
+        if array.context.device_type == "cpu":
+            self.world.sum(memory_of(array))
+        else:
+            numbers = array.asnumpy()
+            self.world.sum(numbers)
+            array[:] = numbers
+
+
+def _listed(value: Any) -> list:
+    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _sum_on_first(arrays):
+    for array in arrays[1:]:
+        arrays[0] += array.as_in_context(arrays[0].context)

@@ -1,0 +1,260 @@
+"""A Gluon optimizer whose whole state can be read and restored, without pickle.
+
+This is the one room that touches MXNet's private optimizer state.
+"""
+
+import math
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon, nd
+
+from ..config import SMALLEST, TrainConfig
+from ..models.packed import split, together
+from ..system.errors import InputError
+from ..system.processes import ALONE, Processes
+from .kvstore import FlatGradients, MPIStore
+from .replicas import copy_array
+
+# Proved by tests: the clip inside the update equals clipped gradients, and resuming is exact.
+PROVED = (
+    "adadelta", "adagrad", "adam", "ftml", "ftrl", "lamb", "lars", "nadam", "nag", "rmsprop",
+    "sgd", "sgld", "signum",
+)  # fmt: skip
+REFUSED = {
+    "adamax": "its weights are NaN at the second step, by a fault of MXNet 1.9.1",
+    "dcasgd": "it raises with several arrays, and nobody delays its gradients here",
+    "groupadagrad": "it raises on every array that is not an embedding",
+    "lbsgd": "with batch_scale it neither clips nor resumes as it says",
+}
+# each array has its own factor, noise, or turn: nadam's schedule goes on with every one
+BY_ARRAY = ("lamb", "lars", "nadam", "sgld")
+LARGEST_DIVISOR = 1e37  # its inverse is what MXNet takes, as a 32-bit number
+# numbers that change while an optimizer works; all others are those of the settings
+COUNTERS = ("num_update", "begin_num_update", "m_schedule")
+# arguments of an optimizer that are the trainer's own
+RESERVED = (
+    "begin_num_update", "learning_rate", "lr_scheduler", "param_dict", "param_idx2name",
+    "rescale_grad", "sym",
+)  # fmt: skip
+FRACTIONS = ("beta1", "beta2", "momentum", "gamma1", "gamma2", "rho", "schedule_decay")
+LARGEST = 1e6  # of any other argument: what is beyond overflows in float32
+
+
+class Optimizer:
+    """Updates parameters that may live on several devices, and keeps its state as named arrays.
+
+    Parameters
+    ----------
+    parameters
+        A list, in the order in which the state is named.
+    ctx
+        The contexts they live on; gradients are summed over them.
+    world
+        The processes over which gradients are summed, too; all begin with the first one's weights.
+
+    Raises
+    ------
+    InputError
+        If no such optimizer is offered, or it takes no such argument.
+    """
+
+    def __init__(
+        self,
+        parameters: list[gluon.Parameter],
+        config: TrainConfig,
+        ctx: list,
+        world: Processes = ALONE,
+    ):
+        self.parameters, self.ctx = parameters, ctx
+        self.rule, self.weight_decay = make_rule(config), config.weight_decay
+        # one update of one array, where an update treats each number by itself
+        apart = config.optimizer.lower() in BY_ARRAY
+        updated = parameters if apart else [together(parameters)]
+        self.flat = FlatGradients(updated, ctx) if world.size > 1 else None
+        store: Any = "device" if len(ctx) > 1 else None
+        if self.flat:
+            store = MPIStore(world, self.flat)
+        self.trainer = gluon.Trainer(updated, self.rule, kvstore=store, update_on_kvstore=False)
+        if self.flat:  # by itself the trainer would send them after the first backward pass only
+            self.trainer._init_kvstore()
+            self.trainer._init_params()
+        self.places = [
+            (updater, [p.grad(device) for p in updated], [p.data(device) for p in updated])
+            for updater, device in zip(self.trainer._updaters, ctx)
+        ]
+        self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
+
+    def reduce(
+        self, losses: nd.NDArray, stop_requested: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Sum the gradients over devices and processes.
+
+        Parameters
+        ----------
+        losses
+            `(devices,)`, summed here as well.
+        stop_requested
+            Whether this process wants to stop.
+
+        Returns
+        -------
+        losses
+            `(K,)`, float64: their sum is that of all devices and processes.
+        squares
+            `(parameters,)`, float64, the squared norm of each gradient.
+        stop_requested
+            Whether any process wants to stop.
+        """
+        if self.flat:
+            for tail, loss in zip(self.flat.tails, losses):
+                tail[0:1], tail[1:2] = loss, float(stop_requested)
+        if self.flat or len(self.ctx) > 1:
+            self.trainer.allreduce_grads()
+        if self.flat:
+            losses = self.flat.tails[0]  # (2,): the summed loss, the number of requests to stop
+        squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
+        figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
+        losses, squares = np.split(figures, [losses.size])
+        if self.flat:
+            losses, stop_requested = losses[:1], losses[1] > 0
+        return losses, squares, stop_requested
+
+    def update(self, lr: float, divisor: float) -> None:
+        """Take a step with the gradients divided by `divisor`, in one pass over them."""
+        self.rule.set_learning_rate(lr)
+        self.rule.rescale_grad = 1 / min(divisor, LARGEST_DIVISOR)
+        for updater, gradients, weights in self.places:
+            for weight in weights if self.weight_decay else ():
+                weight *= max(0, 1 - lr * self.weight_decay)
+            updater(list(range(len(weights))), gradients, weights)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""
+        return {name: array.asnumpy() for name, array in self._named(self.trainer._updaters[0])}
+
+    def _named(self, updater):
+        """Yield the names and arrays of a device's state, one for each parameter and number."""
+        numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
+        for index, state in updater.states.items():
+            for i, array in enumerate(_flat(state)):
+                for parameter, part in split(self.trainer._params[index], array):
+                    yield f"optimizer.{numbers[id(parameter)]}.{i}", part
+
+    def record(self) -> dict[str, Any]:
+        """Return the state's numbers and update counts, for JSON."""
+        own = vars(self.rule).items()
+        numbers = {name: value for name, value in own if type(value) in (int, float)}
+        count_of = self.rule._index_update_count
+        counts = {str(i): count_of[self._index(i)] for i in range(len(self.parameters)) if count_of}
+        return {"numbers": numbers, "counts": counts}
+
+    def _index(self, number):
+        """Return under which number a parameter is updated: its own, or that of all in one."""
+        return number if len(self.trainer._params) > 1 else 0
+
+    def restore(self, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Continue where `record()` and `arrays()` were taken.
+
+        Raises
+        ------
+        InputError
+            If they are not this optimizer's.
+        """
+        if not record:
+            raise InputError(
+                "`resume`: this run was made by combine or import and holds weights alone, "
+                "nothing of a training: start a new run with `init_from`"
+            )
+        try:
+            own, counts = vars(self.rule), _checked_counts(record["counts"], len(self.parameters))
+            for name in set(record["numbers"]) & set(own) & set(COUNTERS):
+                own[name] = _checked_number(name, record["numbers"][name], type(own[name]))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise InputError(f"checkpoint: progress is not one of this version: {error}") from None
+        counts = {self._index(number): count for number, count in counts.items()}
+        for device, updater in enumerate(self.trainer._updaters):
+            self.rule._all_index_update_counts[device] = dict(counts)
+            for index in counts:
+                weight = self.trainer._params[index].data(self.ctx[device])
+                updater.states[index] = self.rule.create_state_multi_precision(index, weight)
+                updater.states_synced[index] = True
+            for name, array in self._named(updater):
+                copy_array(arrays, name, array)
+        self.rule._set_current_context(0)
+
+
+def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
+    """Return the update rule that the settings name.
+
+    Raises
+    ------
+    InputError
+        If none of this name is offered, or it takes no such argument.
+    """
+    name = config.optimizer
+    if name.lower() not in PROVED:
+        reason = REFUSED.get(name.lower(), "not among those that are proved to clip and to resume")
+        raise InputError(f"`optimizer` {name!r}: {reason}; these are: {', '.join(PROVED)}")
+    params = parse_params(config.optimizer_params)
+    try:
+        return mx.optimizer.create(name, learning_rate=config.lr, **params)
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
+        raise InputError(
+            f"`optimizer_params` {config.optimizer_params!r}: {name} says: {error}"
+        ) from None
+
+
+def parse_params(text: str) -> dict[str, Any]:
+    """Return the arguments of an optimizer that `momentum=0.9,wd=1e-6` stands for.
+
+    Raises
+    ------
+    InputError
+        If it is something else, out of its bounds, or the trainer's own.
+    """
+    params = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            words = {"true": True, "false": False}
+            number = words[value.lower()] if value.isalpha() else float(value)
+        except (KeyError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or name.strip() in RESERVED:
+            raise InputError(f"`optimizer_params` {part!r}: give name=number, such as momentum=0.9")
+        if name.strip() in FRACTIONS and not 0 <= number < 1:
+            raise InputError(f"`optimizer_params` {part!r}: must be at least 0 and below 1")
+        if number and not SMALLEST <= number <= LARGEST:
+            raise InputError(
+                f"`optimizer_params` {part!r}: must be 0, or from {SMALLEST:g} to {LARGEST:,.0f}"
+            )
+        params[name.strip()] = number
+    return params
+
+
+def _checked_counts(counts, parameters):
+    """Return update counts by the number of the parameter, once they are known to be such."""
+    checked = {int(index): count for index, count in counts.items()}
+    if checked and (len(checked) != parameters or len(set(checked.values())) != 1):
+        raise ValueError("the optimizer's counts are not the same for every parameter")
+    for index, count in checked.items():
+        if not 0 <= index < parameters or type(count) is not int or not 0 <= count < 2**53:
+            raise ValueError(f"the optimizer's count of parameter {index} is {count!r}")
+    return checked
+
+
+def _checked_number(name, value, kind):
+    if type(value) not in (int, float) or not 0 <= value < 2**53:
+        raise ValueError(f"the optimizer's {name} is {value!r}")
+    return kind(value)
+
+
+def _flat(state):
+    """Return the arrays of an optimizer's state, which is None, one array, or tuples of them."""
+    if state is None:
+        return []
+    if isinstance(state, nd.NDArray):
+        return [state]
+    return [array for part in state for array in _flat(part)]

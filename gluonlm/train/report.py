@@ -1,0 +1,122 @@
+"""What a training says: what it is at the beginning, what it has become at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..config import Config
+from ..corpus import Corpus
+from ..evaluate.scoring import Unit, score
+from ..generate.sampling import sample
+from ..models import LanguageModel
+from ..system import runtime
+from ..system.console import show, speak_flags
+from ..system.seeds import derive_seed
+from . import hints
+from .start import Training
+
+
+def introduce(training: Training) -> str:
+    """Return lines on what is trained on what, where, and how long."""
+    config, corpus, trainer = training.config, training.corpus, training.trainer
+    level, model, ctx = config.data.level, trainer.model, trainer.ctx
+    parts = " + ".join(f"{len(ids):,}" for ids in (corpus.train, corpus.valid, corpus.test))
+    threads = f", {runtime.threads_in_use()} threads" if ctx[0].device_type == "cpu" else ""
+    steps = f"{config.training.batch_size} x {model.window or config.training.seq_len}"
+    lines = [
+        f"{corpus.name}: {parts} {level}s for training, validation, test; "
+        f"{len(corpus.vocab):,} distinct",
+        f"{config.model.model}: {model.count_parameters():,} parameters on "
+        f"{', '.join(map(str, ctx))}{threads}; "
+        f"{trainer.total_steps:,} steps of {steps}; run {training.run.path}",
+    ]
+    devices = trainer.replicas.count
+    if trainer.world.size > 1:
+        lines.append(f"{trainer.world.size} processes, each with its part of the streams")
+    if trainer.devices_before not in (0, devices):
+        lines.append(
+            f"resumed on {devices} devices, not on {trainer.devices_before} as before: the "
+            "training goes on, and its last bits are others"
+        )
+    if trainer.valid_batches and not model.window:
+        streams = trainer.valid_batches(0, 0)[0].shape[1]
+        lines.append(
+            f"validation reads its text in {streams} streams, each from a cold start; "
+            "the test is one stream"
+        )
+    if not trainer.progress.step:
+        lines += map(speak_flags, hints.on_text(config.data, corpus))
+    return "\n".join(lines)
+
+
+def make_sampler(
+    config: Config, corpus: Corpus, model: LanguageModel
+) -> Callable[[int, float], str]:
+    """Return the function that writes a sample at a step and a temperature.
+
+    It writes the same one whenever it is asked. The sample continues a line break, or the
+    beginning of the text for a model that reads windows.
+    """
+    prompt = corpus.train[: model.window] if model.window else corpus.vocab.default_prompt()
+    length, seed = config.training.sample_length, config.training.seed
+
+    def write(step, temperature):
+        own = derive_seed(seed, "sample", step, temperature)
+        drawn = [int(ids[0]) for ids in sample(model, prompt, length, temperature, seed=own)]
+        return corpus.vocab.typeset(drawn, prompt[-1])
+
+    return write
+
+
+def conclude(training: Training, reason: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Score the best checkpoint on the test part, or without one on the validation part.
+
+    Prints the figure, where checkpoint and curve are, a sample, and what to type next.
+
+    Parameters
+    ----------
+    reason
+        What ended the training.
+    say
+        Prints what `--quiet` leaves out.
+
+    Returns
+    -------
+    dict
+        The result, a record for metrics.jsonl.
+    """
+    config, corpus, trainer = training.config, training.corpus, training.trainer
+    run = training.run
+    checkpoint = run.load("best")
+    trainer.model.load_arrays(checkpoint.parameters)
+    step = checkpoint.progress["step"]
+    record = dict(
+        step=step,
+        reason=reason,
+        steps=trainer.progress.step,
+        seconds=round(trainer.progress.seconds, 3),
+        parameters=trainer.model.count_parameters(),
+        device=", ".join(map(str, trainer.ctx)),
+        threads=runtime.threads_in_use(),
+    )
+    for part, ids in (("test", corpus.test), ("valid", corpus.valid)):
+        if len(ids) > (trainer.model.window or 1):
+            losses = score(trainer.model, ids, trainer.ctx[0])
+            nats, unit = float(losses.mean()), Unit.of(corpus.vocab, ids[-losses.size :])
+            show(
+                f"{part} {unit.describe(nats, True)} ({nats:.4f} nats) over {losses.size:,} "
+                f"{unit.level}s read as one stream, best checkpoint, step {step}",
+                "\n",
+            )
+            if part == "test":
+                for line in hints.on_parts(trainer.progress.best, nats):
+                    say(line)
+            record.update(part=part, loss=nats, tokens=losses.size, bits=unit.bits(nats))
+            break
+    kept = run.pointed("best") or run.pointed("last")
+    show(f"checkpoint {kept}\ncurve {run.curve}", "\n")
+    text = make_sampler(config, corpus, trainer.model)(step, 1.0)
+    say(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
+    say(f"\nnext:\n{hints.what_next(run.path, config, reason, trainer.progress.step)}")
+    return record

@@ -1,0 +1,307 @@
+"""Truncated back-propagation through time: step, validate, save, stop. Knows nothing of any model.
+
+A training's whole state is the parameters, the optimizer's arrays, the carried state and a
+Progress, so that it can be put down after any step and resumed as if nothing had happened.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+
+from ..batchify.batches import make_batches
+from ..config import TrainConfig
+from ..evaluate.scoring import mean_loss
+from ..models import LanguageModel
+from ..system.errors import InputError
+from ..system.processes import ALONE, Processes
+from ..system.seeds import derive_seed
+from .average import Average
+from .optimizer import Optimizer
+from .progress import Diverged, Progress
+from .replicas import Replicas, count_devices
+from .schedule import learning_rate
+
+
+class Trainer:
+    """Trains a model on batches of a text.
+
+    Parameters
+    ----------
+    model
+        With its weights set on `ctx`.
+    train, valid
+        Ids `(tokens,)`; `valid` may be empty.
+    ctx
+        Contexts over which the streams of each batch are divided; the CPU if None.
+    callbacks
+        Called with (event, record) for "step", "training", "validation" and "checkpoint".
+    save
+        Called with the trainer and the names that the checkpoint gets: ("last",),
+        ("best", "last") or ("best",); in every process of `world`.
+    world
+        The processes that share the streams of each batch. Each draws its own dropout masks.
+
+    Raises
+    ------
+    InputError
+        If the text is too short for one batch, or a batch for the devices.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        config: TrainConfig,
+        train: np.ndarray,
+        valid=(),
+        ctx: list | None = None,
+        callbacks: Iterable[Callable] = (),
+        save: Callable | None = None,
+        world: Processes = ALONE,
+    ):
+        self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
+        self.callbacks, self.save, self.world = callbacks, save, world
+        self.progress = Progress(devices=world.size * len(self.ctx))
+        shuffling = derive_seed(config.seed, "shuffle")
+        self.batches = _batches(model, config, train, config.batch_size, shuffling)
+        self.streams = self.batches(0, 0)[0].shape[1]
+        self._check_devices()
+        self.valid_batches = _validation_batches(model, config, valid) if len(valid) else None
+        self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
+        self.validate_every = config.validate_every or len(self.batches)
+        model.pack()
+        self.replicas = Replicas(model, self.ctx, world)
+        self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
+        self.average = Average(model, config, self.ctx[0])
+        self.draws = config.optimizer.lower() == "sgld" or model.draws()
+        self.saved_step: int | None = None
+        self.devices_before = 0  # that a resumed training came from
+        self.stop_request: str | None = None
+        self._agreed: str | None = None  # why to stop, the same in every process
+
+    def _check_devices(self):
+        devices = self.world.size * len(self.ctx)
+        if self.streams < devices:
+            raise InputError(
+                f"`batch_size` {self.config.batch_size}: makes batches of {self.streams} "
+                f"streams, too few for the {devices} devices of `ctx`"
+            )
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        step, drops = self.progress.step, self.progress.drops
+        return learning_rate(self.config, step, len(self.batches), self.total_steps, drops)
+
+    def fit(self) -> str:
+        """Train until something ends it.
+
+        Returns
+        -------
+        str
+            What did: "epochs", "steps", "minutes", "patience", or what was given to `stop`.
+
+        Raises
+        ------
+        Diverged
+            With the weights of the last good step.
+        """
+        self._agree()
+        while not (reason := self._why_stop()):
+            began = time.monotonic()
+            self._step()
+            validated = self.progress.step % self.validate_every == 0
+            best = validated and self._validate()
+            self.progress.seconds += time.monotonic() - began
+            if self.progress.step % self.config.log_every == 0:
+                self._log()
+            if best or self._checkpoint_due(validated):
+                self._save(("best", "last") if best else ("last",))
+        if self.saved_step != self.progress.step:
+            self._save(("last",))
+        if not self._stopped_from_outside(reason) and self.progress.validated != self.progress.step:
+            self._validate_at_the_end()
+        return reason
+
+    def stop(self, reason: str) -> None:
+        """Request a stop after the current step; safe to call from a signal handler."""
+        self.stop_request = reason
+
+    def _why_stop(self):
+        config, progress = self.config, self.progress
+        if self.world.size == 1:
+            self._agreed = self._own_stop_reason()
+        if self._agreed:
+            return self._agreed
+        if progress.step >= self.total_steps:
+            return "epochs" if progress.step >= config.epochs * len(self.batches) else "steps"
+        if config.patience and progress.stale >= config.patience:
+            return "patience"
+        return None
+
+    @staticmethod
+    def _stopped_from_outside(reason):
+        return reason not in ("epochs", "steps", "minutes", "patience")
+
+    def _own_stop_reason(self):
+        """Return why this process wants to stop, or None; only the first one has the clock."""
+        minutes = 0 if self.world.rank else self.config.max_minutes
+        over = minutes and self.progress.seconds >= 60 * minutes
+        return self.stop_request or ("minutes" if over else None)
+
+    def _agree(self):
+        """Share the reasons to stop among all processes: they must end after the same step."""
+        self._agreed = next(filter(None, self.world.all_gather(self._own_stop_reason())), None)
+
+    def _checkpoint_due(self, validated):
+        every = self.config.checkpoint_every
+        return self.progress.step % every == 0 if every else validated
+
+    def _step(self):
+        """Take one step: forward, backward, clip, update. The host waits for the device once."""
+        config, progress = self.config, self.progress
+        epoch, index = divmod(progress.step, len(self.batches))
+        if index == 0 or not self.replicas.state:
+            self.replicas.begin(self.streams)
+        if self.draws:
+            mine = ("process", self.world.rank) if self.world.rank else ()
+            mx.random.seed(derive_seed(config.seed, "step", progress.step, *mine))
+        inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
+        losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
+        stop_requested = bool(self._own_stop_reason())
+        losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
+        if stop_requested:
+            self._agree()
+        # Gradients are of the summed loss. What they must be divided by, and the clip, go into
+        # the update: a pass over all of them would take as long again.
+        divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
+        loss = float(losses.sum()) / targets.size
+        norm = self.model.gradient_norm(squares) / divisor
+        if self._usable(loss, norm):
+            excess = max(1.0, norm / config.clip) if config.clip else 1.0
+            self.optimizer.update(self._lr_of(len(inputs)), divisor * excess)
+            progress.count(loss, targets.size)
+            self.average.follow(progress)
+        progress.step += 1
+        self._tell("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
+
+    def _lr_of(self, length):
+        """Return the learning rate of the next step, of a segment of this many rows."""
+        drawn = self.config.random_seq_len and self.config.loss_scale == "mean"
+        return self.lr * length / self.config.seq_len if drawn else self.lr
+
+    def _usable(self, loss, norm):
+        """Return whether a step may reach the weights; raise Diverged if training must end."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.progress.follow(loss, self.model.vocab_size)
+            return True
+        if self.config.on_nan == "stop":
+            raise Diverged(
+                f"loss {loss} and gradient norm {norm} at step {self.progress.step + 1}: "
+                "try a lower `lr` or a `clip`"
+            )
+        self.progress.skip()
+        self.replicas.begin(self.streams)  # the carried state may hold what was not finite
+        return False
+
+    def _validate(self):
+        """Measure the validation loss, training untouched; return whether it is the best so far."""
+        progress, batches = self.progress, self.valid_batches
+        train = progress.take_training_loss()
+        with self.average.in_place(progress):
+            valid = mean_loss(self.model, batches, self.ctx[0], self.world) if batches else None
+            best = progress.judge(valid, self.config.decay_patience)
+            record = dict(train_loss=train, valid_loss=valid, lr=self.lr, best=best)
+            self._tell("validation", **self._place(), **record, seconds=self._seconds())
+        return best
+
+    def _validate_at_the_end(self):
+        """Validate once more; resuming from `last` does not count it, though it may be the best."""
+        kept = dataclasses.replace(self.progress)
+        if self._validate():
+            self._save(("best",))
+        self.progress = kept
+
+    def _save(self, pointers):
+        self._tell("checkpoint", step=self.progress.step)
+        if self.save:
+            self.save(self, pointers)
+        self.saved_step = self.progress.step
+
+    def _log(self):
+        progress = self.progress
+        if progress.log_tokens:
+            loss = progress.log_loss_sum / progress.log_tokens
+            taken = max(1e-9, progress.seconds - progress.log_seconds)
+            record = dict(train_loss=loss, lr=self.lr, seconds=self._seconds())
+            record["tokens_per_second"] = round(progress.log_tokens / taken)
+            self._tell("training", **self._place(), **record)
+        progress.log_loss_sum, progress.log_tokens = 0.0, 0
+        progress.log_seconds = progress.seconds
+
+    def _place(self):
+        return dict(step=self.progress.step, epoch=self.progress.step / len(self.batches))
+
+    def _seconds(self):
+        return round(self.progress.seconds, 3)
+
+    def _tell(self, event, **record):
+        for callback in self.callbacks:
+            callback(event, record)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the optimizer's arrays and the carried state by name, to resume exactly.
+
+        If an average of the weights is what is used, the raw weights as well.
+        """
+        raw = self.average.arrays(self.progress)
+        return {**self.replicas.arrays(), **self.optimizer.arrays(), **raw}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return the weights to be used, by name: the average, if one has begun."""
+        with self.average.in_place(self.progress):
+            return self.model.arrays()
+
+    def progress_record(self) -> dict[str, Any]:
+        """Return the progress as plain data, the optimizer's own counters included."""
+        self.progress.optimizer = self.optimizer.record()
+        return dataclasses.asdict(self.progress)
+
+    def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+        """Continue where `arrays()` and `progress_record()` were taken.
+
+        Raises
+        ------
+        InputError
+            If they are not this training's.
+        """
+        self.progress = Progress.from_record(record)
+        self.optimizer.restore(self.progress.optimizer, arrays)
+        self.replicas.restore(arrays, self.streams)
+        self.average.restore(self.progress, arrays)
+        self.devices_before = self.progress.devices or count_devices(arrays)
+        self.progress.devices = self.replicas.count
+        self.saved_step = self.progress.step
+
+
+def _batches(model, config, ids, streams, seed=None):
+    if model.window and config.random_seq_len:
+        raise InputError("`random_seq_len`: this model reads windows, which are all of one length")
+    drawn = seed if model.window or config.random_seq_len else None
+    step, order = config.window_step, config.shuffle
+    return make_batches(model.window, ids, streams, config.seq_len, step, drawn, order)
+
+
+def _validation_batches(model, config, valid):
+    streams = max(1, min(config.batch_size, len(valid) // (config.seq_len + 1)))
+    try:
+        return _batches(model, config, valid, streams)
+    except InputError as error:
+        raise InputError(
+            f"the validation part is too short ({error}); "
+            "give more text, another `split`, or `valid`"
+        ) from None

@@ -1,0 +1,270 @@
+"""Command line: find settings by many trainings. `python -m gluonlm.tune --help`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import GROUPS, Config, read_settings
+from ..config.flags import Parser, add_device, given
+from ..config.presets import preset_settings
+from ..corpus import load_corpus
+from ..evaluate.scoring import Unit
+from ..system import runtime
+from ..system.console import complain, harmless, run_command, speak_flags
+from ..system.device import get_ctx
+from ..system.errors import InputError
+from ..system.files import replace_file
+from ..system.plots import new_axes, to_png
+from ..train.__main__ import REQUESTS, signals_watched
+from ..train.callbacks import MetricsFile
+from ..train.curve import read_metrics
+from ..train.start import FreshStart, ResumedRun, Training, begin
+from .study import Choice, Outcome, Space, Study, Trial, as_flags, read_space
+
+COMMON = ("try", "trials", "first", "factor", "preset", "config", "data", "ctx")
+PICTURE = "study.png"
+
+
+def make_parser() -> Parser:
+    """Return the parser of all flags."""
+    parser = Parser(
+        "tune",
+        "Train with different settings, give up early what lags behind, and name the best by its "
+        "validation loss. Each trial is an ordinary run below STUDY. The same command goes on with "
+        "a search that was interrupted, or with more --trials.",
+        examples=(
+            "runs/search --data book.txt --try lr=0.001..0.02:log --try dropout=0/0.1/0.2",
+            "runs/ptb --preset ptb-small --epochs 3 --trials 40 --try weight-drop=0.0..0.5",
+        ),
+        common=COMMON,
+    )
+    parser.add_argument("study", metavar="STUDY", help="folder of the search")
+    for title, group in GROUPS.items():
+        parser.add_settings(group, title)
+    add_search(parser.add_argument_group("search").add_argument)
+    return parser
+
+
+def add_search(add) -> None:
+    """Add the flags that say what is tried, how often, and how long."""
+    add(
+        "--try",
+        action="append",
+        metavar="NAME=VALUES",
+        help="a setting and its LOW..HIGH, LOW..HIGH:log or A/B/C; may be given several times",
+    )
+    add("--trials", type=int, default=20, metavar="N", help="trainings in all (default: 20)")
+    add(
+        "--first",
+        type=int,
+        default=1,
+        metavar="N",
+        help="validations before a trial may first be given up (default: 1)",
+    )
+    add(
+        "--factor",
+        type=int,
+        default=3,
+        metavar="N",
+        help="one trial in N goes on to N times as many validations (default: 3)",
+    )
+    add("--preset", metavar="NAME", help="settings of a published system to begin from")
+    add("--config", metavar="FILE", help="settings by name from a .toml or .json file")
+    add_device(add)
+
+
+def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace, Space]:
+    arguments = make_parser().parse_args(argv)
+    for name, least in (("trials", 1), ("first", 1), ("factor", 2)):
+        if getattr(arguments, name) < least:
+            raise InputError(f"`{name}` {getattr(arguments, name)}: must be at least {least}")
+    settings = preset_settings(arguments.preset) if arguments.preset else {}
+    settings.update(read_settings(arguments.config) if arguments.config else {})
+    settings.update(_given(arguments))
+    space = read_space(getattr(arguments, "try") or ())
+    for name, part in space.items():
+        for value in part.examples():
+            read_values({name: value})
+    return settings, arguments, space
+
+
+def _given(arguments):
+    return {
+        name: value for group in GROUPS.values() for name, value in given(arguments, group).items()
+    }
+
+
+def read_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that a trial's values stand for, by field name.
+
+    Raises
+    ------
+    InputError
+        For a value that a training would not take.
+    """
+    parser = Parser("tune", "")
+    for title, group in GROUPS.items():
+        parser.add_settings(group, title)
+    settings = _given(parser.parse_args(as_flags(values)))
+    Config.from_dict(settings, "`try`")
+    return settings
+
+
+class Watch:
+    """A callback that reports validations to a trial, and stops its training if it lags behind."""
+
+    def __init__(self, trial: Trial, trainer):
+        self.trial, self.trainer = trial, trainer
+
+    def __call__(self, event: str, record: dict[str, Any]) -> None:
+        if event == "validation" and self.trial.report(record["valid_loss"]):
+            self.trainer.stop("cut short")
+
+
+def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
+    """Train a trial from its beginning or from where it stopped; return why it ended.
+
+    Raises
+    ------
+    InputError
+        If its settings cannot be trained with.
+    """
+    from ..train.progress import Diverged
+
+    if (trial.folder / "checkpoints" / "last").exists():
+        start: FreshStart = ResumedRun(str(trial.folder), {})
+    else:
+        start = FreshStart({**settings, **read_values(trial.values)}, trial.folder)
+    with contextlib.closing(start):
+        training = begin(start, ctx)
+        with contextlib.closing(_metrics(training)) as metrics, signals_watched(training.trainer):
+            training.trainer.callbacks = [metrics, Watch(trial, training.trainer)]
+            _tell_again(trial, training)
+            try:
+                return training.trainer.fit()
+            except Diverged:
+                return "diverged"
+
+
+def _metrics(training):
+    return MetricsFile(training.run.metrics, training.trainer.progress)
+
+
+def _tell_again(trial: Trial, training: Training) -> None:
+    """Report what a resumed run measured before; if the last of it was its end, stop there."""
+    for record in read_metrics(training.run.metrics):
+        if record["event"] == "validation" and trial.report(record["valid_loss"]):
+            training.trainer.stop("cut short")
+
+
+def search(
+    study: Study, trials: int, settings: dict[str, Any], ctx: list, unit: Unit
+) -> str | None:
+    """Run trials until there are so many; return the signal that ended it before, if one did.
+
+    Raises
+    ------
+    InputError
+        If not even the first trial can be trained.
+    """
+    while len(done := study.outcomes()) < trials:
+        trial = study.ask()
+        try:
+            reason = run_trial(trial, settings, ctx)
+        except InputError as error:
+            trial.end(whole=False)
+            if not any(outcome.losses for outcome in done):
+                raise
+            print(f"{trial.folder.name}  refused: {speak_flags(str(error))}", flush=True)
+            continue
+        if reason in REQUESTS:
+            return reason
+        whole = reason not in ("cut short", "diverged")
+        print(describe(trial.end(whole), unit, reason), flush=True)
+    return None
+
+
+def describe(outcome: Outcome, unit: Unit, reason: str = "") -> str:
+    """Return a trial in one line."""
+    values = ", ".join(f"{name.replace('_', '-')} {it}" for name, it in outcome.values.items())
+    loss = unit.describe(outcome.loss) if outcome.losses else "no loss"
+    count = len(outcome.losses)
+    validations = f"{count} validation" + "s" * (count != 1)
+    end = f"{reason} after {validations}" if reason in ("cut short", "diverged") else validations
+    return f"{outcome.folder.name}  {loss}  {values}  ({end})"
+
+
+def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
+    """Return a PNG: the validation losses of all trials, and the best of each by each setting."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    best = min(outcomes, key=lambda outcome: outcome.loss)
+    figure, (curves, *panels) = new_axes(3.6 * (1 + len(space)), 3.6, columns=1 + len(space))
+    for outcome in sorted(outcomes, key=lambda outcome: outcome is best):
+        color = "#c2410c" if outcome is best else "#9aa5b1"
+        bits = [unit.bits(loss) for loss in outcome.losses]
+        curves.plot(range(1, 1 + len(bits)), bits, marker=".", color=color)
+        for axes, (name, part) in zip(panels, space.items()):
+            value = outcome.values[name]
+            where = part.values.index(str(value)) if isinstance(part, Choice) else value
+            style = dict(facecolor=color if outcome.whole else "none", edgecolor=color)
+            axes.scatter([where] * bool(bits), [min(bits, default=0)] * bool(bits), **style)
+    curves.set(xlabel="validations", ylabel="bits per character, validation")
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes, (name, part) in zip(panels, space.items()):
+        axes.set(xlabel=name.replace("_", "-"), ylim=curves.get_ylim())
+        if isinstance(part, Choice):
+            axes.set(xticks=range(len(part.values)), xticklabels=part.values)
+        elif part.log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+    panels[-1].set_title("filled: whole, hollow: cut short", fontsize=9, loc="right")
+    return to_png(figure)
+
+
+def main(argv=None) -> int:
+    settings, arguments, space = parse(argv)
+    config = Config.from_dict(settings)
+    runtime.configure(arguments.threads, runtime.threads_for(config.largest_operation()))
+    ctx, corpus = get_ctx(arguments.ctx), load_corpus(config.data)
+    if not len(corpus.valid):
+        raise InputError("`split`: a search needs a validation part to judge by")
+    unit = Unit.of(corpus.vocab, corpus.valid)
+    halving = dict(first=arguments.first, factor=arguments.factor, seed=config.training.seed)
+    with contextlib.closing(Study(Path(arguments.study), space, settings, **halving)) as study:
+        if signal := search(study, arguments.trials, settings, ctx, unit):
+            complain(f"{signal}: the same command goes on with this search")
+            return REQUESTS[signal]
+        conclude(study, unit)
+    return 0
+
+
+def conclude(study: Study, unit: Unit) -> None:
+    """Print the best trial and draw the picture.
+
+    Raises
+    ------
+    InputError
+        If no trial has a loss.
+    """
+    outcomes = study.outcomes()
+    best = min(outcomes, key=lambda outcome: outcome.loss)
+    if not best.losses:
+        raise InputError(f"{study.folder}: no trial came to a validation")
+    whole = sum(outcome.whole for outcome in outcomes)
+    print(f"best of {len(outcomes)} trials, {whole} of them whole:")
+    print(describe(best, unit))
+    path = study.folder / PICTURE
+    replace_file(path, draw_study(outcomes, study.space, unit))
+    print(f"run {harmless(str(best.folder))}  its settings: --config {best.folder}/config.json")
+    print(f"picture {harmless(str(path))}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,302 @@
+"""A search over settings: what is tried, and which trials are worth going on with.
+
+Trials are proposed by a tree-structured Parzen estimator (Bergstra et al. 2011) and cut short by
+asynchronous successive halving (Li et al. 2020), both Optuna's. STUDY/trials.log keeps them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from ..config import GROUPS
+from ..system.errors import InputError
+from ..system.seeds import derive_seed
+
+TRIED = ("model", "training")  # groups: with other data, losses could not be compared
+KINDS = {name: hint for group in TRIED for name, hint in get_type_hints(GROUPS[group]).items()}
+Value = int | float | str
+LOG = "trials.log"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; with `log` each factor is as likely."""
+
+    low: float
+    high: float
+    whole: bool
+    log: bool
+
+    def draw(self, trial: Any, name: str) -> Value:
+        """Return the trial's value: a whole number, or one with three significant digits."""
+        if self.whole:
+            return int(trial.suggest_int(name, int(self.low), int(self.high), log=self.log))
+        return float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.3g}")
+
+    def examples(self) -> Sequence[Value]:
+        """Return both ends."""
+        ends = (self.low, self.high)
+        return [int(end) for end in ends] if self.whole else ends
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values, as a command line writes them."""
+
+    values: tuple[str, ...]
+
+    def draw(self, trial: Any, name: str) -> Value:
+        """Return the trial's value."""
+        return str(trial.suggest_categorical(name, self.values))
+
+    def examples(self) -> Sequence[Value]:
+        """Return all values."""
+        return self.values
+
+
+Space = dict[str, Range | Choice]
+
+
+def read_space(texts: Sequence[str]) -> Space:
+    """Return what is to be tried, by field name.
+
+    Parameters
+    ----------
+    texts
+        `lr=0.001..0.01` (a range), `lr=0.001..0.01:log`, `hidden-size=256/384/256,128` (a choice).
+
+    Raises
+    ------
+    InputError
+        Naming the text that is neither, or whose setting cannot be tried.
+    """
+    space: Space = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        name = name.lstrip("-").replace("-", "_")
+        if name not in KINDS:
+            kind = "is not a setting of the model or the training"
+            raise InputError(f"`try` {text}: {name!r} {kind}; lr=0.001..0.01 would try one")
+        if name in space:
+            raise InputError(f"`try` {text}: {name} is tried twice")
+        space[name] = _read_values(text, name, values)
+    if not space:
+        raise InputError("nothing is to be tried: give `try`, as in lr=0.001..0.01:log")
+    return space
+
+
+def _read_values(text, name, values):
+    number = r"([-+.\de]+?)"
+    if found := re.fullmatch(rf"{number}\.\.{number}(:log)?", values):
+        whole = KINDS[name] is int
+        try:
+            low, high = (int(end) if whole else float(end) for end in found.groups()[:2])
+        except ValueError:
+            raise InputError(f"`try` {text}: the ends of a range are numbers") from None
+        if KINDS[name] not in (int, float):
+            raise InputError(f"`try` {text}: {name} is no number: give a choice, A/B/C")
+        if not low < high or (found[3] and low <= 0):
+            above = " and above 0" if found[3] else ""
+            raise InputError(f"`try` {text}: a range is from less to more{above}")
+        return Range(low, high, whole, bool(found[3]))
+    choice = tuple(values.split("/"))
+    if KINDS[name] is bool and not set(choice) <= {"true", "false"}:
+        raise InputError(f"`try` {text}: {name} is true or false: true/false tries both")
+    if len(set(choice)) < max(2, len(choice)) or "" in choice:
+        raise InputError(f"`try` {text}: give a range, LOW..HIGH, or a choice of others, A/B/C")
+    return Choice(choice)
+
+
+def as_flags(values: dict[str, Value]) -> list[str]:
+    """Return values by field name as a command line would give them."""
+    words: list[str] = []
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if KINDS[name] is bool:
+            words.append(f"--{'no-' * (value == 'false')}{flag}")
+        else:
+            words.append(f"--{flag}={value}")
+    return words
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial that has ended: its folder, what it tried, its losses, whether it went to the end.
+
+    Attributes
+    ----------
+    losses
+        The validation losses in nats, one for each validation; empty if it was refused.
+    """
+
+    folder: Path
+    values: dict[str, Value]
+    losses: tuple[float, ...]
+    whole: bool
+
+    @property
+    def loss(self) -> float:
+        """The best of its losses."""
+        return min(self.losses, default=math.inf)
+
+
+class Study:
+    """The trials of a search, in a folder that is locked until `close`.
+
+    Parameters
+    ----------
+    settings
+        What all trials have in common, by field name.
+    first
+        Validations before a trial may be cut short for the first time.
+    factor
+        One trial in so many goes on to `factor` times as many validations.
+    seed
+        That of the proposals: the same for a search that was interrupted and one that was not.
+
+    Raises
+    ------
+    InputError
+        If Optuna is missing, or the folder holds another search.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        space: Space,
+        settings: dict[str, Any],
+        first: int = 1,
+        factor: int = 3,
+        seed: int = 1,
+    ):
+        self.optuna = _load_optuna()
+        self.folder, self.space, self.seed = folder, space, seed
+        self._lock = _lock(folder)
+        backend = self.optuna.storages.journal.JournalFileBackend(str(folder / LOG))
+        self.study = self.optuna.create_study(
+            storage=self.optuna.storages.JournalStorage(backend),
+            study_name="gluonlm",
+            load_if_exists=True,
+            pruner=self.optuna.pruners.SuccessiveHalvingPruner(first, factor),
+        )
+        said = {name: _plain(part) for name, part in space.items()}
+        mine = {"try": said, "settings": _plain(settings), "first": first, "factor": factor}
+        kept = self.study.user_attrs.get("search")
+        if kept not in (None, mine):
+            self.close()
+            other = next(name for name in mine if kept.get(name) != mine[name])
+            raise InputError(
+                f"{folder}: was begun with other {other}: give the same command, or another folder"
+            )
+        self.study.set_user_attr("search", mine)
+
+    def close(self) -> None:
+        """Release the folder for other processes."""
+        os.close(self._lock)
+
+    def ask(self) -> Trial:
+        """Return the next trial; one that a killed process was at comes first."""
+        states, number = self.optuna.trial.TrialState, len(self.outcomes())
+        for stale in self.study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+            self.study.tell(stale.number, state=states.FAIL)
+            if set(stale.params) == set(self.space):
+                self.study.enqueue_trial(stale.params)
+        # of the count alone: what is proposed does not depend on how often the search stopped
+        seed = derive_seed(self.seed, "tune", number)
+        self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
+        return Trial(self, self.study.ask(), self.folder / f"{number:03d}")
+
+    def outcomes(self) -> list[Outcome]:
+        """Return the trials that have ended, in their order."""
+        states = self.optuna.trial.TrialState
+        ended = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
+        return [
+            Outcome(
+                self.folder / f"{number:03d}",
+                trial.user_attrs["values"],
+                tuple(
+                    trial.intermediate_values[step] for step in sorted(trial.intermediate_values)
+                ),
+                trial.state == states.COMPLETE,
+            )
+            for number, trial in enumerate(ended)
+        ]
+
+
+class Trial:
+    """One set of values, and how it fares."""
+
+    def __init__(self, study: Study, trial: Any, folder: Path):
+        self.study, self.trial, self.folder = study, trial, folder
+        self.values = {name: part.draw(trial, name) for name, part in study.space.items()}
+        self.losses: list[float] = []
+        trial.set_user_attr("values", self.values)
+
+    def report(self, loss: float | None) -> bool:
+        """Note a validation loss; return whether the trial is to be cut short here.
+
+        One that is not finite, which metrics.jsonl holds as null, counts as infinite.
+        """
+        self.losses.append(math.inf if loss is None or not math.isfinite(loss) else loss)
+        self.trial.report(self.losses[-1], len(self.losses))
+        return bool(self.trial.should_prune())
+
+    def end(self, whole: bool) -> Outcome:
+        """Note that the trial has ended, `whole` or cut short."""
+        states = self.study.optuna.trial.TrialState
+        if whole:
+            self.study.study.tell(self.trial, min(self.losses))
+        else:
+            self.study.study.tell(self.trial, state=states.PRUNED)
+        return self.study.outcomes()[-1]
+
+
+def _plain(value):
+    """Return a value as it comes back from JSON."""
+    if isinstance(value, (Range, Choice)):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _load_optuna():
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError(
+            f"a search needs Optuna, no module {error.name}: pip install 'gluonlm[tune]'"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _lock(folder):
+    """Make a folder, hold it for this process and return its descriptor.
+
+    Raises
+    ------
+    InputError
+        If it holds something else, or another process has it.
+    """
+    descriptor: int | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / LOG).is_file():
+            raise InputError(f"{folder}: holds something else than a search: give another folder")
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor or 0)
+        raise InputError(f"{folder}: another process is searching there: wait for it") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot search there: {error.strerror}") from None
+    return descriptor

@@ -1,0 +1,75 @@
+"""What people type from habit reaches the flag that means the same."""
+
+import pytest
+
+from gluonlm import compare, embeddings
+from gluonlm.config.aliases import ALIASES, OURS, translate
+from gluonlm.evaluate import __main__ as evaluate
+from gluonlm.generate import __main__ as generate
+from gluonlm.system.errors import InputError
+from gluonlm.train import __main__ as train
+
+FLAGS = {
+    flag
+    for module in (train, generate, evaluate, compare, embeddings)
+    for flag in module.make_parser()._option_string_actions
+}
+
+
+def test_every_habit_leads_to_a_flag_and_hides_none():
+    assert set(ALIASES) <= FLAGS and not set(OURS) & FLAGS
+    assert len(OURS) == sum(len(names.split()) for names in ALIASES.values())
+
+
+@pytest.mark.parametrize(
+    "typed, ours",
+    [
+        ("--gpu 0", "--ctx gpu:0"),
+        ("--gpu=1", "--ctx gpu:1"),
+        ("--gpu --epochs 1", "--ctx gpu --epochs 1"),
+        ("-gpuid -1", "--ctx cpu"),
+        ("--cuda", "--ctx gpu"),
+        ("--device cuda:1", "--ctx gpu:1"),
+        ("--device=cpu", "--ctx cpu"),
+        ("--model LSTM", "--model lstm"),
+        ("--model=GRU", "--model gru"),
+        ("--model RNN_TANH", "--model rnn --activation tanh"),
+        ("--rnn_type RNN_RELU", "--model rnn --activation relu"),
+        ("--model unheard", "--model unheard"),
+        ("-rnn_size 9 -num_layers 2", "--hidden-size 9 --num-layers 2"),
+        ("--learning-rate=0.1 --epoch 3", "--lr=0.1 --epochs 3"),
+        ("--dropout_h 0.2 --dropout_i 0.1", "--dropout 0.2 --embed-dropout 0.1"),
+        ("--log-interval 7", "--log-every 7"),
+        ("--data a_b.txt --lower", "--data a_b.txt --lower"),
+        ("--lr -1", "--lr -1"),
+    ],
+)
+def test_habits_are_translated(typed, ours):
+    assert list(translate(typed.split(), train.make_parser()._option_string_actions)) == (
+        ours.split()
+    )
+
+
+def test_a_habit_that_a_command_has_no_flag_for_stays():
+    assert list(translate(["--start", "x"], ["--lr"])) == ["--start", "x"]
+    known = generate.make_parser()._option_string_actions
+    assert list(translate(["--start", "x", "--words", "5"], known)) == (
+        ["--prompt", "x", "--length", "5"]
+    )
+
+
+@pytest.mark.parametrize(
+    "module, typed, hint",
+    [
+        (train, ["--hiden-size", "8"], ": did you mean --hidden-size?"),
+        (train, ["--learning_rat", "1"], ": did you mean --lr?"),
+        (train, ["--resum", "x"], ": did you mean --resume?"),
+        (generate, ["run", "--temprature", "1"], ": did you mean --temperature?"),
+        (generate, ["run", "--hidden-size", "1"], "arguments: --hidden-size 1 ("),
+        (train, ["--zzzzzz"], "arguments: --zzzzzz ("),
+    ],
+)
+def test_a_mistyped_flag_names_the_nearest(module, typed, hint):
+    with pytest.raises(InputError) as refused:
+        module.make_parser().parse_args(typed)
+    assert hint in str(refused.value)

@@ -1,0 +1,87 @@
+"""What a training says to somebody with a text of their own."""
+
+import re
+import shlex
+
+import pytest
+from conftest import TINY
+
+from gluonlm.train.hints import on_parts
+
+LOUD = [flag for flag in TINY if flag != "--quiet"]
+
+
+def flags_of(line):
+    return shlex.split(line.partition("    #")[0])[4:]
+
+
+@pytest.mark.parametrize(
+    "flags, told",
+    [
+        (["--max-steps", 6], "--max-steps 12    # it ended by --max-steps"),
+        (["--max-steps", 0, "--epochs", 1], "--epochs 2    # it ended by --epochs"),
+        (["--max-steps", 0, "--max-minutes", 1e-9], "--max-minutes 2e-09    # "),
+        (["--max-steps", 0, "--patience", 1, "--lr", 1e-30], "--patience 0    # "),
+    ],
+)
+def test_the_commands_at_the_end_can_be_pasted(flags, told, text_file, tmp_path, command):
+    """The one that goes on names the text, which lies in none of the user's folders."""
+    book = tmp_path / "my book.txt"
+    book.write_text(text_file.read_text())
+    code, out, err = command("train", "--data", book, "--run", tmp_path / "a run", *LOUD, *flags)
+    assert (code, err) == (0, "")
+    generate, evaluate, more = out.split("\nnext:\n")[1].splitlines()
+    assert told in more
+    assert command("generate", *flags_of(generate), "--length", 3)[::2] == (0, "")
+    place = [str(book) if word == "FILE" else word for word in flags_of(evaluate)]
+    assert command("evaluate", *place)[::2] == (0, "")
+    code, out, err = command("train", *flags_of(more), "--max-steps", 20)
+    assert (code, err) == (0, "") and "ended by" in out
+
+
+def test_words_that_stand_once_and_marks_that_stick_are_told(tmp_path, command):
+    text = tmp_path / "text"
+    rare = " ".join(f"rare{n}," for n in range(60))
+    text.write_text("the cat sat and the dog sat down by the cow\n" * 200 + rare + "\n")
+    flags = ["--data", text, "--level", "word", "--split", "90/10/0", "--run", tmp_path / "run"]
+    code, out, err = command("train", *flags, *LOUD)
+    assert (code, err) == (0, "")
+    assert re.search(r"<unk> stands for 0.0% of training, \d\d?\.\d% of validation", out)
+    assert (
+        "--tokenizer punctuation" not in out and "words stand once" not in out
+    )  # rare ones come late
+    text.write_text(rare + "\n" + text.read_text())
+    out = command("train", *flags, *LOUD, "--overwrite")[1]
+    assert "60 of 70 words stand once: --vocab-size 10 makes" in out
+    assert "marks stick to 60 of 70 words, such as 'rare0,': --tokenizer punctuation" in out
+    out = command("train", *flags, *LOUD, "--overwrite", "--vocab-size", 10)[1]
+    assert "words stand once" not in out and "<unk> stands for 2.6% of training" in out
+    out = command("train", *flags, *LOUD, "--overwrite", "--tokenizer", "punctuation")[1]
+    assert "marks stick" not in out
+
+
+def test_parts_that_differ_are_told():
+    assert on_parts(1.0, 1.14) == on_parts(1.0, 0.88) == on_parts(None, 1.0) == []
+    assert on_parts(2.0, 2.8)[0].startswith("the test's loss is 40% above that of validation")
+    assert "20% below" in on_parts(1.0, 0.8)[0]
+
+
+def test_a_training_that_is_interrupted_says_how_to_go_on(
+    text_file, tmp_path, monkeypatch, command
+):
+    from gluonlm.train.trainer import Trainer
+
+    monkeypatch.setattr(Trainer, "_why_stop", lambda trainer: "interrupted")
+    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *TINY)
+    place = tmp_path / "run"
+    assert (code, err) == (130, f"gluonlm: interrupted: continue with --resume {place}\n")
+    book = tmp_path / "book.txt"
+    book.write_text(text_file.read_text())
+    monkeypatch.chdir(tmp_path.parent)
+    place = tmp_path / "other"
+    code, _, err = command("train", "--data", book, "--run", place, *TINY)
+    assert (code, err) == (130, f"gluonlm: interrupted: continue with --resume {place}\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    code, _, err = command("train", "--data", book, "--run", tmp_path / "third", *TINY)
+    assert code == 130 and err.endswith(f"--resume {tmp_path / 'third'} --data {book}\n")
