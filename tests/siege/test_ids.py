@@ -36,7 +36,7 @@ def test_floats_are_rejected_everywhere(ids):
         lambda: score(model, np.array(ids)),
         lambda: next(sample(model, ids, 1)),
     ):
-        with pytest.raises(InputError, match="whole numbers"):
+        with pytest.raises(InputError, match="integers"):
             use()
 
 
