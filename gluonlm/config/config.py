@@ -112,7 +112,7 @@ def read_settings(path) -> dict[str, Any]:
     path = Path(path)
     kind = "JSON" if path.suffix == ".json" else "TOML"
     if path.exists() and (not path.is_file() or path.stat().st_size > LONGEST):
-        raise InputError(f"`config` {path}: must be a regular file of at most 1 MB")
+        raise InputError(f"`config` {path}: not a regular file of at most 1 MB")
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if kind == "JSON" else tomllib.loads(text)

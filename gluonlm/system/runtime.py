@@ -96,9 +96,7 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
 def _check_version(numpy):
     version = tuple(int(part) for part in numpy.split(".")[:2])
     if not (1, 26) <= version < (3, 0):
-        raise InputError(
-            f"NumPy {numpy} is not supported: install 1.26 or 2: pip install --no-deps 'numpy>=2,<3'"
-        )
+        raise InputError(f"NumPy {numpy}: must be 1.26 or 2: pip install --no-deps 'numpy>=2,<3'")
 
 
 def _check_threads(threads):
