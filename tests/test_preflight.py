@@ -91,7 +91,7 @@ def test_missing_libraries_are_named_on_linux(monkeypatch, absent):
 
 
 def run(*args, **env):
-    script = [sys.executable, ROOT / "gluonlm" / "preflight.py", *args]
+    script = [sys.executable, ROOT / "gluonlm" / "system" / "preflight.py", *args]
     done = subprocess.run(script, capture_output=True, text=True, env=env or None)
     return done.returncode, done.stdout, done.stderr
 
