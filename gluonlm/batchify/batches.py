@@ -53,8 +53,8 @@ class StreamBatches:
     seq_len
         The number of rows of a batch; the last batch may have fewer.
     seed
-        Seed of random lengths, as many in each epoch: usually near `seq_len`, but for one in
-        twenty near half of it (Merity et al. 2018). If None, all lengths are `seq_len`.
+        Seed of random lengths (the same number in each epoch), usually near `seq_len`, and near
+        half of it for one in twenty (Merity et al. 2018). If None, all lengths are `seq_len`.
 
     Raises
     ------
@@ -155,7 +155,7 @@ class WindowBatches:
 
 
 def shares(streams: int, parts: int) -> list[slice]:
-    """Divide streams into parts of equal size, or as equal as possible.
+    """Return a slice of the streams for each part, with sizes as equal as possible.
 
     >>> [(share.start, share.stop) for share in shares(5, 2)]
     [(0, 2), (2, 5)]

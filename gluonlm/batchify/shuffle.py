@@ -13,7 +13,7 @@ import numpy as np
 
 from ..system.seeds import derive_seed
 
-ROUNDS = 8  # with 4, distances between neighbours are visibly uneven for under about 600 windows
+ROUNDS = 8  # with 4, distances between neighbours are visibly uneven below about 600 windows
 
 
 def mixed_order(places: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:

@@ -234,7 +234,10 @@ class TrainConfig(Settings):
         choices=("mixed", "line"),
     )
     epochs: int = option(
-        10, "passes over the training text; length of --schedule cosine", low=1, on_resume=True
+        10,
+        "passes over the training text; also the length of --schedule cosine",
+        low=1,
+        on_resume=True,
     )
     max_steps: int = option(
         0,
@@ -245,7 +248,7 @@ class TrainConfig(Settings):
     max_minutes: float = option(
         0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True
     )
-    optimizer: str = option("adam", "name of a Gluon optimizer; an unknown name lists them")
+    optimizer: str = option("adam", "name of a Gluon optimizer (an invalid name lists them)")
     optimizer_params: str = option("", "more optimizer arguments, such as momentum=0.9,wd=1e-6")
     lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
     weight_decay: float = option(

@@ -49,7 +49,7 @@ _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU
 PRESETS = {
     "nietzsche-unrolled": Preset(
         "Three characters through shared dense layers, h = relu(W_h h) + relu(W_i e): "
-        "a recurrent network written out by hand.",
+        "a hand-written recurrent network.",
         "Gluon RNN tutorial (2018), part 1: training loss at batch 128 of each epoch "
         "from 2.579 to 2.037 nats, no validation",
         dict(
@@ -59,8 +59,8 @@ PRESETS = {
         ),
     ),
     "nietzsche-lstm": Preset(
-        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; --model gru too, "
-        "and rnn (ReLU, as published) with --on-nan skip.",
+        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; also with --model gru, "
+        "or with --model rnn (ReLU, as published) and --on-nan skip.",
         "Gluon RNN tutorial (2018), part 2: no loss published, no validation",
         dict(
             **_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001,
@@ -69,7 +69,7 @@ PRESETS = {
     ),
     "nietzsche-better": Preset(
         "The same 2 x 1000 LSTM, regularised: dropout on recurrent weights and outputs but not "
-        "on the embedding, twice the steps an epoch, a falling learning rate, few epochs.",
+        "on the embedding, twice the steps per epoch, a falling learning rate, few epochs.",
         "nothing: compare with nietzsche-lstm",
         dict(
             **_NIETZSCHE_LSTM, dropout=0.5, embed_dropout=0.0, weight_drop=0.2, seq_len=50,
@@ -119,9 +119,8 @@ PRESETS = {
         ),
     ),
     "ptb-small": Preset(
-        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as "
-        "embedding and output, one dropout mask for all time steps, recurrent weights and words "
-        "dropped, AR and TAR.",
+        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, with tied "
+        "weights, variational dropout, weight drop, word dropout, AR and TAR.",
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
         "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
         dict(**_PTB_SMALL, epochs=20),

@@ -33,9 +33,9 @@ def option(
     Parameters
     ----------
     low, above
-        Lower bound, inclusive and exclusive.
+        Lower bounds, inclusive and exclusive.
     high, below
-        Upper bound, inclusive and exclusive.
+        Upper bounds, inclusive and exclusive.
     on_resume
         Whether resuming a run may change it.
     """

@@ -1,4 +1,4 @@
-"""Exceptions that the user can fix."""
+"""The error that a user can fix."""
 
 
 class InputError(ValueError):

@@ -4,7 +4,7 @@ import io
 
 
 def new_axes(width: float, height: float, columns: int = 1) -> tuple:
-    """Return a matplotlib figure, its size in inches, and its axes without top and right spines.
+    """Return a matplotlib figure of a size in inches, and its axes without top and right spines.
 
     The axes are a list if there are several columns.
     """

@@ -50,7 +50,7 @@ def free_memory() -> float:
 
 
 def threads_for(operation: float) -> int:
-    """Return the number of threads for a model, by the size of its largest operation."""
+    """Return the number of threads for a model from the cost of its largest operation."""
     return 1 if operation < SMALL_OPERATION else physical_cores()
 
 

@@ -39,7 +39,7 @@ _NORMAL, _UNKNOWN_KIND, _USER_DEFINED, _BYTE_KIND = 1, 2, 4, 6  # SentencePiece.
 
 
 def suggest_size(characters: int) -> int:
-    """Return a number of pieces for a text, which grows with the length of the text."""
+    """Return the number of pieces for a text, which grows with its length."""
     return min(32_000, max(400, 100 * round(0.03 * math.sqrt(characters))))
 
 
