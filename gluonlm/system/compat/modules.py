@@ -112,6 +112,6 @@ _SERIALIZING_BUILTINS = {**_BUILTINS, "str": Text}
 
 
 def adapt(module: types.ModuleType) -> None:
-    """Give a module, before its code runs, built-ins that restore the removed names."""
+    """Set built-ins in a module, before its code runs, that restore the removed names."""
     serializes = module.__name__ in SERIALIZERS
     vars(module)["__builtins__"] = _SERIALIZING_BUILTINS if serializes else _BUILTINS
