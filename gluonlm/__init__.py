@@ -1,7 +1,7 @@
 """Recurrent language models on Apache MXNet Gluon.
 
-Import this before MXNet: it prepares the process (see `gluonlm.system.runtime`). Names are imported
-when they are first used, so `from gluonlm import rnn_batch, get_batch` works without MXNet.
+Import this before MXNet, because it prepares the process (see `gluonlm.system.runtime`). Names are
+imported on first use, so `from gluonlm import rnn_batch, get_batch` works without MXNet.
 """
 
 import importlib
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-if (  # a command is being loaded, and Ctrl-C would show where; `cli.run_command` takes over then
+if (  # Ctrl-C must not print a traceback while a command is imported; see `console.run_command`
     signal.getsignal(signal.SIGINT) is signal.default_int_handler
     and (
         (sys.argv[:1] == ["-m"] and "gluonlm" in " ".join(getattr(sys, "orig_argv", "")))
@@ -18,7 +18,7 @@ if (  # a command is being loaded, and Ctrl-C would show where; `cli.run_command
 ):
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from .system import runtime  # noqa: F401  must come before anything imports MXNet
+from .system import runtime  # noqa: F401  must precede any import of MXNet
 from .system.errors import InputError
 
 __version__ = "0.1.0"

@@ -151,19 +151,16 @@ def test_make_batches_follows_the_window_of_the_model():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (
-            lambda d: rnn_batch(d, 0),
-            "cannot cut 5 tokens into 0 streams: give more text or a `batch_",
-        ),
+        (lambda d: rnn_batch(d, 0), "cannot cut 5 tokens into 0 streams: .* `batch_size`"),
         (lambda d: rnn_batch(d, -1), "cannot cut 5 tokens into -1 streams"),
-        (lambda d: rnn_batch(d, 6), "into 6 streams: give more text or a `batch_size` from 1 to 5"),
-        (lambda d: get_batch(d[:, None], 4, 2), "no batch at row 4 with `seq_len` 2: 5 rows hold"),
-        (lambda d: get_batch(d[:, None], -1, 2), "no batch at row -1.* inputs for rows 0 to 3"),
+        (lambda d: rnn_batch(d, 6), "into 6 streams: .* `batch_size` from 1 to 5"),
+        (lambda d: get_batch(d[:, None], 4, 2), "no batch at row 4 with `seq_len` 2"),
+        (lambda d: get_batch(d[:, None], -1, 2), "no batch at row -1.* rows 0 to 3"),
         (lambda d: get_batch(d[:, None], 0, 0), "no batch at row 0 with `seq_len` 0"),
         (lambda d: windows(d, 5), "cannot take windows of 5 with step 1 and a successor from 5"),
         (lambda d: windows(d, 0), "cannot take windows of 0 with step 1"),
         (lambda d: windows(d, 2, 0), "cannot take windows of 2 with step 0"),
-        (lambda d: StreamBatches(d, 3, 2), "5 tokens in 3 streams make one row"),
+        (lambda d: StreamBatches(d, 3, 2), "5 tokens in 3 streams .* `batch_size`"),
     ],
 )
 def test_too_little_data_and_impossible_sizes_are_reported_with_the_numbers(call, message):

@@ -31,7 +31,7 @@ def test_a_vocabulary_grows_by_what_a_new_text_has(text_file, tmp_path, command,
 
 
 @pytest.mark.parametrize(
-    "flags, message", [((), "give --init-from"), (("--init-from",), "subwords spell every text")]
+    "flags, message", [((), "give --init-from"), (("--init-from",), "--extend-vocab")]
 )
 def test_a_vocabulary_that_cannot_grow_says_so(text_file, tmp_path, command, flags, message):
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --quiet --hidden-size 9".split()

@@ -162,7 +162,7 @@ def test_a_missing_or_another_mpi_is_one_line(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(InputError, match="2 processes were started, but MPI does not load"):
+    with pytest.raises(InputError, match="2 processes, but MPI"):
         processes.joined().__enter__()
 
 

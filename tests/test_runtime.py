@@ -58,7 +58,7 @@ def test_a_number_of_threads_that_ends_openmp_is_refused(value, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", accepted)
         runtime.configure()
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    message = f"OMP_NUM_THREADS={value!r}: must be one number from 1 to {MOST}"
+    message = f"OMP_NUM_THREADS={value!r}: must be a number from 1 to {MOST}"
     with pytest.raises(InputError, match=re.escape(message)):
         runtime.configure()
 

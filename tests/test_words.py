@@ -51,7 +51,7 @@ def test_a_vocabulary_keeps_its_rule():
     assert vocab != Vocab("word", vocab.tokens)
     with pytest.raises(InputError, match="tokenizer 'latin' is not one of split, punctuation"):
         Vocab("word", vocab.tokens, tokenizer="latin")
-    with pytest.raises(InputError, match="'weights' is not part"):
+    with pytest.raises(InputError, match="'weights'"):
         Vocab("word", vocab.tokens, weights=[])
 
 

@@ -1,6 +1,6 @@
 """Slices of a text's ids: streams, segments, windows, and batches of them.
 
-No MXNet is imported: `rnn_batch` and `get_batch` work on NumPy arrays alone.
+This package does not import MXNet; `rnn_batch` and `get_batch` also work on NumPy arrays alone.
 """
 
 from .batches import make_batches

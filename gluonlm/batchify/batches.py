@@ -1,12 +1,11 @@
-"""From one long row of token ids to batches: slicing only, for NumPy and MXNet arrays alike.
+"""Batches of a long sequence of token ids, sliced from NumPy or MXNet arrays.
 
-The picture to keep in mind: the text is cut into `batch_size` streams that stand side by side as
-columns of a matrix, so that time runs downwards and neighbouring rows of a column are neighbours
-in the text. No MXNet is imported.
+The text is cut into `batch_size` streams, the columns of a matrix, so that time runs downwards and
+neighbouring rows of a column are neighbours in the text. This module does not import MXNet.
 
 >>> import numpy as np
 >>> text = np.array(list("abcdefghijklmnopqrstuvwxyz"))
->>> streams = rnn_batch(text, batch_size=4)      # "y" and "z" do not fill a row and are cut
+>>> streams = rnn_batch(text, batch_size=4)      # "y" and "z" do not fill a row and are dropped
 >>> for row in streams:
 ...     print(*row)
 a g m s
@@ -35,31 +34,32 @@ from ..system.errors import InputError
 from .shuffle import ORDERS
 from .slicing import Array, get_batch, rnn_batch, windows
 
-SHORTEST_DRAWN = 8  # rows of a segment whose length is drawn
-SHARE_WHOLE, SPREAD = 0.95, 1 / 14  # of drawn lengths, in parts of the length asked for
-SHUFFLED_AT_ONCE = 4096  # windows: a call for one costs a third of a call for all of them
+SHORTEST_DRAWN = 8  # minimum `seq_len` for segments of random length
+# of random lengths: fraction with mean `seq_len`, standard deviation as a fraction of `seq_len`
+SHARE_WHOLE, SPREAD = 0.95, 1 / 14
+SHUFFLED_AT_ONCE = 4096  # windows; a call for one takes a third of the time of a call for all
 
 
 class StreamBatches:
-    """The batches of one pass over a text whose state is carried from one to the next.
+    """The batches of one pass over a text, for models that carry their state between batches.
 
     `len(batches)` is their number; `batches(epoch, index)` returns inputs `(L, N)` and targets
-    `(L*N,)`, in the order of the text: a carried state needs neighbours to stay neighbours.
+    `(L*N,)`, in the order of the text.
 
     Parameters
     ----------
     data, batch_size
         As for `rnn_batch`.
     seq_len
-        The rows of a batch; the last may have fewer.
+        The number of rows of a batch; the last batch may have fewer.
     seed
-        Draws as many lengths for each epoch: most about `seq_len`, one in twenty about half of it
-        (Merity et al. 2018).
+        Seed of random lengths (the same number in each epoch), usually near `seq_len`, and near
+        half of it for one in twenty (Merity et al. 2018). If None, all lengths are `seq_len`.
 
     Raises
     ------
     InputError
-        If the text is too short for one batch, or drawn segments would be.
+        If the text is too short for one batch, or `seq_len` for random lengths.
     """
 
     def __init__(self, data: Array, batch_size: int, seq_len: int, seed: int | None = None):
@@ -67,11 +67,13 @@ class StreamBatches:
         self.seq_len, self.seed = seq_len, seed
         if len(self.streams) < 2:
             raise InputError(
-                f"{len(data)} tokens in {batch_size} streams make one row, which nothing follows: "
-                "give more text or a smaller `batch_size`"
+                f"{len(data)} tokens in {batch_size} streams fill only one row, and targets need a "
+                "second: use more text or a smaller `batch_size`"
             )
         if seed is not None and seq_len < SHORTEST_DRAWN:
-            raise InputError(f"`seq_len` {seq_len}: to be drawn, at least {SHORTEST_DRAWN}")
+            raise InputError(
+                f"`seq_len` {seq_len}: must be at least {SHORTEST_DRAWN} for `random_seq_len`"
+            )
 
     def __len__(self) -> int:
         return -(-(len(self.streams) - 1) // self.seq_len)
@@ -83,7 +85,7 @@ class StreamBatches:
         return get_batch(self.streams, begin, end - begin)
 
     def _cuts(self, epoch):
-        """Return the rows at which the segments of an epoch begin, and the one after the last."""
+        """Return the first row of each segment of an epoch, and the end of the last segment."""
         draws = np.random.default_rng([self.seed, epoch])
         middle = np.where(draws.random(len(self)) < SHARE_WHOLE, 1, 1 / 2)
         lengths = np.maximum(draws.normal(middle, SPREAD), 1 / 4)
@@ -92,7 +94,7 @@ class StreamBatches:
 
 
 class WindowBatches:
-    """The batches of one pass over all windows of a text, in another order each epoch.
+    """The batches of one pass over all windows of a text, in a new order each epoch.
 
     `len(batches)` is their number; `batches(epoch, index)` returns inputs `(length, N)` and
     targets `(N,)`; the last batch may be smaller.
@@ -104,14 +106,14 @@ class WindowBatches:
     batch_size
         The number of windows N.
     seed
-        Seed of the order; without one, the windows come in the order of the text.
+        Seed of the order; if None, windows are in the order of the text.
     shuffle
-        The kind of order, a name in `shuffle.ORDERS`.
+        The name of an order in `shuffle.ORDERS`.
 
     Raises
     ------
     InputError
-        If the text is too short for one window, or there is no such order.
+        If the text is too short for one window, or the order is unknown.
     """
 
     def __init__(
@@ -140,7 +142,7 @@ class WindowBatches:
         return self.inputs[rows].T, self.targets[rows]
 
     def _shuffled(self, epoch: int, index: int, seed: int) -> np.ndarray:
-        """Return the windows of a batch `(N,)`; those of a block of batches are found at once."""
+        """Return the windows of a batch `(N,)`, computed for a block of batches at once."""
         batches = max(1, SHUFFLED_AT_ONCE // self.batch_size)
         block, place = divmod(index, batches)
         if self._block != (epoch, block):
@@ -153,7 +155,7 @@ class WindowBatches:
 
 
 def shares(streams: int, parts: int) -> list[slice]:
-    """Return which of the streams belong to each part; they are as even as can be.
+    """Return a slice of the streams for each part, with sizes as equal as possible.
 
     >>> [(share.start, share.stop) for share in shares(5, 2)]
     [(0, 2), (2, 5)]
@@ -163,7 +165,7 @@ def shares(streams: int, parts: int) -> list[slice]:
 
 
 class Share:
-    """The streams of batches that belong to one of several parts, in the same steps."""
+    """Batches with only the streams of one of several parts."""
 
     def __init__(self, batches: StreamBatches | WindowBatches, part: int, parts: int):
         self.batches, self.part, self.parts = batches, part, parts
@@ -174,12 +176,12 @@ class Share:
     def __call__(self, epoch: int, index: int) -> tuple[Array, Array]:
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         streams = inputs.shape[1]
-        own = shares(streams, self.parts)[self.part]
-        return inputs[:, own], targets.reshape(-1, streams)[:, own].reshape(-1)
+        share = shares(streams, self.parts)[self.part]
+        return inputs[:, share], targets.reshape(-1, streams)[:, share].reshape(-1)
 
 
 def share_of(batches: StreamBatches | WindowBatches, part: int, parts: int) -> Any:
-    """Return the batches of one of several parts; of one part, all as they are."""
+    """Return the batches of one of several parts; a single part has all batches unchanged."""
     return batches if parts == 1 else Share(batches, part, parts)
 
 
@@ -192,18 +194,18 @@ def make_batches(
     seed: int | None = None,
     shuffle: str = "mixed",
 ) -> StreamBatches | WindowBatches:
-    """Return the batches that a model reads.
+    """Return the batches for a model.
 
     Parameters
     ----------
     window
-        The tokens that one of its predictions reads; None if it carries its state.
+        The number of tokens that the model reads per prediction; None if it carries its state.
     data, batch_size
         As for `rnn_batch`; with a `window`, the number of windows in a batch.
     seq_len
         As for `StreamBatches`; not used with a `window`.
     seed
-        As for either.
+        As for `StreamBatches` and `WindowBatches`.
     step, shuffle
         As for `WindowBatches`; not used without a `window`.
 

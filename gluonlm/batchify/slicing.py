@@ -1,4 +1,4 @@
-"""Slices of ids, for NumPy and MXNet arrays alike: streams, segments and windows."""
+"""Slices of NumPy and MXNet arrays of ids: streams, segments and windows."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ import numpy as np
 
 from ..system.errors import InputError
 
-Array = Any  # of NumPy or MXNet
+Array = Any  # a NumPy or MXNet array
 
 
 def _as_array(data):
-    """Return data that can be cut: a sequence becomes an array, floats are rejected.
+    """Convert a sequence to an array and reject floats.
 
-    A float would be cut off somewhere later, without a word: 1.9 is not token 1.
+    Later code would silently truncate floats, so that 1.9 would become token 1.
     """
     array = data if hasattr(data, "reshape") else np.asarray(data)
     if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size:
-        raise InputError(f"ids must be whole numbers, not {array.dtype}")
+        raise InputError(f"ids must be integers, not {array.dtype}")
     return array
 
 
 def rnn_batch(data: Array, batch_size: int) -> Array:
-    """Cut a sequence into `batch_size` streams that stand side by side.
+    """Cut a sequence into `batch_size` streams, the columns of the result.
 
     Parameters
     ----------
     data
-        Ids `(tokens,)`: an array of NumPy, MXNet or PyTorch, or any sequence such as a list or a
-        range. Of PyTorch's tensors the result is not contiguous.
+        Ids `(tokens,)`: a NumPy or MXNet array, a PyTorch tensor, or any sequence such as a list
+        or a range. The result of a PyTorch tensor is not contiguous.
     batch_size
         The number of streams N.
 
     Returns
     -------
-    `(T, N)` with `T = tokens // N`; the last `tokens - T * N` ids are cut. A view for NumPy.
+    `(T, N)` with `T = tokens // N`; the last `tokens - T * N` ids are dropped. A view for NumPy.
 
     Raises
     ------
     InputError
-        If there is not one whole row, or the ids are not whole numbers.
+        If the ids do not fill one row, or are not integers.
     """
     data = _as_array(data)
     rows = len(data) // batch_size if batch_size > 0 else 0
     if rows < 1:
         raise InputError(
             f"cannot cut {len(data)} tokens into {batch_size} streams: "
-            f"give more text or a `batch_size` from 1 to {len(data)}"
+            f"use more text or a `batch_size` from 1 to {len(data)}"
         )
     return data[: rows * batch_size].reshape((batch_size, rows)).T
 
 
 def get_batch(source: Array, i: int, seq_len: int) -> tuple[Array, Array]:
-    """Return rows `i .. i + seq_len` as inputs, and the rows one later as targets.
+    """Return rows `i .. i + seq_len` as inputs, and the rows that follow them as targets.
 
     Parameters
     ----------
@@ -62,23 +62,23 @@ def get_batch(source: Array, i: int, seq_len: int) -> tuple[Array, Array]:
     i
         The first row.
     seq_len
-        The most rows wanted.
+        The maximum number of rows.
 
     Returns
     -------
-    Inputs `(L, N)` and flattened targets `(L*N,)`, `L = min(seq_len, T - 1 - i)`: the last batch
+    Inputs `(L, N)` and flattened targets `(L*N,)`, `L = min(seq_len, T - 1 - i)`; the last batch
     of a text may be shorter.
 
     Raises
     ------
     InputError
-        If no row with a successor is left at `i`.
+        If row `i` does not exist or has no successor.
     """
     length = min(seq_len, len(source) - 1 - i)
     if i < 0 or length < 1:
         raise InputError(
-            f"no batch at row {i} with `seq_len` {seq_len}: "
-            f"{len(source)} rows hold inputs for rows 0 to {len(source) - 2}"
+            f"no batch at row {i} with `seq_len` {seq_len}: `seq_len` must be at least 1, "
+            f"and batches of {len(source)} rows begin at rows 0 to {len(source) - 2}"
         )
     return source[i : i + length], source[i + 1 : i + 1 + length].reshape((-1,))
 
@@ -94,19 +94,19 @@ def windows(data: Array, length: int, step: int = 1) -> tuple[Array, Array]:
     Returns
     -------
     Inputs `(M, length)` and targets `(M,)`, `M = (tokens - length - 1) // step + 1`. Views of
-    `data` for NumPy, whatever the overlap; MXNet has no strided views: there they are gathered.
+    NumPy arrays, even if windows overlap; copies of MXNet arrays, which lack strided views.
 
     Raises
     ------
     InputError
-        If not one window has a successor, or the ids are not whole numbers.
+        If no window has a successor, or the ids are not integers.
     """
     data = _as_array(data)
     if length < 1 or step < 1 or len(data) <= length:
         raise InputError(
             f"cannot take windows of {length} with step {step} and a successor from "
-            f"{len(data)} tokens: length and step start at 1, and there must be more tokens "
-            "than a window holds"
+            f"{len(data)} tokens: length and step must be at least 1, and the text longer "
+            "than a window"
         )
     targets = data[length::step]
     if isinstance(data, np.ndarray):

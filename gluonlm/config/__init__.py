@@ -1,4 +1,4 @@
-"""Every setting, and all of them together: `groups`, the file to read first, lists them."""
+"""All settings; read `groups` first, which lists them."""
 
 from ..system.console import flag
 from .config import BEFORE, GROUPS, Config, changed_settings, read_settings

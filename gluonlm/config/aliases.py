@@ -1,7 +1,7 @@
-"""Names and values that people type from habit, from other language-modelling code.
+"""Flags and values of other language-modelling programs, accepted as aliases.
 
 They come from GluonNLP's and PyTorch's word_language_model, nanoGPT, char-rnn and torch-rnn, and
-are accepted where they mean the same as ours; docs/migrating.md has the table.
+are accepted if they have the same meaning here; docs/migrating.md lists them.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ ALIASES = {
     "--samples": "num-samples",
 }
 OURS = {f"--{name}": ours for ours, names in ALIASES.items() for name in names.split()}
-# models as others name them, and what else they say
+# models of other programs: our model and activation
 MODELS = {"rnn_tanh": ("rnn", "tanh"), "rnn_relu": ("rnn", "relu")}
 
 
 def translate(words: Collection[str], known: Collection[str]) -> Iterator[str]:
-    """Yield a command line in our names: `--batch_size`, `-rnn_size` and `--gpu 0` are known too.
+    """Yield a command line with aliases such as `--batch_size`, `-rnn_size`, `--gpu 0` translated.
 
     Parameters
     ----------
     known
-        The flags of the command; a name from habit that leads to none of these stays as it is.
+        The flags of the command; an alias of any other flag stays unchanged.
     """
     waiting = list(words)
     while waiting:
@@ -75,7 +75,7 @@ def translate(words: Collection[str], known: Collection[str]) -> Iterator[str]:
 
 
 def _device(value: str) -> str:
-    """Return what `--gpu 0`, `--gpu -1`, `--device cuda:0` or `--cuda` alone say."""
+    """Return the context of `--gpu 0`, `--gpu -1`, `--device cuda:0` or `--cuda` alone."""
     if re.fullmatch(r"-\d+", value):
         return "cpu"
     if value.isdigit():

@@ -1,4 +1,4 @@
-"""All settings of a run together, read from flags, files and checkpoints."""
+"""All settings of a run, read from flags, files and checkpoints."""
 
 import dataclasses
 import json
@@ -16,9 +16,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-LONGEST = 1 << 20  # bytes of a file of settings
-RENAMED = {"context": "window"}  # settings that files of earlier versions know by another name
-# what earlier versions did, for runs that they began: resuming must not change the experiment
+LONGEST = 1 << 20  # bytes of a settings file
+RENAMED = {"context": "window"}  # names in files of earlier versions
+# defaults of earlier versions, for resuming their runs without changing the experiment
 BEFORE = {"shuffle": "line", "output_bias": "zero"}
 
 
@@ -27,7 +27,7 @@ GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run: one frozen group for each concern."""
+    """All settings of a run, in three frozen groups."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -35,12 +35,12 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source="configuration") -> "Config":
-        """Return a Config with settings by field name, defaults for the rest.
+        """Return a Config of settings by field name; missing settings have their defaults.
 
         Raises
         ------
         InputError
-            For an unknown name, or a value out of its bounds.
+            If a name is unknown or a value is invalid.
         """
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         names = {name: [item.name for item in _fields(group)] for name, group in GROUPS.items()}
@@ -52,14 +52,14 @@ class Config:
             )
         return cls(
             **{
-                group: GROUPS[group](**{name: values[name] for name in own if name in values})
-                for group, own in names.items()
+                group: GROUPS[group](**{name: values[name] for name in fields if name in values})
+                for group, fields in names.items()
             }
         )
 
     @classmethod
     def from_kept(cls, values: dict[str, Any], source="configuration") -> "Config":
-        """Return the Config that a checkpoint kept: what it does not name is as it was then."""
+        """Return a checkpoint's Config; missing settings have the defaults of its version."""
         return cls.from_dict({**BEFORE, **values}, source)
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class Config:
         return {name: value for group in groups for name, value in group.items()}
 
     def largest_operation(self) -> float:
-        """Return the floating-point operations of the model's largest one, to choose threads by.
+        """Return the floating-point operations of the largest operator, to choose threads.
 
-        Words count as without bound: the size of their vocabulary, and with it that of the output
+        The result is infinite for words, because the size of their vocabulary, and of the output
         layer, is not known yet.
         """
         model, training = self.model, self.training
@@ -90,7 +90,7 @@ def _fields(group):
 
 
 def changed_settings(old: Config, new: Config) -> list[tuple[str, Any, Any, bool]]:
-    """Return the settings that differ: (name, old, new, whether a resumed run may change it)."""
+    """Return the settings that differ: (name, old, new, whether resuming may change it)."""
     items = [item for group in GROUPS.values() for item in _fields(group)]
     free = {item.name for item in items if item.metadata["on_resume"]}
     before, after = old.to_dict(), new.to_dict()
@@ -107,19 +107,21 @@ def read_settings(path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it cannot be read, or holds something else.
+        If the file cannot be read or does not contain settings.
     """
     path = Path(path)
     kind = "JSON" if path.suffix == ".json" else "TOML"
     if path.exists() and (not path.is_file() or path.stat().st_size > LONGEST):
-        raise InputError(f"`config` {path}: not a regular file of settings")
+        raise InputError(f"`config` {path}: not a regular file of at most 1 MB")
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if kind == "JSON" else tomllib.loads(text)
     except OSError as error:
-        raise InputError(f"`config` {path}: cannot read it: {error.strerror}") from None
+        raise InputError(f"`config` {path}: cannot read the file: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"`config` {path}: not valid {kind}: {error}") from None
     if not isinstance(values, dict):
-        raise InputError(f"`config` {path}: must hold settings by name, such as batch_size = 32")
+        raise InputError(
+            f'`config` {path}: must contain settings by name, such as {{"batch_size": 32}}'
+        )
     return values

@@ -1,4 +1,4 @@
-"""Every setting, once: its name, default, bounds and explanation.
+"""Every setting: its name, default, bounds and help text.
 
 The command lines are generated from these fields.
 """
@@ -10,59 +10,54 @@ from ..system.errors import InputError
 from ..vocab.levels import RULES
 from .settings import Settings, option
 
-# of an adaptive softmax: each group of rarer words has that part of the dimensions before it
-NARROWER = 4
+NARROWER = 4  # adaptive softmax: each tail cluster has 1/4 of the previous one's dimensions
 
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """Which text, and how it becomes ids."""
+    """Settings of the text and its conversion to ids."""
 
     data: tuple[str, ...] = option(
         ("python-docs",),
-        "a corpus by name (python -m gluonlm.corpus lists them), or files or globs",
+        "corpus name (python -m gluonlm.corpus lists them), or files or globs",
         on_resume=True,
     )
     data_dir: str = option(
-        "", "folder to look for corpora in, before $GLUONLM_DATA and ./data", on_resume=True
+        "", "folder searched for corpora before $GLUONLM_DATA and ./data", on_resume=True
     )
-    verify: bool = option(
-        True, "check a named corpus against its published SHA-256", on_resume=True
-    )
-    encoding: str = option("utf-8", "encoding of the text")
-    level: str = option("char", "what a token is", choices=tuple(RULES))
+    verify: bool = option(True, "compare a named corpus with its published SHA-256", on_resume=True)
+    encoding: str = option("utf-8", "text encoding")
+    level: str = option("char", "kind of token", choices=tuple(RULES))
     tokenizer: str = option(
         "auto",
-        "how words are found: split (at white space), punctuation, moses; or subwords: unigram, "
-        "bpe; auto: split, or unigram",
+        "word tokenizer: split (at white space), punctuation or moses; or subword algorithm: "
+        "unigram or bpe; auto: split or unigram",
         choices=("auto", "split", "punctuation", "moses", "unigram", "bpe"),
     )
-    lower: bool = option(False, "turn the text into lower case")
+    lower: bool = option(False, "convert the text to lower case")
     vocab_size: int = option(
         0,
-        "keep this many words, the rest become <unk>; 0 keeps all. The number of subwords; 0 suits "
-        "it to the text",
+        "words: keep the most frequent and replace the rest with <unk> (0: keep all); "
+        "subwords: vocabulary size (0: depends on the length of the text)",
         low=0,
     )
     strip_gutenberg: bool = option(
-        False, "leave out the header and licence that Project Gutenberg puts around a book"
+        False, "remove the header and licence of Project Gutenberg books"
     )
     document_separator: str = option(
         "",
-        "the token that begins a document: before it is read the state begins anew (rnn, lstm, "
-        "gru); \\n and \\f are a line break and a form feed",
+        "first token of each document; the state is reset before it (rnn, lstm, gru); "
+        "\\n and \\f mean line break and form feed",
     )
-    split: str = option(
-        "90/5/5", "percent of the text for training, validation and test, in this order"
-    )
-    valid: str = option("", "a file to validate on, instead of a part of the text", on_resume=True)
-    test: str = option("", "a file to test on, instead of a part of the text", on_resume=True)
+    split: str = option("90/5/5", "percentages of the text for training, validation and test")
+    valid: str = option("", "validation file, instead of a part of the text", on_resume=True)
+    test: str = option("", "test file, instead of a part of the text", on_resume=True)
 
     def __post_init__(self):
         super().__post_init__()
         if self.tokenizer not in ("auto", *RULES[self.level]):
             raise InputError(
-                f"`tokenizer` {self.tokenizer}: that of `level` {self.level} is "
+                f"`tokenizer` {self.tokenizer}: `level` {self.level} supports only "
                 f"{' or '.join(RULES[self.level])}"
             )
 
@@ -72,7 +67,7 @@ class DataConfig(Settings):
         Raises
         ------
         InputError
-            If it is something else.
+            If `split` is not three percentages that add up to 100.
         """
         try:
             parts = [float(part) for part in self.split.split("/")]
@@ -81,95 +76,98 @@ class DataConfig(Settings):
         valid = len(parts) == 3 and all(0 <= part < math.inf for part in parts)
         if not valid or parts[0] <= 0 or abs(sum(parts) - 100) > 1e-6:
             raise InputError(
-                f"`split` {self.split!r}: give three percentages that add up to 100, such as 90/5/5"
+                f"`split` {self.split!r}: must be three percentages that add up to 100, "
+                "such as 90/5/5"
             )
         return [part / 100 for part in parts]
 
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
-    """Which network."""
+    """Settings of the network."""
 
-    model: str = option("gru", "the network", choices=("unrolled", "rnn", "lstm", "gru", "window"))
-    embed_size: int = option(64, "size of the embedding", low=1, high=1 << 20)
+    model: str = option("gru", "network type", choices=("unrolled", "rnn", "lstm", "gru", "window"))
+    embed_size: int = option(64, "embedding size", low=1, high=1 << 20)
     hidden_size: tuple[int, ...] = option(
         (256,),
-        "size of the hidden layers: one number, or one for each layer: 256,128",
+        "size of the hidden layers: one number, or one per layer, such as 256,128",
         low=1,
         high=1 << 20,
     )
     num_layers: int = option(
-        0, "number of hidden layers; 0: as many as --hidden-size names", low=0, high=1000
+        0, "number of hidden layers; 0: one per size in --hidden-size", low=0, high=1000
     )
     dropout: float = option(
-        0.1, "dropout on embedding, between layers and before the output", low=0, below=1
+        0.1, "dropout on the embedding, between layers and before the output", low=0, below=1
     )
     embed_dropout: float = option(
         -1.0,
-        "dropout on the embedding of rnn, lstm and gru, of single numbers; -1: as --dropout",
+        "dropout on elements of the embedding (rnn, lstm, gru); -1: same as --dropout",
         low=-1,
         below=1,
     )
     word_dropout: float = option(
         0.0,
-        "leave out whole tokens of that embedding, the same ones for a segment "
+        "dropout on entire tokens of the embedding (rnn, lstm, gru), with one mask per segment "
         "(Gal and Ghahramani 2016)",
         low=0,
         below=1,
     )
     variational: bool = option(
-        False, "one dropout mask for all time steps of a segment (Gal and Ghahramani 2016)"
+        False, "use one dropout mask for all time steps of a segment (Gal and Ghahramani 2016)"
     )
     weight_drop: float = option(
         0.0,
-        "drop recurrent weights of rnn, lstm and gru, the same ones for a segment "
+        "dropout on recurrent weights (rnn, lstm, gru), with one mask per segment "
         "(Merity et al. 2018)",
         low=0,
         below=1,
     )
     activation_reg: float = option(
         0.0,
-        "add this times the mean square of the last layer's output to the loss; known as AR "
-        "(Merity et al. 2017)",
+        "activation regularisation (AR): coefficient of the last layer's mean squared output "
+        "in the loss (Merity et al. 2017)",
         low=0,
         high=1e6,
     )
     temporal_reg: float = option(
         0.0,
-        "add this times the mean square of what that output changes by at each step; known as TAR "
-        "(Merity et al. 2017)",
+        "temporal activation regularisation (TAR): coefficient of the mean squared change of "
+        "the last layer's output between time steps in the loss (Merity et al. 2017)",
         low=0,
         high=1e6,
     )
     members: int = option(
         1,
-        "networks of rnn, lstm or gru trained side by side, their probabilities averaged",
+        "ensemble size: networks trained together, with averaged probabilities (rnn, lstm, gru)",
         low=1,
         high=1000,
     )
-    tie_weights: bool = option(False, "use the embedding matrix as the output matrix too")
+    tie_weights: bool = option(False, "share the weights of the embedding and the output layer")
     adaptive_softmax: tuple[int, ...] = option(
         (),
-        "for large vocabularies of words: the ranks at which rarer words stand apart, such as "
-        "4000,20000 (Grave et al. 2017)",
+        "adaptive softmax for large word vocabularies: frequency ranks at which tail clusters "
+        "begin, such as 4000,20000 (Grave et al. 2017)",
         low=1,
     )
     activation: str = option(
         "auto",
-        "of rnn and unrolled; auto: tanh for rnn, relu for unrolled",
+        "activation of rnn and unrolled models; auto: tanh for rnn, relu for unrolled",
         choices=("auto", "tanh", "relu"),
     )
-    window: int = option(3, "tokens that --model unrolled or window reads", low=1, high=1000)
+    window: int = option(3, "tokens read per prediction (unrolled, window)", low=1, high=1000)
     representation: str = option(
         "onehot",
-        "how --model window sees a token: onehot, one feature a symbol; real, its id as one "
-        "number; embedding",
+        "input of --model window: onehot, one feature per token of the vocabulary; real, the "
+        "scaled id as one number; embedding",
         choices=("onehot", "real", "embedding"),
     )
-    init: str = option("xavier", "initial weights: xavier, or uniform:0.1 for uniform(-0.1, 0.1)")
+    init: str = option(
+        "xavier", "weight initialisation: xavier, or uniform:0.1 for uniform(-0.1, 0.1)"
+    )
     output_bias: str = option(
         "frequency",
-        "the output's first bias: frequency, how often each token comes, as a logarithm; or zero",
+        "initial output bias: frequency (the log unigram frequency) or zero",
         choices=("frequency", "zero"),
     )
 
@@ -179,27 +177,28 @@ class ModelConfig(Settings):
         Raises
         ------
         InputError
-            If sizes and number of layers contradict each other.
+            If `hidden_size` lists several sizes and `num_layers` is another number.
         """
         sizes = self.hidden_size
         if len(sizes) == 1:
             return sizes * max(1, self.num_layers)
         if self.num_layers not in (0, len(sizes)):
             raise InputError(
-                f"`num_layers` {self.num_layers}: `hidden_size` names {len(sizes)} layers"
+                f"`num_layers` {self.num_layers}: must be 0 or {len(sizes)}, "
+                f"because `hidden_size` lists {len(sizes)} sizes"
             )
         return sizes
 
     def count_parameters(self, vocab_size: int) -> int:
-        """Return how many numbers the network trains, without building it."""
+        """Return the number of trainable parameters without building the network."""
         sizes, embed_size = self.layer_sizes(), self.embed_size
         embedding, output = vocab_size * embed_size, self._count_output(vocab_size)
         if self.model == "unrolled":
             return embedding + sizes[0] * (embed_size + 1 + sizes[0] + 1) + output
         if self.model == "window":
             features = {"onehot": vocab_size, "real": 1}.get(self.representation, embed_size)
-            own = embedding if self.representation == "embedding" else 0
-            return own + 4 * sizes[0] * (features + sizes[0] + 2) + output
+            table = embedding if self.representation == "embedding" else 0
+            return table + 4 * sizes[0] * (features + sizes[0] + 2) + output
         gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.model]
         below = zip((embed_size, *sizes), sizes)
         layers = sum(gates * size * (inputs + size + 2) for inputs, size in below)
@@ -210,107 +209,111 @@ class ModelConfig(Settings):
         size, cutoffs = self.layer_sizes()[-1], self.adaptive_softmax
         if not cutoffs:
             return vocab_size * (size + 1)
-        count, own = (cutoffs[0] + len(cutoffs)) * (size + 1), size
+        count, width = (cutoffs[0] + len(cutoffs)) * (size + 1), size
         for begin, end in zip(cutoffs, (*cutoffs[1:], vocab_size)):
-            own = max(1, own // NARROWER)
-            count += size * own + (end - begin) * (own + 1)
+            width = max(1, width // NARROWER)
+            count += size * width + (end - begin) * (width + 1)
         return count
 
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """How to train."""
+    """Settings of the training."""
 
-    batch_size: int = option(32, "streams of text read side by side", low=1)
-    seq_len: int = option(64, "steps of truncated back-propagation through time", low=1)
+    batch_size: int = option(32, "streams of text (or windows) per minibatch", low=1)
+    seq_len: int = option(64, "time steps of truncated backpropagation", low=1)
     random_seq_len: bool = option(
         False,
-        "draw the length of each segment, most about --seq-len, and scale the learning rate with "
-        "it (Merity et al. 2018)",
+        "draw the length of each segment, usually near --seq-len, and scale the learning rate "
+        "with it (Merity et al. 2018)",
     )
-    window_step: int = option(
-        1, "tokens from one window to the next, for models that read windows", low=1
-    )
+    window_step: int = option(1, "distance in tokens between windows (unrolled, window)", low=1)
     shuffle: str = option(
         "mixed",
-        "order of the windows in an epoch: mixed; line, as runs of version 0.1.0 had it",
+        "order of the windows in an epoch: mixed (random), or line (the order of version 0.1.0)",
         choices=("mixed", "line"),
     )
     epochs: int = option(
-        10, "passes over the training text; the horizon of --schedule cosine", low=1, on_resume=True
+        10,
+        "passes over the training text; also the length of --schedule cosine",
+        low=1,
+        on_resume=True,
     )
     max_steps: int = option(
         0,
-        "stop after this many steps, also the horizon of cosine if shorter; 0: no limit",
+        "stop after this many steps (this also shortens the cosine schedule); 0: no limit",
         low=0,
         on_resume=True,
     )
     max_minutes: float = option(
         0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True
     )
-    optimizer: str = option("adam", "an optimizer of Gluon by name; an unknown name lists them")
-    optimizer_params: str = option("", "more arguments for it, such as momentum=0.9,wd=1e-6")
+    optimizer: str = option("adam", "name of a Gluon optimizer (an invalid name lists them)")
+    optimizer_params: str = option("", "more optimizer arguments, such as momentum=0.9,wd=1e-6")
     lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
     weight_decay: float = option(
         0.0,
-        "at each step, shrink every weight by this part times the learning rate, apart from the "
-        "gradient (Loshchilov and Hutter 2019)",
+        "decoupled weight decay: at each step, shrink every weight by this fraction times the "
+        "learning rate (Loshchilov and Hutter 2019)",
         low=0,
         high=1e6,
     )
     average: str = option(
         "none",
-        "use a mean of the weights over the steps in place of the last ones: ema, an exponential "
-        "one (Polyak and Juditsky 1992); nt-asgd, of all steps since validation stopped improving "
-        "(Merity et al. 2018)",
+        "weight averaging: ema, exponential moving average (Polyak and Juditsky 1992); nt-asgd, "
+        "mean of all steps since validation stopped improving (Merity et al. 2018)",
         choices=("none", "ema", "nt-asgd"),
     )
-    average_decay: float = option(
-        0.999, "of ema: what part of the mean stays at each step", above=0, below=1
-    )
+    average_decay: float = option(0.999, "EMA decay", above=0, below=1)
     average_patience: int = option(
         5, "validations without improvement before nt-asgd begins", low=1
     )
-    clip: float = option(1.0, "largest global norm of the gradient; 0: no clipping", low=0)
+    clip: float = option(1.0, "maximum global norm of the gradient; 0: no clipping", low=0)
     loss_scale: str = option(
         "mean",
-        "gradient of the mean loss, or of the loss summed over time steps",
+        "loss to differentiate: its mean, or its sum over time steps",
         choices=("mean", "sum-over-time"),
     )
     schedule: str = option(
         "cosine",
-        "course of the learning rate: constant; step: times --decay each epoch from "
-        "--decay-after on; cosine: to --lr-floor at the end; one-cycle: up for a third, then as "
-        "cosine (Smith and Topin 2018); plateau: times --decay when validation has not improved "
-        "--decay-patience times",
+        "learning-rate schedule: constant; step: multiply by --decay each epoch after "
+        "--decay-after; cosine: decay to --lr-floor; one-cycle: rise for a third of the training, "
+        "then cosine (Smith and Topin 2018); plateau: multiply by --decay after --decay-patience "
+        "validations without improvement",
         choices=("constant", "step", "cosine", "one-cycle", "plateau"),
     )
-    warmup_steps: int = option(0, "first steps, over which the learning rate rises linearly", low=0)
-    lr_floor: float = option(0.01, "where cosine ends, as a part of --lr", low=0, high=1)
-    decay: float = option(0.5, "factor of step and plateau", above=0, high=1)
-    decay_after: int = option(5, "epochs at full learning rate before step decays", low=0)
-    decay_patience: int = option(1, "validations without improvement before plateau decays", low=1)
-    validate_every: int = option(0, "steps between validations; 0: once an epoch", low=0)
+    warmup_steps: int = option(0, "steps of linear learning-rate warmup", low=0)
+    lr_floor: float = option(
+        0.01, "final learning rate of cosine, as a fraction of --lr", low=0, high=1
+    )
+    decay: float = option(0.5, "decay factor of the step and plateau schedules", above=0, high=1)
+    decay_after: int = option(5, "epochs before the step schedule decays", low=0)
+    decay_patience: int = option(
+        1, "validations without improvement before the plateau schedule decays", low=1
+    )
+    validate_every: int = option(0, "steps between validations; 0: once per epoch", low=0)
     checkpoint_every: int = option(
-        0, "steps between checkpoints; 0: with each validation", low=0, on_resume=True
+        0, "steps between checkpoints; 0: at each validation", low=0, on_resume=True
     )
     patience: int = option(
         0, "stop after this many validations without improvement; 0: never", low=0, on_resume=True
     )
     on_nan: str = option(
         "stop",
-        "if loss or gradient is not finite: stop with the last good checkpoint, or skip the step",
+        "on a non-finite loss or gradient: stop at the last good checkpoint, or skip the step",
         choices=("stop", "skip"),
         on_resume=True,
     )
     log_every: int = option(
-        50, "steps between training lines in metrics.jsonl", low=1, on_resume=True
+        50, "steps between training records in metrics.jsonl", low=1, on_resume=True
     )
     sample_temperatures: tuple[float, ...] = option(
         (),
-        "after each validation, write a sample at each of these temperatures to samples.txt",
+        "temperatures at which samples are written to samples.txt after each validation",
         above=0,
         on_resume=True,
     )
-    sample_length: int = option(300, "tokens of a sample", low=1, on_resume=True)
-    seed: int = option(1, "seed of initial weights, dropout and shuffling", low=0, below=2**31)
+    sample_length: int = option(300, "tokens per sample", low=1, on_resume=True)
+    seed: int = option(
+        1, "seed of weight initialisation, dropout and shuffling", low=0, below=2**31
+    )

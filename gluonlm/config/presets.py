@@ -1,7 +1,7 @@
-"""The published systems by name: settings, what they are, and the figures they were published with.
+"""Presets of published systems: description, published figures and settings.
 
-`python -m gluonlm.train --preset NAME` trains one, `--list-presets` shows them all. Settings are
-those of `config.groups` by field name; what is not named keeps its default.
+`python -m gluonlm.train --preset NAME` trains one, and `--list-presets` lists them all. Settings
+use the field names of `config.groups`; missing settings keep their defaults.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..system.errors import InputError
 
 @dataclass(frozen=True)
 class Preset:
-    """One system: what it is, what was published about it, and its settings by field name."""
+    """One system: its description, published figures, and settings by field name."""
 
     about: str
     published: str
@@ -41,13 +41,15 @@ _SHAKESPEARE = dict(
 )  # fmt: skip
 _TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
 _TESTED = dict(split="80/10/10")
-_UNTOUCHED = "nothing on this split; settings were chosen on validation, the test was read once"
+_UNTOUCHED = (
+    "nothing on this split; settings were chosen on validation, and the test part was read once"
+)
 _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"
 
 PRESETS = {
     "nietzsche-unrolled": Preset(
         "Three characters through shared dense layers, h = relu(W_h h) + relu(W_i e): "
-        "a recurrent network written out by hand.",
+        "a hand-written recurrent network.",
         "Gluon RNN tutorial (2018), part 1: training loss at batch 128 of each epoch "
         "from 2.579 to 2.037 nats, no validation",
         dict(
@@ -57,8 +59,8 @@ PRESETS = {
         ),
     ),
     "nietzsche-lstm": Preset(
-        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; --model gru too, "
-        "and rnn (ReLU, as published) with --on-nan skip.",
+        "Two layers of 1000, dropout 0.4, 200 epochs over a small book; also with --model gru, "
+        "or with --model rnn (ReLU, as published) and --on-nan skip.",
         "Gluon RNN tutorial (2018), part 2: no loss published, no validation",
         dict(
             **_NIETZSCHE_LSTM, dropout=0.4, seq_len=100, epochs=200, lr=0.001,
@@ -67,7 +69,7 @@ PRESETS = {
     ),
     "nietzsche-better": Preset(
         "The same 2 x 1000 LSTM, regularised: dropout on recurrent weights and outputs but not "
-        "on the embedding, twice the steps an epoch, a falling learning rate, few epochs.",
+        "on the embedding, twice the steps per epoch, a falling learning rate, few epochs.",
         "nothing: compare with nietzsche-lstm",
         dict(
             **_NIETZSCHE_LSTM, dropout=0.5, embed_dropout=0.0, weight_drop=0.2, seq_len=50,
@@ -98,8 +100,8 @@ PRESETS = {
     ),
     "window-lstm": Preset(
         "One LSTM of 256 reads 100 characters, each as one real number, its id divided by their "
-        "count: poor by design. --representation embedding and --model lstm show what that costs.",
-        "256-cell LSTM: 20 epochs, poor text, as its author says; no loss published",
+        "count: poor by design; compare --representation embedding and --model lstm.",
+        "256-cell LSTM: 20 epochs, poor text according to its author; no loss published",
         dict(
             **_WINDOWS, **_NIETZSCHE, lower=True, representation="real", window=100,
             window_step=1, hidden_size=(256,), dropout=0.2, batch_size=128, epochs=20, lr=0.001,
@@ -117,16 +119,15 @@ PRESETS = {
         ),
     ),
     "ptb-small": Preset(
-        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, one matrix as "
-        "embedding and output, one dropout mask for all time steps, recurrent weights and words "
-        "dropped, AR and TAR.",
+        "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, with tied "
+        "weights, variational dropout, weight drop, word dropout, AR and TAR.",
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
         "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
         dict(**_PTB_SMALL, epochs=20),
     ),
     "ptb-medium": Preset(
-        "Four of these side by side, their probabilities averaged, no weights dropped, for four "
-        "epochs longer.",
+        "Four ptb-small networks with averaged probabilities and without weight drop, trained for "
+        "four more epochs.",
         "Zaremba et al. 2014, medium (about 20 million parameters): 86.2 and 82.7; large (66 "
         "million): 82.2 and 78.4; Merity et al. 2017 (24 million): 60.0 and 57.3",
         {**_PTB_SMALL, "members": 4, "weight_drop": 0.0, "epochs": 24},
@@ -142,12 +143,13 @@ PRESETS = {
         dict(**_TWELVE_MINUTES, max_minutes=12.0),
     ),
     "tinyshakespeare-gru-long": Preset(
-        "Six of the twelve-minute GRUs side by side, their probabilities averaged, in an hour.",
+        "Six of the twelve-minute GRUs with averaged probabilities, in an hour.",
         _NANOGPT,
         dict(**_TWELVE_MINUTES, members=6, max_minutes=60.0),
     ),
     "tinyshakespeare-lstm-long": Preset(
-        "Twelve LSTMs side by side, with a decoupled weight decay, in an hour of two threads.",
+        "Twelve LSTMs with averaged probabilities and decoupled weight decay, in an hour on two "
+        "threads.",
         _NANOGPT,
         dict(
             {**_TWELVE_MINUTES, "model": "lstm", "output_bias": "frequency"}, members=12,
@@ -155,7 +157,7 @@ PRESETS = {
         ),
     ),
     "tinyshakespeare-gru-test": Preset(
-        "As tinyshakespeare-gru, with a test part that nothing was chosen on.",
+        "As tinyshakespeare-gru, with a held-out test part.",
         _UNTOUCHED,
         dict(
             {**_SHAKESPEARE, **_TESTED}, dropout=0.1, embed_dropout=0.0, lr=0.008, epochs=3,
@@ -163,12 +165,12 @@ PRESETS = {
         ),
     ),
     "tinyshakespeare-gru-12min-test": Preset(
-        "As tinyshakespeare-gru-12min, with a test part that nothing was chosen on.",
+        "As tinyshakespeare-gru-12min, with a held-out test part.",
         _UNTOUCHED,
         dict({**_TWELVE_MINUTES, **_TESTED}, max_minutes=12.0),
     ),
     "tinyshakespeare-gru-long-test": Preset(
-        "As tinyshakespeare-gru-long, with a test part that nothing was chosen on.",
+        "As tinyshakespeare-gru-long, with a held-out test part.",
         _UNTOUCHED,
         dict({**_TWELVE_MINUTES, **_TESTED}, members=6, max_minutes=60.0),
     ),
@@ -181,7 +183,7 @@ def preset_settings(name: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        Naming the known ones if there is none of this name.
+        If there is no such preset; the message lists the presets.
     """
     if name not in PRESETS:
         raise InputError(f"`preset` {name}: not one of {', '.join(PRESETS)}")
@@ -189,7 +191,7 @@ def preset_settings(name: str) -> dict[str, Any]:
 
 
 def list_presets() -> str:
-    """Return a description of every preset: what it is, what was published, and its command."""
+    """Return every preset's description, published figures and command."""
     return "\n\n".join(
         f"{name}\n    {preset.about}\n    Published: {preset.published}.\n"
         f"    python -m gluonlm.train --preset {name}"

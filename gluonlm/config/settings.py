@@ -1,4 +1,4 @@
-"""What a group of settings is: named fields with explanations and bounds, checked when made."""
+"""Groups of settings: named fields with help texts and bounds, checked on creation."""
 
 import dataclasses
 import math
@@ -7,9 +7,9 @@ from typing import Any, get_type_hints
 
 from ..system.errors import InputError
 
-SMALLEST = 1e-30  # a smaller number is none in the 32 bits that MXNet takes
+SMALLEST = 1e-30  # smaller numbers underflow in MXNet's float32
 TUPLES = (tuple[int, ...], tuple[float, ...], tuple[str, ...])
-# "not (a <= b)" instead of "a > b": NaN must fail every bound
+# `_check` tests "not (a <= b)" instead of "a > b", because NaN must fail every bound
 BOUNDS = (
     ("low", "at least", lambda value, bound: value >= bound),
     ("above", "above", lambda value, bound: value > bound),
@@ -28,14 +28,16 @@ def option(
     below=None,
     on_resume: bool = False,
 ) -> Any:
-    """Return a field with its explanation and bounds.
+    """Return a field with its help text and bounds.
 
     Parameters
     ----------
-    low, above, high, below
-        Bounds: at least, above, at most, below.
+    low, above
+        Lower bounds, inclusive and exclusive.
+    high, below
+        Upper bounds, inclusive and exclusive.
     on_resume
-        Whether it may change when a run is resumed.
+        Whether resuming a run may change it.
     """
     bounds = dict(low=low, above=above, high=high, below=below)
     metadata = dict(help=help, choices=choices, on_resume=on_resume, **bounds)
@@ -43,12 +45,12 @@ def option(
 
 
 class Settings:
-    """Base of the groups of settings.
+    """Base class of the groups of settings.
 
     Raises
     ------
     InputError
-        If a value has another type than its field, is out of its bounds, or is not a choice.
+        If a value has the wrong type, is out of bounds, or is not one of the choices.
     """
 
     def __post_init__(self):
@@ -63,7 +65,7 @@ class Settings:
 
 
 def _typed(name, value, kind):
-    """Return the value in the field's own type, or reject it: files may hold anything."""
+    """Return the value converted to its field's type; reject other types."""
     if kind in TUPLES:
         items = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_typed(name, item, kind.__args__[0]) for item in items)
@@ -77,7 +79,7 @@ def _typed(name, value, kind):
 
 
 def _is_text(value):
-    """Return whether a string can be a name of a file: JSON may hold halves of characters."""
+    """Return whether a string can be a file name, which excludes JSON's lone surrogates."""
     try:
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
@@ -94,6 +96,6 @@ def _check(name, value, metadata):
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"`{name}` {value}: must be a finite number")
     if isinstance(value, float) and 0 < abs(value) < SMALLEST:
-        raise InputError(f"`{name}` {value}: must be 0, or at least {SMALLEST:g} in size")
+        raise InputError(f"`{name}` {value}: must be 0 or at least {SMALLEST:g} in absolute value")
     if metadata["choices"] and value not in metadata["choices"]:
         raise InputError(f"`{name}` {value!r}: not one of {', '.join(metadata['choices'])}")

@@ -1,1 +1,1 @@
-"""The machine that a command runs on: files, processes, devices, MXNet itself."""
+"""Access to the machine: files, processes, devices and MXNet."""

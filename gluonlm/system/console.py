@@ -1,4 +1,4 @@
-"""What every command prints, and how it ends."""
+"""Output and exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .errors import InputError
 
 
 def program() -> str:
-    """Return how this program was called: `gluonlm`, or `python -m gluonlm`."""
-    own = os.path.basename(sys.argv[0]) == "gluonlm"
-    return "gluonlm" if own else "python -m gluonlm"
+    """Return the command that started this program: `gluonlm` or `python -m gluonlm`."""
+    installed = os.path.basename(sys.argv[0]) == "gluonlm"
+    return "gluonlm" if installed else "python -m gluonlm"
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main`, and exit with its code.
 
-    That is 2 after one line for bad input, or a disk that fails, and 130 after Ctrl-C.
+    After an `InputError` or `OSError`, it prints one line and exits with 2; after Ctrl-C with 130.
     """
     for name in ("stdin", "stdout", "stderr"):  # closed by the caller, as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as while this command was loaded
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see gluonlm/__init__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main() or 0
@@ -34,10 +34,10 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except InputError as error:
         complain(f"error: {speak_flags(str(error))}")
         code = 2
-    except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to tell
+    except BrokenPipeError:  # the reader of a pipe has closed it
         drop_output()
         code = 128 + signal.SIGPIPE
-    except OSError as error:  # a full disk, a folder that vanished: the machine's fault, not ours
+    except OSError as error:  # such as a full disk or a deleted folder
         complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
         code = 2
     except KeyboardInterrupt:
@@ -47,7 +47,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 def drop_output() -> None:
-    """Make standard output lead nowhere, because its reader has gone."""
+    """Redirect standard output to /dev/null, because its reader has gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -57,30 +57,29 @@ def complain(line: str) -> None:
 
 
 def harmless(text: str) -> str:
-    """Return a text whose control characters are seen instead of obeyed, `\\x1b`.
+    """Return a text with its control characters escaped, as in `\\x1b`; keep newlines and tabs.
 
-    A vocabulary, a setting or the name of a file may come from elsewhere, and a terminal does what
-    such characters say. Line breaks and tabs stay.
+    Vocabularies, settings and file names may be untrusted, and terminals obey control characters.
     """
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", text)
 
 
 def speak_flags(message: str) -> str:
-    """Return a message with the settings it names, `` `batch_size` ``, as flags, `--batch-size`."""
+    """Return a message with its settings, `` `batch_size` ``, replaced by flags, `--batch-size`."""
     return re.sub(r"`([a-z][a-z_]*)`", lambda match: flag(match[1]), message)
 
 
 def show(text: str, end: str = "") -> None:
-    """Print text at once; what a terminal cannot show, or would obey, comes as escapes."""
+    """Print text and flush; escape control characters and unencodable characters."""
     print(encodable(harmless(text)), end=end, flush=True)
 
 
 def encodable(text: str) -> str:
-    """Return a text in which escapes stand for what standard output has no letters for."""
+    """Return a text with the characters escaped that standard output cannot encode."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def flag(name: str) -> str:
-    """Return a field's flag: `batch_size` is `--batch-size`."""
+    """Return a field's flag: `--batch-size` for `batch_size`."""
     return "--" + name.replace("_", "-")

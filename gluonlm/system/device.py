@@ -1,4 +1,4 @@
-"""Contexts, and arrays on them."""
+"""MXNet contexts, and ids as arrays on them."""
 
 import ctypes
 
@@ -8,22 +8,22 @@ from .errors import InputError
 from .runtime import load_mxnet
 
 MOST_DEVICES = 1024  # of one kind
-GPU_ARCHITECTURES = range(5, 9)  # major compute capabilities the 1.9.1 wheels hold machine code for
+GPU_ARCHITECTURES = range(5, 9)  # major compute capabilities with code in the 1.9.1 wheels
 
 
 def get_ctx(name: str = "cpu") -> list:
-    """Return the MXNet contexts that a device name stands for.
+    """Return the MXNet contexts of a device name.
 
     Parameters
     ----------
     name
-        "cpu"; "gpu"; "gpu:1"; "gpu:0,1" for data-parallel training; "auto", the first usable GPU,
-        else the CPU.
+        "cpu"; "gpu"; "gpu:1"; "gpu:0,1" for data-parallel training; "auto" for GPU 0 if it
+        is usable, else the CPU.
 
     Raises
     ------
     InputError
-        Saying what to do if the device is unavailable.
+        If the device is unavailable.
     """
     mx = load_mxnet()
     kind, _, numbers = name.partition(":")
@@ -38,7 +38,7 @@ def get_ctx(name: str = "cpu") -> list:
             return [mx.cpu()]
     possible = ids and 0 <= min(ids) <= max(ids) < MOST_DEVICES and len(set(ids)) == len(ids)
     if kind not in ("cpu", "gpu") or not possible:
-        raise InputError(f"`ctx` {name!r}: give cpu, gpu, gpu:1, gpu:0,1 or auto")
+        raise InputError(f"`ctx` {name!r}: must be cpu, gpu, gpu:1, gpu:0,1 or auto")
     if kind == "cpu":
         return [mx.cpu(i) for i in ids]
     for i in ids:
@@ -47,29 +47,29 @@ def get_ctx(name: str = "cpu") -> list:
 
 
 def _check_gpu(mx, device_id):
-    """Reject a GPU that cannot work, before its first operator fails elsewhere with a riddle."""
+    """Reject an unusable GPU before the first operator fails with a cryptic error."""
     if not mx.runtime.Features().is_enabled("CUDA"):
         raise InputError(
-            "`ctx` gpu: this MXNet is the CPU build: pip uninstall mxnet, "
+            "`ctx` gpu: this MXNet is a CPU build: pip uninstall mxnet, "
             "then pip install --no-deps -r requirements-gpu.txt; or use `ctx` cpu"
         )
     found = mx.context.num_gpus()
     if device_id >= found:
         raise InputError(
-            f"`ctx` gpu:{device_id}: MXNet finds {found} GPUs here; "
-            "see nvidia-smi and CUDA_VISIBLE_DEVICES, or use `ctx` cpu"
+            f"`ctx` gpu:{device_id}: MXNet finds {found} GPUs; "
+            "check nvidia-smi and CUDA_VISIBLE_DEVICES, or use `ctx` cpu"
         )
     capability = compute_capability(device_id)
     if capability and capability[0] not in GPU_ARCHITECTURES:
         raise InputError(
             f"`ctx` gpu:{device_id}: its compute capability is {capability[0]}.{capability[1]}, "
-            "MXNet 1.9.1 holds code for 5.0 to 8.9 (Maxwell to Ada): "
-            "use such a GPU, or `ctx` cpu"
+            "but MXNet 1.9.1 supports 5.0 to 8.9 (Maxwell to Ada): "
+            "use another GPU or `ctx` cpu"
         )
 
 
 def compute_capability(device_id: int) -> tuple[int, int] | None:
-    """Return a GPU's compute capability as the CUDA driver says; None without a driver."""
+    """Return a GPU's compute capability from the CUDA driver, or None without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -90,28 +90,28 @@ def to_device(ids: np.ndarray, vocab_size: int, ctx):
     Raises
     ------
     InputError
-        If an id is no whole number, or not one of the vocabulary: MXNet itself would take the
-        nearest valid one, in the embedding and in the loss, without a word.
+        If an id is not an integer, or not in the vocabulary. MXNet itself would silently use the
+        nearest valid id, in the embedding and in the loss.
     """
     ids = check_ids(np.asarray(ids), vocab_size)
-    # from_numpy lends the memory: `mx.nd.array` would wait for a worker thread
+    # from_numpy shares the memory; `mx.nd.array` would wait for a worker thread
     lent = load_mxnet().nd.from_numpy(np.array(ids, np.int32, order="C"))
     return lent.as_in_context(ctx)
 
 
 def check_ids(ids: np.ndarray, vocab_size: int) -> np.ndarray:
-    """Return ids as they are, once they are known to be of a vocabulary.
+    """Return ids unchanged after checking that they are in a vocabulary.
 
     Raises
     ------
     InputError
-        As `to_device` does.
+        As in `to_device`.
     """
     if ids.size and ids.dtype.kind not in "iu":
-        raise InputError(f"ids must be whole numbers, not {ids.dtype}")
+        raise InputError(f"ids must be integers, not {ids.dtype}")
     if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
         raise InputError(
             f"ids from {ids.min()} to {ids.max()}: "
-            f"this model's vocabulary has 0 to {vocab_size - 1}"
+            f"this model's vocabulary has ids 0 to {vocab_size - 1}"
         )
     return ids

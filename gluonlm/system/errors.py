@@ -1,10 +1,10 @@
-"""The one exception that says: the user can mend this."""
+"""The error that a user can fix."""
 
 
 class InputError(ValueError):
-    """Something from outside is wrong; the message is one line: what, where, what to do.
+    """An error that the user can fix; its message is one line: subject, problem, remedy.
 
-    A message names a setting by its field in backquotes, `` `batch_size` ``, because whoever calls
-    the library writes that; the command lines turn it into `--batch-size`, print the line to
-    standard error and exit with code 2. Any other exception is our fault.
+    A message names a setting by its field in backquotes, `` `batch_size` ``, as callers of the
+    library write it. The commands convert the name to `--batch-size`, print the line to standard
+    error and exit with code 2. Any other exception is a bug.
     """

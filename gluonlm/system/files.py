@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and are read without surprises."""
+"""Atomic file writes and bounded reads."""
 
 import contextlib
 import hashlib
@@ -14,12 +14,12 @@ BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a new file, never through a link, and wait until the disk has it.
+    """Write and sync a new file without following links.
 
     Raises
     ------
     OSError
-        If the disk does not take it.
+        If writing fails.
     """
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -30,7 +30,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the disk has a file's content."""
+    """Wait until a file's content is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -39,17 +39,17 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the disk has a folder's list of names: without this, a rename can be lost."""
+    """Wait until a folder's entries are on disk; otherwise a rename can be lost."""
     sync_file(path)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in place at once: readers see the old content or the new, never a part.
+    """Replace a file atomically: readers see either the old or the new content.
 
     Raises
     ------
     OSError
-        If the disk does not take it; the old content is still there then.
+        If writing fails; the old content then remains.
     """
     new = path.with_name(f".{path.name}.new")
     write_file(new, content)
@@ -58,32 +58,32 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def check_output(path: Path, overwrite: bool = False) -> None:
-    """Reject a path that an output must not be written to.
+    """Reject an output path that must not be written.
 
     Raises
     ------
     InputError
-        If what stands there is a link, a folder or a device, or a file that is to be kept, or if
-        its folder is missing.
+        If the path is a link, a folder or a device, if the file exists and `overwrite` is False,
+        or if the folder is missing.
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise InputError(f"{path}: its folder is missing: create it, or give another name")
+        raise InputError(f"{path}: its folder does not exist: create it or choose another path")
     if os.path.lexists(path):
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise InputError(f"{path}: is not a regular file: give another name")
+            raise InputError(f"{path}: not a regular file: choose another path")
         if not overwrite:
-            raise InputError(f"{path}: already exists: give another name, or `overwrite`")
+            raise InputError(f"{path}: already exists: choose another path or use `overwrite`")
 
 
 @contextlib.contextmanager
 def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """Open a file to write, and to read back, that appears at its path once it is whole.
+    """Open a file for writing and reading that appears at its path once it is complete.
 
     Raises
     ------
     InputError
-        As `check_output` does, or if the disk does not take it.
+        As in `check_output`, or if writing fails.
     """
     path = Path(path)
     check_output(path, overwrite)
@@ -94,28 +94,28 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        check_output(path, overwrite)  # something may stand there by now
+        check_output(path, overwrite)  # the path may exist by now
         os.replace(part, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot write it: {error.strerror}") from None
+        raise InputError(f"{path}: cannot write the file: {error.strerror}") from None
     finally:
         part.unlink(missing_ok=True)
 
 
 def read_file(path: Path, size: int | None = None, limit: int | None = None) -> bytes:
-    """Read a regular file, never through a link.
+    """Read a regular file without following links.
 
     Parameters
     ----------
     size
-        How many bytes it must have, if that is known.
+        The expected number of bytes, or None.
     limit
-        How many bytes it may have; a sparse file of any size costs nothing to make.
+        The maximum number of bytes, or None; sparse files of any size are cheap to create.
 
     Raises
     ------
     InputError
-        Naming the file, if it cannot be read, is no regular file, or has another size.
+        If the file cannot be read, is not a regular file, or has another size.
     """
     try:
         # without O_NONBLOCK, opening a pipe would wait for a writer
@@ -127,24 +127,22 @@ def read_file(path: Path, size: int | None = None, limit: int | None = None) -> 
             if size is not None and status.st_size != size:
                 raise InputError(
                     f"{path}: {status.st_size} bytes instead of {size}: "
-                    "the checkpoint is damaged, use another"
+                    "the checkpoint is damaged, so use another one"
                 )
             if limit is not None and status.st_size > limit:
-                raise InputError(
-                    f"{path}: {status.st_size} bytes, but at most {limit} belong there"
-                )
+                raise InputError(f"{path}: {status.st_size} bytes, but at most {limit} are allowed")
             return stream.read()
     except OSError as error:
-        raise InputError(f"{path}: cannot read it: {error.strerror}") from None
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from None
 
 
 def hash_file(path: Path) -> tuple[int, str]:
-    """Return a file's number of bytes and their SHA-256.
+    """Return the size of a file in bytes and its SHA-256.
 
     Raises
     ------
     InputError
-        If it cannot be read.
+        If the file cannot be read.
     """
     digest, size = hashlib.sha256(), 0
     try:
@@ -153,5 +151,5 @@ def hash_file(path: Path) -> tuple[int, str]:
                 digest.update(block)
                 size += len(block)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        raise InputError(f"{path}: cannot read the file: {error.strerror}") from None
     return size, digest.hexdigest()

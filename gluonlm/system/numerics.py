@@ -1,10 +1,10 @@
-"""Numerically stable logarithms of probabilities."""
+"""Numerically stable log probabilities."""
 
 import numpy as np
 
 
 def log_mean_probability(logits: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the mean of several distributions, exact however small.
+    """Return the logarithm of the mean of several distributions, without underflow.
 
     Parameters
     ----------
@@ -16,8 +16,8 @@ def log_mean_probability(logits: np.ndarray) -> np.ndarray:
     numpy.ndarray
         `(M, V)`: logits of the averaged probabilities, normalised.
     """
-    own = logits - _log_sum_exp(logits, axis=2)  # (K, M, V), log probabilities
-    return (_log_sum_exp(own, axis=0) - np.float32(np.log(len(own))))[0]
+    logs = logits - _log_sum_exp(logits, axis=2)  # (K, M, V), log probabilities
+    return (_log_sum_exp(logs, axis=0) - np.float32(np.log(len(logs))))[0]
 
 
 def _log_sum_exp(x, axis):
@@ -26,6 +26,6 @@ def _log_sum_exp(x, axis):
 
 
 def log_softmax(logits) -> np.ndarray:
-    """Return the logarithms of the probabilities, `(N, V)`, float64."""
+    """Return log probabilities, `(N, V)`, float64."""
     shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

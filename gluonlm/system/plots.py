@@ -1,12 +1,12 @@
-"""Pictures: axes without a frame, and their PNG."""
+"""Figures with unframed axes, and their conversion to PNG."""
 
 import io
 
 
 def new_axes(width: float, height: float, columns: int = 1) -> tuple:
-    """Return a matplotlib figure of this size in inches, and its axes without top and right.
+    """Return a matplotlib figure of a size in inches, and its axes without top and right spines.
 
-    With several columns, the axes are a list.
+    The axes are a list if there are several columns.
     """
     from matplotlib.figure import Figure
 
@@ -18,7 +18,7 @@ def new_axes(width: float, height: float, columns: int = 1) -> tuple:
 
 
 def to_png(figure) -> bytes:
-    """Return a figure as PNG, 120 dots an inch."""
+    """Return a figure as PNG at 120 dots per inch."""
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120)
     return picture.getvalue()

@@ -1,4 +1,4 @@
-"""Check a machine for what gluonlm needs, before anything is installed.
+"""Check a machine for the requirements of gluonlm before anything is installed.
 
     python gluonlm/system/preflight.py        # exit code 1 and one line if something is missing
     python gluonlm/system/preflight.py FILE   # print the requirements in FILE that can be installed
@@ -16,34 +16,34 @@ import sysconfig
 
 
 def missing():
-    """Return one line on what must be installed first, or None."""
+    """Return one line on the first missing requirement, or None."""
     version = "%d.%d" % sys.version_info[:2]
     if sys.version_info[:2] < (3, 10):
         return "Python %s: gluonlm needs 3.10 or later: make PYTHON=python3.13" % version
     system, machine = platform.system(), platform.machine()
     if system == "Windows":
-        return "Windows: MXNet has no working build for it; use WSL 2 and run this inside"
+        return "Windows: MXNet 1.9.1 has no working build for it; use WSL 2"
     if machine not in ("x86_64", "AMD64"):
-        return (
-            "%s on %s: MXNet 1.9.1 is built for x86-64 only; "
-            "use a container of platform linux/amd64" % (system, machine)
+        return "%s on %s: MXNet 1.9.1 is built for x86-64 only; use a linux/amd64 container" % (
+            system,
+            machine,
         )
     if sys.maxsize < 2**32:
-        return "a 32-bit Python: MXNet 1.9.1 needs a 64-bit one"
+        return "32-bit Python: MXNet 1.9.1 needs a 64-bit one"
     if system == "Linux":
         for library in ("libgomp.so.1", "libquadmath.so.0"):
             try:
                 ctypes.CDLL(library)
             except OSError:
                 return (
-                    "no %s, which MXNet loads: Debian, Ubuntu: "
+                    "%s is missing, which MXNet needs; on Debian or Ubuntu: "
                     "apt-get install libgomp1 libquadmath0" % library
                 )
     return None
 
 
 def missing_compiler():
-    """Return one line on what is missing to compile GluonNLP, which is optional, or None."""
+    """Return one line on the missing requirement of GluonNLP, which is optional, or None."""
     compiler = os.environ.get("CC", "gcc").split()[0]
     if shutil.which(compiler) is None:
         lacking, package = "C compiler (%s)" % compiler, "gcc python3-dev"
@@ -52,8 +52,8 @@ def missing_compiler():
     else:
         return None
     return (
-        "no %s: installing everything except GluonNLP; to install it as well: "
-        "apt-get install %s && make clean (Debian, Ubuntu)" % (lacking, package)
+        "%s is missing: installing everything except GluonNLP; to add it on Debian or Ubuntu: "
+        "apt-get install %s && make clean" % (lacking, package)
     )
 
 
@@ -65,7 +65,7 @@ def installable(requirements):
 
 
 def main():
-    """Run the checks, or with the name of a requirements file print what can be installed."""
+    """Run the checks, or print the installable part of a requirements file."""
     if len(sys.argv) > 1:
         with open(sys.argv[1]) as stream:
             sys.stdout.write(installable(stream.read()))

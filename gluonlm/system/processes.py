@@ -1,7 +1,6 @@
-"""The processes of one training: this one alone, or those that `mpiexec` started.
+"""The processes of one training: a single process, or several that `mpiexec` started.
 
-Without `mpiexec` nothing of MPI is imported. Between processes travel numbers and JSON: nothing
-that one sends another is ever unpickled.
+Without `mpiexec`, MPI is not imported. Processes exchange only numbers and JSON, never pickles.
 """
 
 from __future__ import annotations
@@ -21,50 +20,50 @@ import numpy as np
 
 from .errors import InputError
 
-# how a launcher says how many processes it started: MPICH's and Slurm's, Open MPI's
+# launchers' variables for the number of processes; Slurm also sets PMI_SIZE
 SIZES = {"PMI_SIZE": "MPICH", "OMPI_COMM_WORLD_SIZE": "Open MPI"}
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
-PATIENCE = 2.0  # seconds that a process waits for the others to fail by the same fault
-FORWARDING = 1.0  # seconds that a launcher has to pass a line on, before it ends all
-PAUSE = 0.02  # seconds between two looks at whether the others are there
+PATIENCE = 2.0  # seconds to wait for the same error in the other processes
+FORWARDING = 1.0  # seconds for the launcher to forward a line before the job is aborted
+PAUSE = 0.02  # seconds between polls of the other processes
 
 
 class Processes:
-    """One process by itself, which is the first of one."""
+    """The interface to the processes of a training; this base class is a single process."""
 
     rank, size = 0, 1
 
     def from_first(self, work: Callable[[], Any] | None) -> Any:
-        """Return in every process what `work` returns in the first: something for JSON.
+        """Run `work` in the first process and return its result, a JSON value, in every process.
 
         Raises
         ------
         InputError
-            In every process, if the first meets one.
+            In every process, if `work` raises one.
         """
         return work() if work else None
 
     def all_gather(self, value: Any) -> list:
-        """Return the values of all processes, something for JSON, in their order."""
+        """Return the JSON values of all processes in the order of their ranks."""
         return [value]
 
     def share_arrays(self, arrays: dict[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-        """Return in every process the arrays that the first one has, by name."""
+        """Return the arrays of the first process, by name, in every process."""
         return arrays or {}
 
     def gather_arrays(self, arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Return in the first process the arrays of each; elsewhere nothing."""
+        """Return the arrays of every process in the first one, and an empty list in the others."""
         return [arrays]
 
     def alike(self, arrays: dict[str, np.ndarray]) -> bool:
-        """Return whether all processes have the same arrays, to the last bit."""
+        """Return whether all processes have bitwise identical arrays."""
         return True
 
     def sum(self, buffer: Any) -> None:
         """Sum a buffer over all processes, in place."""
 
     def cores(self, usable: int) -> int:
-        """Return this process's part of the processor cores that it may use."""
+        """Return this process's share of the processor cores that it may use."""
         return usable
 
 
@@ -72,7 +71,7 @@ ALONE = Processes()
 
 
 class MPIProcesses(Processes):
-    """One of several processes that MPI connects."""
+    """One of several processes connected by MPI."""
 
     def __init__(self, mpi):
         self.mpi, self.comm = mpi, mpi.COMM_WORLD
@@ -98,11 +97,11 @@ class MPIProcesses(Processes):
         return buffer.tobytes()
 
     def all_gather(self, value: Any) -> list:
-        own = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        content = np.frombuffer(json.dumps(value).encode(), np.uint8)
         lengths = np.empty(self.size, np.int64)
-        self.comm.Allgather(np.array([len(own)]), lengths)
+        self.comm.Allgather(np.array([len(content)]), lengths)
         gathered = np.empty(lengths.sum(), np.uint8)
-        self.comm.Allgatherv(own, (gathered, lengths))
+        self.comm.Allgatherv(content, (gathered, lengths))
         parts = np.split(gathered, np.cumsum(lengths)[:-1])
         return [json.loads(part.tobytes()) for part in parts]
 
@@ -121,12 +120,12 @@ class MPIProcesses(Processes):
         layouts = self.all_gather(_layout(arrays))
         for rank, layout in enumerate(layouts):
             if self.rank == 0:
-                own = {}
+                received = {}
                 for name, shape, dtype in layout:
-                    own[name] = np.empty(shape, dtype) if rank else arrays[name]
+                    received[name] = np.empty(shape, dtype) if rank else arrays[name]
                     if rank:
-                        self.comm.Recv(own[name], source=rank)
-                gathered.append(own)
+                        self.comm.Recv(received[name], source=rank)
+                gathered.append(received)
             elif self.rank == rank:
                 for array in arrays.values():
                     self.comm.Send(np.ascontiguousarray(array), dest=0)
@@ -151,17 +150,17 @@ class MPIProcesses(Processes):
         return max(1, int(usable * part + 1e-9))
 
     def leave(self) -> None:
-        """Wait until every process is here, taking no processor time from those at work, and go."""
+        """Wait for all processes, without using processor time, and disconnect from MPI."""
         request = self.comm.Ibarrier()
         while not request.Test():
             time.sleep(PAUSE)
-        self.mpi.Finalize()  # a launcher takes a process that leaves without this for a crash
+        self.mpi.Finalize()  # launchers treat an exit without this as a crash
 
     def fail(self, error: BaseException) -> None:
-        """End all processes for an error in this one.
+        """End all processes after an error in this one.
 
-        If it is the same in all of them, as a flag that is wrong, this returns: the first one will
-        say so, and the others leave without a word.
+        If all processes fail together, for example because of an invalid flag, this returns: the
+        first process prints the error, and the others exit silently.
         """
         request, last = self.comm.Ibarrier(), time.monotonic() + PATIENCE + 0.1 * self.rank
         while not (alike := request.Test()) and time.monotonic() < last:
@@ -181,7 +180,7 @@ def _layout(arrays: dict[str, np.ndarray]) -> list:
 
 
 def launched() -> tuple[int, int]:
-    """Return this process's number and that of all, as its launcher says; 0 of 1 without one."""
+    """Return the rank and number of processes from the launcher; 0 and 1 without a launcher."""
     sizes = [os.environ[name] for name in (*SIZES, "SLURM_STEP_NUM_TASKS") if name in os.environ]
     ranks = [os.environ[name] for name in RANKS if name in os.environ]
     numbers = all(text.isdigit() for text in (*sizes[:1], *ranks[:1]))
@@ -190,14 +189,14 @@ def launched() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Join the other processes of this training, and leave them together.
+    """Connect to the other processes of this training, and disconnect at the end.
 
-    All but the first have no output; an error in one ends all, with one line.
+    Only the first process prints; an error in one process ends all with one line.
 
     Raises
     ------
     InputError
-        If there is no MPI, or another than the launcher's.
+        If MPI cannot be loaded, or is not the launcher's MPI.
     """
     rank, size = launched()
     if size == 1:
@@ -207,7 +206,7 @@ def joined() -> Iterator[Processes]:
         job = _connect(size)
     except InputError:
         if rank:
-            sys.exit(0)  # the first one says it, and its exit code is the job's
+            sys.exit(0)  # the first process prints the error and sets the job's exit code
         raise
     if job.rank:
         _silence()
@@ -222,35 +221,36 @@ def joined() -> Iterator[Processes]:
 
 
 def _connect(size):
-    """Load MPI and return the MPIProcesses, once it is known to be the launcher's."""
+    """Load MPI, check that it is the launcher's, and return the MPIProcesses."""
     import importlib
 
     try:
         mpi4py = importlib.import_module("mpi4py")
-        mpi4py.rc.initialize = False  # another MPI than the launcher's would end the process
+        mpi4py.rc.initialize = False  # a different MPI than the launcher's would end the process
         mpi = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:
         raise InputError(
-            f"{size} processes were started, but MPI does not load ({error}): "
-            "pip install 'gluonlm[mpi]', or mpi4py for the MPI of this cluster"
+            f"mpiexec started {size} processes, but MPI cannot be loaded ({error}): "
+            "pip install 'gluonlm[mpi]', or install mpi4py for this cluster's MPI"
         ) from None
     wanted = next((SIZES[name] for name in SIZES if name in os.environ), "")
-    own = mpi.get_vendor()[0]
-    if "Open MPI" in (wanted, own) and wanted and wanted != own:
+    loaded = mpi.get_vendor()[0]
+    if "Open MPI" in (wanted, loaded) and wanted and wanted != loaded:
         raise InputError(
-            f"mpiexec is of {wanted}, but mpi4py has loaded {own}: start with the mpiexec of {own}"
+            f"mpiexec belongs to {wanted}, but mpi4py has loaded {loaded}: "
+            f"use the mpiexec of {loaded}"
         )
     mpi.Init()
     if size != mpi.COMM_WORLD.size:
         raise InputError(
             f"mpiexec started {size} processes, but MPI connects {mpi.COMM_WORLD.size}: "
-            "start with the mpiexec of the MPI that mpi4py has loaded"
+            "use the mpiexec of the MPI that mpi4py has loaded"
         )
     return MPIProcesses(mpi)
 
 
 def _silence():
-    """Make standard output lead nowhere, and standard error for all but what `fail` says."""
+    """Redirect output to /dev/null, except for Python's `sys.stderr`, which `fail` uses."""
     kept = os.dup(sys.stderr.fileno())
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):

@@ -1,8 +1,8 @@
-"""Ready the process before MXNet loads: the only room that sets anything outside the package.
+"""Prepare the process before MXNet loads; no other module changes state outside the package.
 
-`import gluonlm` arranges that `configure()` runs just before MXNet is first imported, whoever
-imports it; in a process that never imports MXNet nothing happens. What is set, why, and how to
-switch it off is in docs/runtime.md.
+`import gluonlm` installs a hook that runs `configure()` just before the first import of MXNet; a
+process that never imports MXNet remains unchanged. docs/runtime.md lists every change, its reason,
+and how to disable it.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ from .compat.repairs import repair
 from .errors import InputError
 
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
-MOST_THREADS = 16  # for each logical processor
+MOST_THREADS = 16  # per logical processor
 COPY_VARIABLE = "MXNET_CPU_PARALLEL_SIZE"
-SMALL_OPERATION = 5e7  # floating-point operations: under that, sharing costs more than it gives
+SMALL_OPERATION = 5e7  # floating-point operations below which multithreading is slower
 
 
 def physical_cores() -> int:
-    """Return the number of processor cores this process may use, hyper-threads counted once."""
+    """Return the number of physical processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     usable = affinity(0) if affinity else range(os.cpu_count() or 1)
     cores = set()
@@ -42,7 +42,7 @@ def physical_cores() -> int:
 
 
 def free_memory() -> float:
-    """Return the bytes of memory that are free; infinity where the system does not say."""
+    """Return the bytes of available memory, or infinity if the system does not report it."""
     path = Path("/proc/meminfo")
     text = path.read_text(encoding="ascii") if path.exists() else ""
     found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.M)
@@ -50,26 +50,26 @@ def free_memory() -> float:
 
 
 def threads_for(operation: float) -> int:
-    """Return the threads for a model whose largest operation takes so many floating-point ones."""
+    """Return the number of threads for a model from the cost of its largest operation."""
     return 1 if operation < SMALL_OPERATION else physical_cores()
 
 
 def threads_in_use() -> str:
-    """Return the number of threads that MXNet was started with, as its variable has it."""
+    """Return the number of threads of MXNet, from its environment variable."""
     return os.environ.get(THREADS_VARIABLE, "?")
 
 
 def configure(threads: int = 0, otherwise: int = 0) -> None:
-    """Make `import mxnet` work and run fast: names that MXNet misses, threads, memory allocation.
+    """Prepare `import mxnet`: set the number of threads, memory allocation and CUDA libraries.
 
-    Later calls, or calls after MXNet was imported, change nothing.
+    Calls after the import of MXNet have no effect.
 
     Parameters
     ----------
     threads
-        What the user asks for. If 0, a variable that the user has set stays as it is.
+        The requested number of threads. If 0, OMP_NUM_THREADS is used if it is set.
     otherwise
-        The number of threads if neither is given; 0 means every physical core.
+        The number of threads if neither is given; 0: one per physical core.
 
     Raises
     ------
@@ -77,17 +77,17 @@ def configure(threads: int = 0, otherwise: int = 0) -> None:
         If NumPy is older than 1.26 or newer than 2, or the number of threads is invalid.
     """
     _check_threads(threads)
-    if "mxnet.base" in sys.modules:  # before that, "mxnet" is being imported and may need this
+    if "mxnet.base" in sys.modules:  # "mxnet" alone may still be importing, and need this
         return
-    import numpy as np  # here, as it is nearly all of the time that `import gluonlm` took
+    import numpy as np  # slow to import, and not needed without MXNet
 
     _check_version(np.__version__)
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="mxnet")
     if threads:
         os.environ[THREADS_VARIABLE] = str(threads)
     os.environ.setdefault(THREADS_VARIABLE, str(otherwise or physical_cores()))
-    # A parallel copy in the caller's thread, as by asnumpy of a weight, gives OpenMP a second team:
-    # more threads than cores, and from then on those of the training sleep at each barrier.
+    # A parallel copy in the calling thread, such as asnumpy of a weight, creates a second OpenMP
+    # team. There are then more threads than cores, and training threads sleep at each barrier.
     os.environ.setdefault(COPY_VARIABLE, str(2**31 - 1))
     _keep_memory()
     _preload_cuda()
@@ -100,19 +100,19 @@ def _check_version(numpy):
 
 
 def _check_threads(threads):
-    """Reject a number of threads that ends the process inside OpenMP, without a word."""
+    """Reject numbers of threads for which OpenMP silently ends the process."""
     most = MOST_THREADS * (os.cpu_count() or 1)
     if not 0 <= threads <= most:
         raise InputError(f"`threads` {threads}: must be from 0 to {most} on this machine")
     given = os.environ.get(THREADS_VARIABLE)
     if not threads and given is not None and not (given.isdigit() and 0 < int(given) <= most):
-        raise InputError(f"{THREADS_VARIABLE}={given!r}: must be one number from 1 to {most}")
+        raise InputError(f"{THREADS_VARIABLE}={given!r}: must be a number from 1 to {most}")
 
 
 def _keep_memory():
     """Make glibc keep freed memory.
 
-    MXNet has no pool on the CPU, and the page faults cost as much as the arithmetic.
+    MXNet does not pool CPU memory, and the page faults take as long as the arithmetic.
     """
     chosen = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if os.environ.get(MALLOC_VARIABLE) == "0" or chosen:
@@ -125,11 +125,11 @@ def _keep_memory():
 
 
 def _preload_cuda():
-    """Load the CUDA libraries that pip installed beside a GPU build: no LD_LIBRARY_PATH needed."""
+    """Load the CUDA libraries that pip installed, so that LD_LIBRARY_PATH is not needed."""
     spec = importlib.util.find_spec("nvidia") if importlib.util.find_spec("mxnet") else None
     folders = (spec.submodule_search_locations or ()) if spec else ()
     waiting = sorted(path for folder in folders for path in Path(folder).glob("*/lib/lib*.so.*"))
-    for _ in range(3):  # they need each other: what fails to load first succeeds in a later round
+    for _ in range(3):  # they depend on each other: retry those that failed to load
         waiting = [library for library in waiting if not _load(library)]
 
 
@@ -167,7 +167,7 @@ if "mxnet" not in sys.modules:
 
 @contextlib.contextmanager
 def _interrupt_kept():
-    """Hold Ctrl-C back until the end of a block: modules swallow it while they are imported."""
+    """Delay Ctrl-C until the end of a block, because imports may swallow it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -187,12 +187,12 @@ def _interrupt_kept():
 
 
 def load_mxnet():
-    """Import MXNet and return the module; Ctrl-C waits until it is loaded.
+    """Import MXNet and return the module; Ctrl-C takes effect when it is loaded.
 
     Raises
     ------
     InputError
-        Saying what to install if it cannot be loaded.
+        If MXNet cannot be loaded; the message names the missing packages.
     """
     try:
         with _interrupt_kept():
@@ -200,15 +200,15 @@ def load_mxnet():
     except OSError as error:
         gpu = any(name in str(error) for name in ("libcu", "libnv", "libnccl"))
         remedy = (
-            "pip install --no-deps -r requirements-gpu.txt installs this GPU build's libraries"
+            "install the libraries of this GPU build: pip install --no-deps -r requirements-gpu.txt"
             if gpu
             else "install the system libraries libgomp1 and libquadmath0 "
-            "(Debian, Ubuntu: apt-get install)"
+            "(Debian, Ubuntu: apt-get install libgomp1 libquadmath0)"
         )
-        raise InputError(f"MXNet does not load: {error}: {remedy}") from None
+        raise InputError(f"cannot load MXNet: {error}: {remedy}") from None
     except ModuleNotFoundError as error:
         raise InputError(
-            f"MXNet does not import: no module {error.name}: pip install --no-deps mxnet==1.9.1, "
-            "or in a checkout make train"
+            f"cannot import MXNet: no module {error.name}: pip install --no-deps mxnet==1.9.1, "
+            "or run make train in a checkout"
         ) from None
     return mxnet

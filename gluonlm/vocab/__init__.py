@@ -1,4 +1,4 @@
-"""Text to ids and back: `vocab` is the door, the rest are the three kinds of tokens behind it."""
+"""Vocabularies: `Vocab`, and the three kinds of tokens that it supports."""
 
 from .vocab import Vocab, measure
 from .words import END_OF_LINE, UNKNOWN, split_words

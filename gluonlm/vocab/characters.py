@@ -8,25 +8,25 @@ import numpy as np
 
 from ..system.errors import InputError
 
-_CHUNK = 1 << 16  # characters encoded at a time: the temporary copies stay in the processor's cache
+_CHUNK = 1 << 16  # characters encoded at a time, so that temporary copies fit into the CPU cache
 
 
 def _codes(text: str) -> np.ndarray:
-    """Return a text's code points, `(characters,)`; lone surrogates are characters as well."""
+    """Return a text's code points, `(characters,)`; lone surrogates count as characters."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.intp)
 
 
 class Characters:
-    """How characters become ids and text again; an unknown one is an error."""
+    """Conversion of characters to ids and back."""
 
     unit = "character"
     line_break = "\n"
 
     def __init__(self, tokens: list[str], index: dict[str, int]):
         if not all(len(token) == 1 for token in tokens):
-            raise InputError("vocabulary: a token is not a single character")
+            raise InputError("vocabulary: every token must be a single character")
         codes = _codes("".join(tokens))
-        # the last place stands for every code beyond
+        # the last entry, -1, represents all larger codes
         self._table = np.full(codes.max() + 2, -1, np.int32)
         self._table[codes] = np.arange(len(codes), dtype=np.int32)
 
@@ -40,7 +40,7 @@ class Characters:
         return {"tokens": list(map(chr, np.flatnonzero(seen)))}
 
     def lookup(self, text: str) -> tuple[np.ndarray, str]:
-        """Return the ids of a text's tokens, -1 for an unknown one, and the tokens themselves."""
+        """Return the ids of a text's tokens, -1 if unknown, and the tokens themselves."""
         out = np.empty(len(text), np.int32)
         for i in range(0, len(text), _CHUNK):
             codes = _codes(text[i : i + _CHUNK])
@@ -48,17 +48,17 @@ class Characters:
         return out, text
 
     def decode(self, tokens: list[str]) -> str:
-        """Return the text of tokens, which encodes to the same again."""
+        """Return the text that encodes to these tokens."""
         return "".join(tokens)
 
     def speller(self, before: str | None) -> Callable[[str], str]:
-        """Return the function that spells one token after another."""
+        """Return a function that converts tokens to text one by one."""
         return lambda token: token
 
     def length(self, token: str) -> int:
-        """Return how many characters of a text a token stands for."""
+        """Return the number of characters of a token."""
         return 1
 
     def details(self) -> dict:
-        """Return what a vocabulary of this kind holds beside its tokens."""
+        """Return the data of this vocabulary apart from its tokens."""
         return {}

@@ -1,6 +1,6 @@
-"""What a token can be, and the rules by which each kind is found in a text."""
+"""The kinds of tokens, and the rules that find them in a text."""
 
-# each level's rules, its own first, and where a text may be cut without changing what they find
+# each level's rules, the default first, and where cutting a text does not change its tokens
 RULES = {
     "char": {"characters": "anywhere"},
     "word": {"split": "word", "punctuation": "word", "moses": "line"},
@@ -9,7 +9,7 @@ RULES = {
 
 
 def rule_of(level: str, tokenizer: str) -> str:
-    """Return the rule that finds a level's tokens; "auto" is the level's own."""
+    """Return the rule that finds a level's tokens; "auto" is the level's default."""
     return next(iter(RULES[level])) if tokenizer == "auto" else tokenizer
 
 

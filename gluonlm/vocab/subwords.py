@@ -1,11 +1,10 @@
-"""Parts of words as tokens, found and cut by SentencePiece.
+"""Subwords as tokens, found by SentencePiece.
 
-Nothing is changed in the text, and a character without a piece of its own is spelled in bytes: no
-character is ever unknown, and what is decoded is what was encoded (but for U+2581, which is
-SentencePiece's sign for a space).
+The text is not normalised, and characters without a piece are encoded as bytes. Every character can
+be encoded, and decoding is exact (except for U+2581, which SentencePiece uses for a space).
 
-A vocabulary keeps pieces and scores as plain JSON. SentencePiece reads its model from bytes made
-here from these, so that no foreign file ever reaches its parser.
+A vocabulary stores pieces and scores as plain JSON. This module builds SentencePiece's model file
+from them, so that its parser never reads untrusted files.
 """
 
 from __future__ import annotations
@@ -28,29 +27,29 @@ if TYPE_CHECKING:
 
 SPACE = "\u2581"
 KINDS = {"unigram": 1, "bpe": 2}  # TrainerSpec.ModelType
-LARGEST = 1 << 17  # pieces
-LONGEST = 1 << 8  # bytes of a piece
+LARGEST = 1 << 17  # maximum number of pieces
+LONGEST = 1 << 8  # maximum bytes of a piece
 TRAINED_ON = 50_000_000  # characters: SentencePiece keeps them in memory
-_LINE = 4000  # characters given to its training as one sentence, at most
+_LINE = 4000  # maximum characters of a training sentence
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
-_HALF = re.compile("[\ud800-\udfff]")  # of a character beyond 16 bits; no byte spells it
+_HALF = re.compile("[\ud800-\udfff]")  # lone surrogates, which UTF-8 cannot encode
 _UNKNOWN = "<unk>"
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
 _NORMAL, _UNKNOWN_KIND, _USER_DEFINED, _BYTE_KIND = 1, 2, 4, 6  # SentencePiece.Type
 
 
 def suggest_size(characters: int) -> int:
-    """Return a number of pieces that suits a text: the longer it is, the more pieces it teaches."""
+    """Return the number of pieces for a text, which grows with its length."""
     return min(32_000, max(400, 100 * round(0.03 * math.sqrt(characters))))
 
 
 class Subwords:
-    """How subwords become ids and text again.
+    """Conversion of subwords to ids and back.
 
     Parameters
     ----------
     scores
-        What SentencePiece learnt of each piece.
+        The score of each piece in SentencePiece.
     tokenizer
         "unigram" (Kudo 2018) or "bpe" (Sennrich et al. 2016).
     """
@@ -76,23 +75,25 @@ class Subwords:
             or max(len(t.encode("utf-8", "replace")) for t in tokens) > LONGEST
         ):
             raise InputError(
-                f"vocabulary: more than {LARGEST:,} subwords, or one of more than {LONGEST} bytes"
+                f"vocabulary: must have at most {LARGEST:,} subwords of at most {LONGEST} bytes"
             )
         if tokens[:258] != [_UNKNOWN, "\n", *_BYTES] or not all(map(_is_piece, tokens)):
-            raise InputError("vocabulary: not the pieces of a SentencePiece model made here")
+            raise InputError(
+                "vocabulary: the subwords are not from a SentencePiece model of gluonlm"
+            )
         if not isinstance(self._scores, list) or len(self._scores) != len(tokens):
-            raise InputError("vocabulary: there must be one score for each subword")
+            raise InputError("vocabulary: every subword must have one score")
         if not all(isinstance(s, (int, float)) and abs(s) <= 1e30 for s in self._scores):
-            raise InputError("vocabulary: a score is not a number")
+            raise InputError("vocabulary: every score must be a number from -1e30 to 1e30")
 
     @staticmethod
     def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
-        """Train SentencePiece on a text; `max_size` 0 suits the number of pieces to its length.
+        """Train SentencePiece on a text; `max_size` 0 chooses the size by the length of the text.
 
         Raises
         ------
         InputError
-            If the text does not hold that many.
+            If the text is too short for the number of pieces.
         """
         import sentencepiece
 
@@ -123,8 +124,8 @@ class Subwords:
             )
         except (RuntimeError, ValueError) as error:
             raise InputError(
-                f"`vocab_size` {size}: SentencePiece cannot make that many pieces of this text "
-                f"({str(error).splitlines()[0][-120:]}): give a smaller one or more text"
+                f"`vocab_size` {size}: SentencePiece cannot find this many subwords in the text "
+                f"({str(error).splitlines()[0][-120:]}): use a smaller `vocab_size` or more text"
             ) from None
         found = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
         order = range(len(found))
@@ -142,50 +143,50 @@ class Subwords:
         return sentencepiece.SentencePieceProcessor(model_proto=self.model_file())
 
     def model_file(self) -> bytes:
-        """Return the bytes of a SentencePiece `.model` file, for other programs too."""
+        """Return the bytes of a SentencePiece `.model` file, which other programs can read."""
         kinds = [_UNKNOWN_KIND, _USER_DEFINED, *[_BYTE_KIND] * 256]
         kinds += [_NORMAL] * (len(self._tokens) - len(kinds))
         content = b"".join(
-            _message(1, _message(1, piece.encode()) + _real(2, score) + _whole(3, kind))
+            _message(1, _message(1, piece.encode()) + _float(2, score) + _integer(3, kind))
             for piece, score, kind in zip(self._tokens, self._scores, kinds)
         )
-        # ids of beginning, end and padding are -1: there are none
-        none = b"".join(_whole(field, 2**64 - 1) for field in (41, 42, 43))
-        how = _whole(3, KINDS[self.tokenizer]) + _whole(35, 1) + _whole(40, 0) + none
-        as_it_stands = _message(1, b"identity") + _whole(3, 0) + _whole(4, 0) + _whole(5, 1)
-        return content + _message(2, how) + _message(3, as_it_stands)
+        # -1 disables the beginning, end and padding ids
+        no_ids = b"".join(_integer(field, 2**64 - 1) for field in (41, 42, 43))
+        trainer = _integer(3, KINDS[self.tokenizer]) + _integer(35, 1) + _integer(40, 0) + no_ids
+        normalizer = _message(1, b"identity") + _integer(3, 0) + _integer(4, 0) + _integer(5, 1)
+        return content + _message(2, trainer) + _message(3, normalizer)
 
     def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
-        """Return the ids of a text's subwords, -1 for half a character, and the subwords."""
+        """Return a text's ids, -1 first if it has lone surrogates, and these surrogates."""
         halves = _HALF.findall(text)
         ids = self.processor.encode(_HALF.sub("", text) if halves else text)
         return np.array([-1] * bool(halves) + ids, np.int32), halves
 
     def decode(self, tokens: list[str]) -> str:
-        """Return the text of tokens, which encodes to the same again."""
+        """Return the text that encodes to these tokens."""
         return b"".join(map(_raw, tokens)).decode("utf-8", "replace")
 
     def speller(self, before: str | None) -> Callable[[str], str]:
-        """Return the function that spells one token after another.
+        """Return a function that converts tokens to text one by one.
 
-        The bytes of a character become text with the last of them.
+        The last byte of a character returns the character; its earlier bytes return "".
         """
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         return lambda token: decoder.decode(_raw(token))
 
     def length(self, token: str) -> int:
-        """Return how many characters begin in a token: a later byte of one begins none."""
+        """Return how many characters begin in a token; continuation bytes count 0."""
         return sum(byte & 0xC0 != 0x80 for byte in _raw(token))
 
     def details(self) -> dict:
-        """Return what SentencePiece needs beside the pieces."""
+        """Return the data of SentencePiece apart from the pieces."""
         return {"tokenizer": self.tokenizer, "scores": self._scores}
 
 
 def _is_piece(token):
     try:
         return bool(token.encode())
-    except UnicodeEncodeError:  # half a character
+    except UnicodeEncodeError:  # a lone surrogate
         return False
 
 
@@ -208,11 +209,11 @@ def _sentences(text: str) -> Iterator[str]:
             yield line[start : start + _LINE]
 
 
-# Protocol buffers, as far as a SentencePiece model needs them: a field is its number and kind, then
-# a whole number of seven bits a byte, four bytes of a real one, or so many bytes of something else
+# The parts of Protocol Buffers that a SentencePiece model uses: a field is its number and type,
+# followed by a varint, a 32-bit float, or a length and its bytes.
 
 
-def _number(value: int) -> bytes:
+def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -220,13 +221,13 @@ def _number(value: int) -> bytes:
     return bytes(out) + bytes([value])
 
 
-def _whole(field: int, value: int) -> bytes:
-    return _number(field << 3) + _number(value)
+def _integer(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
 
 
-def _real(field: int, value: float) -> bytes:
-    return _number(field << 3 | 5) + struct.pack("<f", value)
+def _float(field: int, value: float) -> bytes:
+    return _varint(field << 3 | 5) + struct.pack("<f", value)
 
 
 def _message(field: int, content: bytes) -> bytes:
-    return _number(field << 3 | 2) + _number(len(content)) + content
+    return _varint(field << 3 | 2) + _varint(len(content)) + content

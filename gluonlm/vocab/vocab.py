@@ -1,4 +1,4 @@
-"""Text to ids and back, for characters, words and subwords.
+"""Conversion of text to ids and back, for characters, words and subwords.
 
 Only `Vocab.to_gluonnlp` imports MXNet.
 
@@ -32,7 +32,7 @@ KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
 
 def measure(pieces: Iterable[str], level: str, tokenizer: str = "auto") -> int:
-    """Return the length of a text in words, or for another level in characters."""
+    """Return the length of a text: words for level "word", characters for other levels."""
     rule = rule_of(level, tokenizer)
     if level == "word":
         return sum(len(TOKENIZERS[rule](piece)) for piece in pieces)
@@ -40,19 +40,19 @@ def measure(pieces: Iterable[str], level: str, tokenizer: str = "auto") -> int:
 
 
 class Vocab:
-    """An ordered list of distinct tokens; a token's id is its place.
+    """An ordered list of distinct tokens; a token's id is its index.
 
-    A word vocabulary has `<unk>` for the words it does not know; a character vocabulary has no
-    such token, so every character it meets must be known; to subwords nothing is unknown.
+    A word vocabulary encodes unknown words as `<unk>`. A character vocabulary rejects unknown
+    characters. Subwords can encode any text.
 
     Parameters
     ----------
     level
         "char", "word" or "subword".
     tokens
-        The tokens in the order of their ids.
+        The tokens in order of their ids.
     details
-        What else its level needs: `tokenizer`, and for subwords `scores`.
+        More arguments of the level: `tokenizer` for words; `tokenizer` and `scores` for subwords.
 
     Raises
     ------
@@ -63,21 +63,23 @@ class Vocab:
     def __init__(self, level: str, tokens: Iterable[str], **details):
         self.level, self.tokens = level, list(tokens)
         if not all(isinstance(token, str) for token in self.tokens):
-            raise InputError("vocabulary: a token is not text")
+            raise InputError("vocabulary: every token must be text")
         self.index = {token: i for i, token in enumerate(self.tokens)}
-        if level not in [*KINDS]:  # forged, it may be anything
+        if level not in [*KINDS]:  # a list, as a forged level may be unhashable
             raise InputError(f"vocabulary: level {level!r} is not one of {', '.join(KINDS)}")
         if not self.tokens or len(self.index) != len(self.tokens):
             raise InputError(
                 f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct: "
-                "there must be some, and each only once"
+                "tokens must be non-empty and unique"
             )
         if unknown := set(details) - {"tokenizer", "scores"}:
-            raise InputError(f"vocabulary: {min(unknown)!r} is not part of one")
+            raise InputError(f"vocabulary: unknown field {min(unknown)!r}")
         try:
             self.kind = KINDS[level](self.tokens, self.index, **details)
         except TypeError:
-            raise InputError(f"vocabulary: not one of level {level}") from None
+            raise InputError(
+                f"vocabulary: missing or unexpected fields for level {level}"
+            ) from None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -94,28 +96,27 @@ class Vocab:
         tokenizer: str = "auto",
         first: float = math.inf,
     ) -> Vocab:
-        """Collect the tokens of a text, the same in every process.
+        """Build the vocabulary of a text deterministically.
 
-        Characters are in code-point order. Words are in the order of `gluonnlp.Vocab`: by falling
-        frequency, then alphabetically, after `<unk>` and `<eos>`. Subwords are found by
-        SentencePiece.
+        Characters are in code-point order. Words are in the order of `gluonnlp.Vocab`: `<unk>`,
+        `<eos>`, then by descending frequency and alphabetically. SentencePiece finds subwords.
 
         Parameters
         ----------
         pieces
-            The text in pieces that cut no word.
+            The text in pieces that do not split words.
         max_size
-            The most words to keep, the rarer become `<unk>`, 0 keeps all; or the number of
-            subwords, which 0 suits to the length of the text.
+            For words, the number to keep; the rarest become `<unk>`, and 0 keeps all. For subwords,
+            their number; 0 chooses it by the length of the text.
         tokenizer
-            The rule that finds words (split, punctuation, moses) or subwords (unigram, bpe).
+            The rule for words (split, punctuation, moses) or subwords (unigram, bpe).
         first
-            How much of the text to look at, as `measure` counts it; characters look at all of it.
+            The length of text to use, in the unit of `measure`; characters use the entire text.
 
         Raises
         ------
         InputError
-            If there is no token at all, or the rule is another level's.
+            If the text has no tokens, or the level does not support the rule.
         """
         rule = rule_of(level, tokenizer)
         if rule not in RULES[level]:
@@ -123,20 +124,20 @@ class Vocab:
         return cls(level, **KINDS[level].build(pieces, max_size, rule, first))
 
     def extended(self, other: Vocab) -> Vocab:
-        """Return a vocabulary of these tokens and, behind them, those that only another has.
+        """Return a vocabulary of these tokens, followed by the new tokens of another vocabulary.
 
         Raises
         ------
         InputError
-            If these are subwords, which can spell anything already.
+            If these are subwords, which can already encode any text.
         """
         if self.level == "subword":
-            raise InputError("`extend_vocab`: subwords spell every text as they are")
+            raise InputError("`extend_vocab`: not needed for subwords, which can encode any text")
         new = [token for token in other.tokens if token not in self.index]
         return Vocab(self.level, [*self.tokens, *new], **self.kind.details())
 
     def to_gluonnlp(self) -> gluonnlp.Vocab:
-        """Return a `gluonnlp.Vocab` with the same ids, to attach embeddings or use elsewhere.
+        """Return a `gluonnlp.Vocab` with the same ids, for embeddings or other programs.
 
         Raises
         ------
@@ -153,14 +154,14 @@ class Vocab:
         )
 
     def encode(self, text: str, unknown: str = "error", start: int = 0) -> np.ndarray:
-        """Turn a text into ids; an unknown word becomes `<unk>`.
+        """Convert a text to ids; an unknown word becomes `<unk>`.
 
         Parameters
         ----------
         unknown
-            "error", or "skip" to leave unknown characters out.
+            "error", or "skip" to omit unknown characters.
         start
-            The place of the text's first token in a longer text, for the error.
+            The position of the text's first token in a longer text, for error messages.
 
         Returns
         -------
@@ -169,7 +170,7 @@ class Vocab:
         Raises
         ------
         InputError
-            Naming the first unknown character (or word, if there is no `<unk>`) and its place.
+            For the first unknown character (or word, if there is no `<unk>`), with its position.
         """
         ids, tokens = self.kind.lookup(text)
         missing = ids < 0
@@ -177,25 +178,25 @@ class Vocab:
             return ids
         if unknown == "skip":
             return ids[~missing]
-        place, what = int(missing.argmax()), self.kind.unit
+        place, unit = int(missing.argmax()), self.kind.unit
         raise InputError(
-            f"{what} {tokens[place]!r} at position {start + place} is not among the {len(self)} "
-            f"{what}s this vocabulary knows: remove all such, or leave them out "
+            f"{unit} {tokens[place]!r} at position {start + place} is not among the {len(self)} "
+            f"{unit}s of this vocabulary: remove unknown {unit}s from the text, or skip them "
             "(generate, evaluate: `unknown` skip)"
         )
 
     def separator(self, text: str) -> int | None:
-        r"""Return the id of the token that begins a document, None if none is named.
+        r"""Return the id of the token that begins a document, or None for an empty string.
 
         Parameters
         ----------
         text
-            The token; `\n` and `\f` as two characters are a line break and a form feed.
+            The token; `\n` and `\f` written as two characters mean line break and form feed.
 
         Raises
         ------
         InputError
-            If it is not one token of this vocabulary.
+            If the text is not exactly one token of this vocabulary.
         """
         if not text:
             return None
@@ -207,12 +208,12 @@ class Vocab:
         return int(ids[0])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Turn ids back into text; words are joined by spaces, and each `<eos>` ends a line.
+        """Convert ids to text; words are joined by spaces, and each `<eos>` ends a line.
 
         Raises
         ------
         InputError
-            For what is not the id of a token: Python's lists would count -1 from their end.
+            If an id is invalid; negative ids do not count from the end.
         """
         return self.kind.decode([self._token(i) for i in ids])
 
@@ -222,29 +223,29 @@ class Vocab:
                 return self.tokens[i]
         except TypeError:
             pass
-        raise InputError(f"{i!r} is not an id of this vocabulary: they are 0 to {len(self) - 1}")
+        raise InputError(f"{i!r} is not an id of this vocabulary: ids are 0 to {len(self) - 1}")
 
     def speller(self, before: int | None = None) -> Callable[[int], str]:
-        """Return a function that turns ids into text, one after another, as a reader would write.
+        """Return a function that converts ids to typeset text one by one, as in `typeset`.
 
         Parameters
         ----------
         before
-            The id that stands before the first one. Without one, it begins a line.
+            The id before the first one; None at the start of a line.
         """
         spell = self.kind.speller(None if before is None else self.tokens[before])
         return lambda i: spell(self._token(i))
 
     def typeset(self, ids: Iterable[int], before: int | None = None) -> str:
-        """Turn ids into text as a reader would write it: no space before a comma, none after `$`.
+        """Convert ids to text for readers, without spaces before commas or after `$`.
 
-        This is for people; the text that encodes to the same ids again is that of `decode`.
+        Only the result of `decode` encodes to the same ids again.
 
         Parameters
         ----------
         before
-            The id that stands before them, so that pieces typeset one after another make up the
-            whole. Without one, they begin a line.
+            The id before the first one, so that pieces can be typeset separately and joined; None
+            at the start of a line.
         """
         return "".join(map(self.speller(before), ids))
 
@@ -253,18 +254,20 @@ class Vocab:
         return np.array([self.kind.length(token) for token in self.tokens], np.int32)
 
     def count_characters(self, ids: np.ndarray) -> int:
-        """Return how many characters of the text ids `(tokens,)` stand for.
+        """Return the number of characters that ids `(tokens,)` represent.
 
-        A word brings its space, the last one of a line its line break. `<unk>` stands for that
-        alone, so that a model gets no credit for the letters it cannot write.
+        Each word counts its trailing space; the last word of a line counts the line break. `<unk>`
+        counts only these, so that a model gets no credit for the letters it cannot write.
         """
-        counts = np.bincount(ids, minlength=len(self))  # (V,); lengths of 10⁹ ids would be 4 GB
+        counts = np.bincount(
+            ids, minlength=len(self)
+        )  # (V,); the lengths of 10⁹ ids would take 4 GB
         ends = np.flatnonzero(ids == self.index.get(END_OF_LINE, -1))
         instead_of_spaces = np.count_nonzero(ids[ends[ends > 0] - 1] != ids[ends[:1]])
         return int(counts @ self._lengths - instead_of_spaces)
 
     def place_of(self, ids: np.ndarray, characters: int) -> int:
-        """Return how many of these ids `(tokens,)` begin within so many characters."""
+        """Return how many of the ids `(tokens,)` begin within the first `characters` characters."""
         low, high = 0, len(ids)
         while low < high:
             middle = (low + high + 1) // 2
@@ -276,11 +279,11 @@ class Vocab:
         return low
 
     def share_unknown(self, ids: np.ndarray) -> float:
-        """Return which part of these ids `(tokens,)` is `<unk>`."""
+        """Return the fraction of ids `(tokens,)` that are `<unk>`."""
         return float(np.mean(ids == self.index.get(UNKNOWN, -1))) if len(ids) else 0.0
 
     def default_prompt(self) -> list[int]:
-        """Return the ids to begin a text with: a line break if there is one, else id 0."""
+        """Return the ids that begin a text: a line break if the vocabulary has one, else id 0."""
         return [self.index.get(self.kind.line_break, 0)]
 
     def to_dict(self) -> dict:

@@ -1,8 +1,8 @@
 """Words as tokens, found by one of three rules.
 
-`split` cuts at white space, as the Penn Treebank is read. `punctuation` also cuts off every mark
-and writes `￭` where it touched its neighbour, as OpenNMT does, so that the text can be written
-again exactly. `moses` is the tokenizer of machine translation (sacremoses).
+`split` cuts at white space, as readers of the Penn Treebank do. `punctuation` also separates
+punctuation and writes `￭` where it touched its neighbour, as OpenNMT does, so that decoding is
+exact. `moses` is the Moses tokenizer of machine translation (sacremoses).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from ..system.errors import InputError
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
-JOINER = "\uffed"  # this mark touches its neighbour on this side
-# tokens of the Penn Treebank style that stand without a space before them, or after them
+JOINER = "\uffed"  # the token touches its neighbour on this side
+# tokens in the style of the Penn Treebank without a space before them, or after them
 _CLOSING = re.compile(r"[,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m|t)", re.IGNORECASE)
 _OPENING = re.compile(r"[$#(\[{“‘]|``")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
@@ -26,12 +26,12 @@ _MARKED = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
 def split_words(text: str) -> list[str]:
-    """Split at white space, each line break becoming `<eos>`, as the Penn Treebank reader does."""
+    """Split at white space and replace each line break with `<eos>`, as for the Penn Treebank."""
     return _LINE_BREAK.sub(f" {END_OF_LINE} ", text).split()
 
 
 def split_punctuation(text: str) -> list[str]:
-    """Split into words and marks, `￭` on the side where a mark touches its neighbour.
+    """Split into words and punctuation, with `￭` where punctuation touches its neighbour.
 
     >>> split_punctuation("I don't -- (really) know.")
     ['I', "don't", '-', '￭-', '(￭', 'really', '￭)', 'know', '￭.']
@@ -61,7 +61,7 @@ def _moses():
 
 
 def split_moses(text: str) -> list[str]:
-    """Split by the rules of Moses for English, line by line."""
+    """Split by the English rules of Moses, line by line."""
     tokens, place = [], 0
     for found in _LINE_BREAK.finditer(text):
         tokens += [*_moses()(text[place : found.start()]), END_OF_LINE]
@@ -77,14 +77,14 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
 
 
 class Words:
-    """How words become ids and text again; an unknown one becomes `<unk>`."""
+    """Conversion of words to ids and back; unknown words become `<unk>`."""
 
     unit = "word"
     line_break = END_OF_LINE
 
     def __init__(self, tokens: list[str], index: dict[str, int], tokenizer: str = "split"):
         if not all(tokens):
-            raise InputError("vocabulary: a token is not a word")
+            raise InputError("vocabulary: a token is empty")
         if tokenizer not in TOKENIZERS:
             raise InputError(
                 f"vocabulary: tokenizer {tokenizer!r} is not one of {', '.join(TOKENIZERS)}"
@@ -93,7 +93,7 @@ class Words:
 
     @staticmethod
     def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
-        """Count words and keep the most frequent; ties in alphabetical order, as in GluonNLP."""
+        """Count words and keep the most frequent; break ties alphabetically, as in GluonNLP."""
         split = TOKENIZERS[tokenizer]
         counter: Counter[str] = Counter()
         for piece in pieces:
@@ -105,23 +105,23 @@ class Words:
         ]
         words = sorted(counter, key=lambda word: (-counter[word], word))
         kept = max(1, max_size - len(reserved)) if max_size else len(words)
-        own = {} if tokenizer == "split" else {"tokenizer": tokenizer}
-        return {"tokens": [*reserved, *words[:kept]], **own}
+        details = {} if tokenizer == "split" else {"tokenizer": tokenizer}
+        return {"tokens": [*reserved, *words[:kept]], **details}
 
     def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
-        """Return the ids of a text's words, -1 for an unknown one, and the words themselves."""
+        """Return the ids of a text's words, -1 if unknown without `<unk>`, and the words."""
         words, default = TOKENIZERS[self.tokenizer](text), self._index.get(UNKNOWN, -1)
         ids = (self._index.get(word, default) for word in words)
         return np.fromiter(ids, np.int32, len(words)), words
 
     def decode(self, tokens: list[str]) -> str:
-        """Return the text of tokens, which encodes to the same again."""
+        """Return the text that encodes to these tokens."""
         if self.tokenizer == "punctuation":
             return "".join(map(self.speller(None), tokens))
         return re.sub(f" ?{END_OF_LINE} ?", "\n", " ".join(tokens))
 
     def speller(self, before: str | None) -> Callable[[str], str]:
-        """Return the function that spells one token after another, with the spaces between."""
+        """Return a function that converts tokens to text one by one, with spaces between words."""
         exact, last = self.tokenizer == "punctuation", END_OF_LINE if before is None else before
 
         def spell(token):
@@ -139,10 +139,10 @@ class Words:
         return spell
 
     def length(self, token: str) -> int:
-        """Return how many characters of a text a word stands for, its space included.
+        """Return the number of characters that a word represents, including its space.
 
-        `<unk>` stands for none of the word it hides: a model gets no credit for what it cannot
-        write. A mark takes away the space that is not where it touches its neighbour.
+        `<unk>` counts only its space, so that a model gets no credit for words it cannot write.
+        Each joiner removes one space.
         """
         if token == END_OF_LINE:
             return 1
@@ -150,5 +150,5 @@ class Words:
         return len(word) + 1 - (len(token) - len(word)) * (token != UNKNOWN)
 
     def details(self) -> dict:
-        """Return the rule that finds the words, where it is not the first."""
+        """Return the tokenizer as a dict, which is empty for the default."""
         return {} if self.tokenizer == "split" else {"tokenizer": self.tokenizer}

@@ -106,14 +106,14 @@ def test_a_forged_size_is_rejected_before_it_is_built(change, copy, command, mon
 def test_a_pointer_of_any_size_is_not_read(name, copy):
     with open(copy.checkpoints / name, "wb") as stream:
         stream.truncate(30 * 2**30)
-    with pytest.raises(InputError, match="at most 100 belong there"):
+    with pytest.raises(InputError, match="at most 100 are"):
         copy.load(name)
 
 
 def test_a_manifest_of_any_size_is_not_read(copy):
     with open(copy.pointed("best") / MANIFEST, "ab") as stream:
         stream.truncate(30 * 2**30)
-    with pytest.raises(InputError, match="at most 65536 belong there"):
+    with pytest.raises(InputError, match="at most 65536 are"):
         copy.load("best")
 
 

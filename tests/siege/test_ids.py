@@ -36,7 +36,7 @@ def test_floats_are_rejected_everywhere(ids):
         lambda: score(model, np.array(ids)),
         lambda: next(sample(model, ids, 1)),
     ):
-        with pytest.raises(InputError, match="whole numbers"):
+        with pytest.raises(InputError, match="ids must be"):
             use()
 
 
@@ -44,7 +44,7 @@ def test_floats_are_rejected_everywhere(ids):
 def test_what_is_no_id_is_not_decoded(wrong):
     vocab = Vocab("char", "abc")
     assert vocab.decode([np.int32(0), 2]) == "ac"
-    with pytest.raises(InputError, match=r"not an id of this vocabulary: they are 0 to 2"):
+    with pytest.raises(InputError, match=r"not an id of this vocabulary: .* 0 to 2"):
         vocab.decode([0, wrong])
     words = Vocab("word", ["<unk>", "<eos>", "a"])
     with pytest.raises(InputError, match="not an id"):

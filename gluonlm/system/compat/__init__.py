@@ -1,10 +1,10 @@
 """MXNet 1.9.1 on later releases of Python, NumPy and ONNX.
 
-MXNet's modules find names that these libraries have removed since 2022. All other modules see the
-libraries unchanged, so a library that tests `hasattr(numpy, "float_")` is not misled. `adapt`
-gives a module its own `__import__`: there, `import numpy` binds a copy of the module `numpy` that
-has the missing names as well, including imports inside functions. `repair` then changes the few
-functions and classes of MXNet that give other results with NumPy 2.
+MXNet uses names that these libraries have removed since 2022. `adapt` gives each module of MXNet
+its own `__import__`: there, `import numpy` binds a copy of the module `numpy` that also has the
+missing names, including imports inside functions. All other modules import the unchanged
+libraries, so tests such as `hasattr(numpy, "float_")` remain correct. `repair` then changes the
+functions and classes of MXNet that return different results with NumPy 2.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def load_gluonnlp() -> Any:
     Raises
     ------
     InputError
-        If it is not installed.
+        If GluonNLP is not installed.
     """
     try:
         import gluonnlp

@@ -1,4 +1,4 @@
-"""The built-in functions of MXNet's modules: `import`, and `str` and `exec` where they need it."""
+"""Replacements for the built-ins `__import__`, `str` and `exec` in MXNet's modules."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Any
 
 from .names import OVERLAYS, REPLACEMENTS
 
-HIDDEN = "sklearn"  # for the retired mx.model.FeedForward: not worth its time at import
+HIDDEN = "sklearn"  # slow to import, and used only by the deprecated mx.model.FeedForward
 # modules that pass parameters to the C++ library as str(value)
 SERIALIZERS = (
     *("mxnet._ctypes.ndarray", "mxnet._ctypes.symbol", "mxnet.symbol.symbol"),
     *("mxnet.io.io", "mxnet.kvstore.base"),
 )
 _HEADER = re.compile(r"\s*def (\w+)(\(.*\)):\n")
-_functions: list[tuple[str, Any]] = []  # of operators: the source of each and its stub
+_functions: list[tuple[str, Any]] = []  # source and stub of each operator
 
 
 @functools.cache
 def _installed(name):
     try:
         return importlib.util.find_spec(name) is not None
-    except ValueError:  # imported, without a specification
+    except ValueError:  # imported without a specification
         return name in sys.modules
 
 
 def _import(name, globals=None, locals=None, fromlist=(), level=0):
-    """Import as the statement does, with overlays in place of the modules that have one."""
+    """Import a module like the statement, but return its overlay if it has one."""
     top, _, rest = name.partition(".")
     if level:
         return builtins.__import__(name, globals, locals, fromlist, level)
@@ -55,9 +55,9 @@ def _import(name, globals=None, locals=None, fromlist=(), level=0):
 
 
 class _Serializer(type):
-    """The type of `Text`: the type `str`, except that it shows the scalars in a tuple as numbers.
+    """The metaclass of `Text`, which formats NumPy scalars in a tuple as plain numbers.
 
-    NumPy 2 shows (np.int64(3),) for NumPy 1's (3,), which the C++ library cannot parse.
+    NumPy 2 formats (3,) as (np.int64(3),), which the C++ library cannot parse.
     """
 
     def __call__(cls, value=""):
@@ -78,10 +78,10 @@ class Text(metaclass=_Serializer):
 
 
 def _exec(source, globals=None, locals=None):
-    """Execute a source; compile the body of an operator's function when it is first called.
+    """Execute a source, but delay compiling the function of an operator until its first call.
 
-    MXNet generates a function for each of its 2,500 operators at import, and compiling them took
-    nearly half of the time of the import.
+    MXNet generates a function for each of its 2,500 operators at import; compiling them took nearly
+    half of the import time.
     """
     names = sys._getframe(1).f_globals if globals is None else globals
     header = _HEADER.match(source) if isinstance(source, str) else None
@@ -96,7 +96,7 @@ def _exec(source, globals=None, locals=None):
 
 
 def _call_compiled(number, arguments):
-    """Compile the function whose stub was called, put its code into the stub, and call it."""
+    """Compile the function of a stub, move its code into the stub, and call it."""
     source, function = _functions[number]
     defined: dict[str, Any] = {}
     exec(source, function.__globals__, defined)
@@ -112,6 +112,6 @@ _SERIALIZING_BUILTINS = {**_BUILTINS, "str": Text}
 
 
 def adapt(module: types.ModuleType) -> None:
-    """Provide a module, before its code runs, with the names of the releases it was written for."""
+    """Set built-ins in a module, before its code runs, that restore the removed names."""
     serializes = module.__name__ in SERIALIZERS
     vars(module)["__builtins__"] = _SERIALIZING_BUILTINS if serializes else _BUILTINS

@@ -1,4 +1,4 @@
-"""The modules that MXNet imports, with the names that later releases lack."""
+"""Copies of the modules that MXNet imports, with the names that later releases removed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-# removed in NumPy 2.0 (`bool` in 1.24, and NumPy 2.0 has it again): old name, name today
+# removed in NumPy 2.0 (`bool` in 1.24, but NumPy 2.0 restored it): old name, new name
 RENAMED = {
     "alltrue": "all",
     "bool": "bool_",
@@ -34,12 +34,12 @@ CONSTANTS = {
     "NINF": float("-inf"),
     "int": int,  # removed in NumPy 1.24
 }
-# removed in NumPy 1.20, but MXNet copies them at import; nothing in MXNet calls them
+# removed in NumPy 1.20; MXNet copies them at import but never calls them
 FINANCIAL = ("mirr", "npv", "pmt", "ppmt", "pv", "rate")
 
 
 class Overlay(types.ModuleType):
-    """A copy of a module with more names; the module is imported when the first name is used."""
+    """A copy of a module with more names; the module is imported on first use."""
 
     def __init__(self, name: str, extend: Callable[[Any], dict[str, Any]] = lambda module: {}):
         super().__init__(name)
@@ -54,20 +54,20 @@ class Overlay(types.ModuleType):
 
 
 class SciPySparse(Overlay):
-    """scipy.sparse, whose matrices MXNet looks for whenever it makes an array."""
+    """scipy.sparse, whose matrices MXNet checks for whenever it creates an array."""
 
     def __init__(self):
         super().__init__("scipy.sparse")
 
     @property
     def csr(self) -> types.SimpleNamespace:
-        """The class to look for: none, before SciPy is imported."""
+        """The class to check for; an empty tuple before SciPy is imported."""
         loaded = sys.modules.get("scipy.sparse")
         return types.SimpleNamespace(csr_matrix=loaded.csr_matrix if loaded else ())
 
 
 def _numpy_names(np) -> dict[str, Any]:
-    """Return the names that MXNet uses and NumPy lacks, or has with another meaning."""
+    """Return the names that MXNet uses and NumPy lacks or has changed."""
     names: dict[str, Any] = {name: _removed(name) for name in FINANCIAL}
     names.update(CONSTANTS, in1d=_in1d, msort=functools.partial(np.sort, axis=0))
     names.update({old: getattr(np, new) for old, new in RENAMED.items() if hasattr(np, new)})
@@ -89,7 +89,7 @@ def _in1d(ar1, ar2, assume_unique=False, invert=False):
 
 
 def _rename_interpolation(function) -> Callable:
-    """Make a function accept `interpolation`, which NumPy 2.4 has replaced by `method`."""
+    """Make a function accept `interpolation`, which NumPy 2.4 replaced with `method`."""
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
@@ -101,7 +101,7 @@ def _rename_interpolation(function) -> Callable:
 
 
 def _wrap_integers(function) -> Callable:
-    """Make a constructor of arrays wrap integers (256 is 0 in uint8), as NumPy 1 does."""
+    """Make an array constructor wrap integers (256 becomes 0 in uint8), as in NumPy 1."""
 
     @functools.wraps(function)
     def wrapped(object, dtype=None, **kwargs):
@@ -115,7 +115,9 @@ def _wrap_integers(function) -> Callable:
 
 def _removed(name) -> Callable:
     def function(*args, **kwargs):
-        raise NotImplementedError(f"numpy.{name} no longer exists: see numpy_financial.{name}")
+        raise NotImplementedError(
+            f"numpy.{name} was removed in NumPy 1.20: use numpy_financial.{name}"
+        )
 
     function.__name__ = name
     function.__doc__ = "Removed in NumPy 1.20."

@@ -1,4 +1,4 @@
-"""Functions and classes of MXNet that give other results with NumPy 2, or fail."""
+"""Repairs of MXNet's functions and classes that fail or change their results with NumPy 2."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-METHODS = {"tostring": "tobytes"}  # of arrays; removed in NumPy 2.3
-KINDS = "biufc"  # of dtypes, for `_promote_by_value`; signed and unsigned integers are one kind
+METHODS = {"tostring": "tobytes"}  # array methods removed in NumPy 2.3
+KINDS = "biufc"  # dtype kinds in order of promotion; `_kind` treats unsigned integers as signed
 
 
 class _DoubleSum:
-    """An attribute that keeps a sum in double precision.
+    """An attribute that stores a sum in double precision.
 
     In NumPy 2, 0.0 + np.float32(1) has single precision, so MXNet's metrics lost digits.
     """
@@ -33,7 +33,7 @@ class _DoubleSum:
 
 
 def _promote_by_value(operator) -> Callable:
-    """Make an operator of NumPy return the dtype that NumPy 1 did for an array and a scalar."""
+    """Make a NumPy operator promote an array and a scalar to the same dtype as NumPy 1."""
     import numpy as np
 
     def as_numbers(values):
@@ -74,7 +74,7 @@ def _repair_utils(utils) -> None:
 
 
 def _repair_multiarray(multiarray) -> None:
-    """Accept named tuples, which NumPy's linalg.qr and linalg.svd return since NumPy 1.25."""
+    """Accept named tuples, which linalg.qr and linalg.svd have returned since NumPy 1.25."""
     convert = multiarray._as_mx_np_array
 
     def convert_result(object, ctx=None):
@@ -94,5 +94,5 @@ REPAIRS: dict[str, Callable[[Any], None]] = {
 
 
 def repair(module: types.ModuleType) -> None:
-    """Change what gives other results with later releases in a module of MXNet that has loaded."""
+    """Repair a loaded module of MXNet so that its results are the same with later releases."""
     REPAIRS.get(module.__name__, lambda module: None)(module)
