@@ -1,4 +1,4 @@
-"""The course: every lesson and every solution runs, and all of them have one form."""
+"""The course: every lesson and every solution runs, and all have the same form."""
 
 import io
 import os
@@ -39,8 +39,8 @@ HERE = "|".join(
     for path in (ROOT.parent, Path.home(), Path(sys.prefix))
     if path != Path(path.anchor)
 )
-# a path of one machine, a warning, colours of a terminal
-HOUSE_ONLY = rf"{HERE}|/home/|/tmp/|/Users/|[A-Z]\w*Warning\b|\x1b\["
+# a path of this machine, a warning, terminal colours
+MACHINE_SPECIFIC = rf"{HERE}|/home/|/tmp/|/Users/|[A-Z]\w*Warning\b|\x1b\["
 
 
 def name(path):
@@ -62,14 +62,14 @@ def prose(path):
 
 
 def statements(cell):
-    """The number of logical lines: a statement that is wrapped counts once."""
+    """Return the number of logical lines: a wrapped statement counts once."""
     tokens = tokenize.generate_tokens(io.StringIO(cell.source + "\n").readline)
     return sum(token.type == tokenize.NEWLINE for token in tokens)
 
 
 @pytest.fixture
 def short():
-    """The environment of a quick run: one thread, the text inside Python, no network."""
+    """Return the environment of a short run: one thread, the default text, no network."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GLUONLM_")}
     nowhere = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     return {**kept, **nowhere, "OMP_NUM_THREADS": "1", "GLUONLM_TUTORIAL": "short"}
@@ -83,16 +83,16 @@ def test_the_course_is_complete():
 @pytest.mark.long
 @every_notebook
 def test_it_runs(path, short):
-    notebook = execute(path, short)  # with the assertions of the notebook, and nothing on stderr
+    notebook = execute(path, short)  # raises if an assertion fails or a cell writes to stderr
     assert [cell.source for cell in notebook.cells] == [cell.source for cell in cells(path)]
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
 
 
 @every_notebook
-def test_it_is_committed_as_it_ran(path):
+def test_the_committed_outputs_are_complete_and_normalised(path):
     notebook, text = nbformat.read(path, as_version=4), path.read_text(encoding="utf-8")
     assert nbformat.writes(normalise(notebook)) + "\n" == text, (
-        "write it with tutorials/execute.py --write"
+        "rewrite it with tutorials/execute.py --write"
     )
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -110,11 +110,11 @@ def test_it_is_committed_as_it_ran(path):
                     if not kind.startswith("image/")
                 ),
             ]
-            assert not re.search(HOUSE_ONLY, "".join(shown)), "".join(shown)
+            assert not re.search(MACHINE_SPECIFIC, "".join(shown)), "".join(shown)
 
 
 @every_notebook
-def test_it_hides_nothing(path):
+def test_no_cell_hides_setup(path):
     for cell in cells(path, "code"):
         assert not re.search(r"^\s*[%!]|get_ipython|filterwarnings|sys\.path", cell.source, re.M), (
             cell.source
@@ -147,7 +147,7 @@ def test_its_exercises_are_solved(path):
 
 
 @every_notebook
-def test_its_links_lead_somewhere(path):
+def test_its_links_exist(path):
     expected = {TUTORIALS / f"{stem}.ipynb" for stem in COURSE} | {
         TUTORIALS / "solutions" / f"{stem}.ipynb" for stem in COURSE
     }
@@ -158,14 +158,14 @@ def test_its_links_lead_somewhere(path):
 
 
 @every_lesson
-def test_the_table_of_contents_shows_it(path):
+def test_the_table_of_contents_lists_it(path):
     contents = (TUTORIALS / "README.md").read_text(encoding="utf-8")
     assert f"({path.name})" in contents and f"images/{path.name[:2]}.png" in contents
     assert (IMAGES / f"{path.name[:2]}.png").stat().st_size < 60_000
 
 
 def notebook_of(tmp_path, *sources):
-    """Write a notebook of code cells. Gives its path."""
+    """Write a notebook of code cells and return its path."""
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in sources]
     )
@@ -174,7 +174,7 @@ def notebook_of(tmp_path, *sources):
     return path
 
 
-def test_a_run_is_of_this_python_and_this_checkout_in_an_empty_folder(tmp_path):
+def test_a_run_uses_this_python_and_this_checkout_in_an_empty_folder(tmp_path):
     code = (
         "import sys, os, gluonlm; print(sys.executable, gluonlm.__file__, os.listdir(), sep='\\n')"
     )
@@ -194,12 +194,12 @@ def test_a_run_is_of_this_python_and_this_checkout_in_an_empty_folder(tmp_path):
         ("open('left.txt', 'w').close()", "leaves left.txt"),
     ],
 )
-def test_what_a_reader_should_not_meet_is_refused(tmp_path, code, words):
+def test_a_notebook_that_fails_warns_or_leaves_files_is_rejected(tmp_path, code, words):
     with pytest.raises(TutorialError, match=f"(?s)made.ipynb.*{words}"):
         execute(notebook_of(tmp_path, "1", code))
 
 
-def test_two_runs_give_the_same_bytes(tmp_path):
+def test_two_runs_produce_the_same_bytes(tmp_path):
     path = notebook_of(
         tmp_path,
         "print('a', end=''); print('b')",
@@ -208,7 +208,7 @@ def test_two_runs_give_the_same_bytes(tmp_path):
     assert nbformat.writes(execute(path)) == nbformat.writes(execute(path))
 
 
-def test_the_cover_is_the_tagged_picture_else_the_first(tmp_path):
+def test_the_cover_is_the_tagged_picture_or_else_the_first(tmp_path):
     path = notebook_of(
         tmp_path,
         *(
@@ -227,14 +227,14 @@ def test_the_cover_is_the_tagged_picture_else_the_first(tmp_path):
     assert cover(nbformat.v4.new_notebook()) is None
 
 
-def test_the_lines_that_lesson_1_promises_are_those_that_a_later_one_writes():
+def test_the_training_lesson_prints_the_lines_that_lesson_1_previews():
     first, training = (
         nbformat.read(next(TUTORIALS.glob(f"*-{name}.ipynb")), as_version=4)
         for name in ("text-to-numbers", "training")
     )
-    promised = re.findall(r"^    (.+)$", first.cells[0].source, re.M)
-    # as Python prints a text that holds an apostrophe
+    preview = re.findall(r"^    (.+)$", first.cells[0].source, re.M)
+    # repr escapes apostrophes and backslashes
     printed = "".join(o.get("text", "") for c in training.cells for o in c.get("outputs", []))
-    assert len(promised) == 3
-    for line in promised:
+    assert len(preview) == 3
+    for line in preview:
         assert line in printed.replace("\\'", "'").replace("\\\\", "\\")

@@ -1,10 +1,10 @@
-"""Executes the notebooks of the course, each in a fresh kernel of this Python and an empty folder.
+"""Execute the notebooks of the course, each in a fresh kernel of this Python and an empty folder.
 
-    python tutorials/execute.py                               # every lesson; keeps nothing
-    python tutorials/execute.py --write tutorials/03-*.ipynb  # these; keeps outputs and picture
+    python tutorials/execute.py                               # all lessons; saves nothing
+    python tutorials/execute.py --write tutorials/03-*.ipynb  # saves outputs and cover picture
 
-GLUONLM_TUTORIAL=short runs a few steps only, as the tests do; GLUONLM_CORPUS=nietzsche reads
-another text.
+With GLUONLM_TUTORIAL=short the notebooks run only a few steps, as in the tests. With
+GLUONLM_CORPUS=nietzsche they read Nietzsche instead of the Python language reference.
 """
 
 import argparse
@@ -29,36 +29,36 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 IMAGES = HERE / "images"
-TIMEOUT = 600  # seconds a cell may take
-WIDTH, COLOURS = 480, 64  # of the pictures in the table of contents
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a traceback
+TIMEOUT = 600  # seconds per cell
+WIDTH, COLOURS = 480, 64  # of the cover pictures
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # colour codes in tracebacks
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOT_FOR_READERS = (
     "GLUONLM_TUTORIAL",
     "GLUONLM_CORPUS",
     "GLUONLM_DATA",
-)  # what is committed comes from the text inside Python
+)  # unset for --write: committed outputs come from full runs on the default text
 
 
 class TutorialError(Exception):
-    """A notebook does not run as a reader should see it; the message names notebook and cell."""
+    """A notebook failed or had side effects; the message names the notebook and the cell."""
 
 
 def lessons(folder=HERE):
-    """Return the notebooks of a folder in the order of their numbers."""
+    """Return the notebooks of a folder, sorted by number."""
     return sorted(folder.glob("[0-9][0-9]-*.ipynb"))
 
 
 class Client(NotebookClient):
-    """Runs a notebook in a kernel of this very Python, whatever kernels the user has installed."""
+    """Run a notebook in a kernel of this Python, ignoring kernels that the user has installed."""
 
     def create_kernel_manager(self):
-        """Return a kernel manager whose connection file lies in the folder of the run."""
+        """Return a kernel manager with its connection file in the temporary folder of the run."""
         self.km = AsyncKernelManager(
             kernel_name="python3",
             kernel_spec_manager=KernelSpecManager(
                 kernel_dirs=[]
-            ),  # then python3 is the native kernel: sys.executable
+            ),  # without installed specs, python3 is the native kernel: sys.executable
             connection_file=str(Path(self.resources["metadata"]["path"]).parent / "kernel.json"),
         )
         return self.km
@@ -66,9 +66,9 @@ class Client(NotebookClient):
 
 @functools.lru_cache(maxsize=1)
 def fonts():
-    """Return a folder for matplotlib's list of fonts, for as long as this process lives.
+    """Return a temporary folder for matplotlib's font cache, deleted when this process exits.
 
-    The user's own may list those of an environment that is gone, and complain of each.
+    The user's cache may list fonts of a deleted environment and cause warnings.
     """
     folder = tempfile.mkdtemp(prefix="gluonlm-fonts-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -81,17 +81,18 @@ def execute(path, environment=None):
     Parameters
     ----------
     environment
-        Of the kernel, which gets PYTHONPATH for this checkout besides; None is this process's.
+        Environment variables of the kernel, to which PYTHONPATH for this checkout is added
+        (default: the environment of this process).
 
     Returns
     -------
     nbformat.NotebookNode
-        The notebook with its outputs, normalised. The file is not touched.
+        The notebook with its outputs, normalised. The file is not changed.
 
     Raises
     ------
     TutorialError
-        If a cell fails, writes to stderr (a warning does), or leaves a file in its folder.
+        If a cell fails, writes to stderr (also a warning), or leaves a file in its folder.
     """
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory(prefix="gluonlm-tutorial-") as folder:
@@ -101,7 +102,7 @@ def execute(path, environment=None):
         variables["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(HERE.parent), variables.get("PYTHONPATH")])
         )
-        variables["IPYTHONDIR"] = folder  # neither the user's start-up files nor their history
+        variables["IPYTHONDIR"] = folder  # without the user's start-up files and history
         variables["MPLCONFIGDIR"] = fonts()
         variables.pop("MPLBACKEND", None)  # figures must reach the notebook
         client = Client(
@@ -131,7 +132,7 @@ def execute(path, environment=None):
 
 
 def _failed_cell(notebook):
-    """Return the number, from 1, of the first code cell that has not come to its end."""
+    """Return the number, from 1, of the first code cell that did not finish."""
     cells = [
         (number, cell) for number, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"
     ]
@@ -145,7 +146,7 @@ def _failed_cell(notebook):
 
 
 def normalise(notebook):
-    """Remove from a notebook, in place, what differs between runs or machines; return it."""
+    """Remove everything that differs between runs or machines, in place; return the notebook."""
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -159,29 +160,29 @@ def normalise(notebook):
             {name: cell.metadata[name] for name in ("tags", "mystnb") if cell.metadata.get(name)}
         )
         if cell.cell_type == "code":
-            # a live widget names a model in a kernel that is gone
+            # a widget refers to a model in a kernel that no longer exists
             cell.outputs = [
                 output for output in cell.outputs if WIDGET not in output.get("data", {})
             ]
             for output in cell.outputs:
                 if "metadata" in output:
-                    output.metadata = nbformat.from_dict(_described(output, cell.metadata))
+                    output.metadata = nbformat.from_dict(_alt_text(output, cell.metadata))
     return notebook
 
 
-def _described(output, of_cell):
-    """Return the metadata of an output: for a picture, what it shows, for who cannot see it.
+def _alt_text(output, of_cell):
+    """Return the metadata of an output: the alt text of a picture.
 
-    nbconvert looks for it there, and MyST-NB (`make book`) in the metadata of the cell.
+    nbconvert reads alt texts from the output, MyST-NB (`make book`) from the cell.
     """
     described = of_cell.get("mystnb", {}).get("image")
     return {"image/png": described} if described and "image/png" in output.get("data", {}) else {}
 
 
 def cover(notebook):
-    """Return the picture of a lesson: the first PNG of a cell tagged `cover`, else the first.
+    """Return the cover of a lesson: the first PNG of a cell tagged `cover`, else the first PNG.
 
-    None if there is none.
+    Return None if the lesson has no PNG.
     """
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for cell in sorted(code, key=lambda cell: "cover" not in cell.metadata.get("tags", [])):
@@ -192,7 +193,7 @@ def cover(notebook):
 
 
 def shrink(png):
-    """Return a PNG as wide, and of as few colours, as the table of contents needs."""
+    """Return a PNG scaled to at most WIDTH pixels, with COLOURS colours."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.LANCZOS)
@@ -202,7 +203,7 @@ def shrink(png):
 
 
 def write(path, notebook):
-    """Keep an executed notebook, and the picture of a lesson in images/NN.png."""
+    """Save an executed notebook, and the cover of a lesson as images/NN.png."""
     nbformat.validate(notebook)
     path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     picture = cover(notebook) if path.parent == HERE else None
@@ -216,12 +217,16 @@ def main(argv=None):
         description="Execute the notebooks of the course in order, each in a fresh kernel."
     )
     parser.add_argument(
-        "notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: every lesson"
+        "notebooks",
+        nargs="*",
+        type=Path,
+        metavar="NOTEBOOK",
+        help="notebooks to execute (default: all lessons)",
     )
     parser.add_argument(
         "--write",
         action="store_true",
-        help="keep the outputs in the notebooks, and each lesson's picture",
+        help="save the outputs in the notebooks, and the cover picture of each lesson",
     )
     arguments = parser.parse_args(argv)
     environment = {
@@ -239,7 +244,7 @@ def main(argv=None):
         if arguments.write:
             write(path.resolve(), notebook)
         print(f"{time.monotonic() - start:6.1f} s  {path.name}", flush=True)
-    print(f"{time.monotonic() - began:6.1f} s  in all")
+    print(f"{time.monotonic() - began:6.1f} s  total")
 
 
 if __name__ == "__main__":
