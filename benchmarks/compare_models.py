@@ -18,10 +18,10 @@ SETTINGS = (
 )
 MINUTES = 1.0
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
-PAGE = """# The models compared
+PAGE = """# Model comparison
 
 Each model trained for {minutes} minutes on the embedded corpus (`python-docs`, Python {python}) on
-the CPU, best checkpoint by validation. Written by `python benchmarks/compare_models.py`, with
+the CPU; best checkpoint by validation loss (`python benchmarks/compare_models.py`):
 
     {settings}
 
@@ -29,10 +29,10 @@ the CPU, best checkpoint by validation. Written by `python benchmarks/compare_mo
 |---|---|---|---|---|---|---|
 {rows}
 
-The unrolled network sees three characters, whatever came before them; the others carry their state
-along the text. Its steps are shorter, so it takes more of them in the same time. The test part is
-read as one stream. `window` is left out: it reads its whole window again for each character, which
-a minute is too short for; see `window-lstm` in [results.md](results.md).
+The unrolled network reads only the last three characters; the others carry their state through the
+text. Its steps are shorter, so it takes more of them in the same time. The test part is read as one
+stream. `window` is omitted: it reads its complete window again for each character, and learns
+little in a minute; see `window-lstm` in [Results](results.md#window-lstm).
 """
 
 
