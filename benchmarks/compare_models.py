@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 MODELS = ("unrolled", "rnn", "lstm", "gru")
-# a constant rate, because a budget of minutes is no horizon for a schedule
+# a constant rate, because schedules need a number of steps, not of minutes
 SETTINGS = (
     "--embed-size 64 --hidden-size 128 --batch-size 32 --seq-len 64 --dropout 0.1",
     "--schedule constant --lr 0.002 --output-bias zero --seed 1",
@@ -39,7 +39,7 @@ little in a minute; see `window-lstm` in [Results](results.md#window-lstm).
 def train(model, folder) -> str:
     """Train one model for the budget, and return its row of the table."""
     flags = [word for line in SETTINGS for word in line.split()]
-    # many epochs: it is the minutes that end the training
+    # more epochs than --max-minutes allows
     flags += ["--max-minutes", str(MINUTES), "--epochs", "1000", "--quiet"]
     run = [sys.executable, "-m", "gluonlm.train", "--model", model, "--run", str(folder)]
     subprocess.run([*run, *flags], check=True, capture_output=True)
@@ -56,7 +56,7 @@ def train(model, folder) -> str:
 
 
 def page(rows, python) -> str:
-    """Return the page with these rows, measured with this version of Python."""
+    """Return the first part of the page, with these rows and this version of Python."""
     table, settings = "\n".join(rows), "\n    ".join(SETTINGS)
     return PAGE.format(minutes=MINUTES, python=python, settings=settings, rows=table)
 
