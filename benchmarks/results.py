@@ -48,7 +48,7 @@ PARTS = {
     "test, as one stream": "test",
     "valid, as one stream": "validation (no test part: settings were chosen on it)",
 }
-# README's presets, and the best published figure for each
+# README's presets, and the published figure that each is compared with
 ANCHORS = {
     "ptb-lstm": "117.999 (word LSTM, 15 epochs)",
     "ptb-small": "82.7 (Inan et al. 2016, tied)",
@@ -262,7 +262,7 @@ def changed(names, found) -> list[str]:
 
 
 def update(document, runs) -> list[str]:
-    """Fill every place of the document whose run is complete; return the names of these runs."""
+    """Fill the markers of the document whose runs have ended; return the names of these runs."""
     filled = []
 
     def fill(match):
@@ -294,7 +294,7 @@ def update(document, runs) -> list[str]:
 
 
 def placed(page) -> dict[str, tuple[str, str, dict[str, str]]]:
-    """Return (opening, text, figures) of each filled place whose run is named after its preset."""
+    """Return (opening marker, text, figures) of each finished run named after its preset."""
     found = {}
     for opening, name, preset, text, _ in PLACE.findall(page):
         figures = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
@@ -304,7 +304,7 @@ def placed(page) -> dict[str, tuple[str, str, dict[str, str]]]:
 
 
 def summary(page) -> str:
-    """Return the list of presets from their places in the page, with the published figures."""
+    """Return the list of presets, with the figures on the page and the published ones."""
     lines = []
     for name, (opening, text, figures) in placed(page).items():
         score = next(key for key in PARTS if key in figures)
@@ -334,7 +334,7 @@ def duration(seconds) -> str:
 
 
 def readme_table(page) -> str:
-    """Return README's table of the presets in `ANCHORS`, with the best published figure of each."""
+    """Return README's table of the presets in `ANCHORS`."""
     rows = ["| preset | parameters | time, one core | ours | published |", "|---|---|---|---|---|"]
     found = placed(page)
     for name, published in ANCHORS.items():

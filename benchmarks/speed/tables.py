@@ -118,8 +118,8 @@ def table(found, extras, names, rounds) -> str:
     about = (
         f"{processor()}; Python {platform.python_version()}, MXNet {version('mxnet')}, "
         f"PyTorch {version('torch')}; runs of each side: {rounds}, in fresh processes, "
-        f"alternating; medians. The fastest product of the same run, in GFLOP/s: {shown}; the peak is the "
-        "largest."
+        f"alternating; medians. The fastest product of the same run, in GFLOP/s: {shown}; the peak "
+        "is the largest."
     )
     lines = [
         *textwrap.wrap(about, 100),
