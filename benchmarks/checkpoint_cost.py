@@ -1,4 +1,4 @@
-"""Time a checkpoint against a training step, at 1 and 20 million parameters.
+"""Time a checkpoint and a training step, at 1 and 20 million parameters.
 
 python benchmarks/checkpoint_cost.py
 """
@@ -23,7 +23,7 @@ REPEATS = 7
 
 
 def measure(settings) -> tuple[int, float, float]:
-    """Return parameters, and the median seconds of a step and of a checkpoint, alternating."""
+    """Return the parameters and the median seconds of a step and a checkpoint, alternating."""
     config = Config.from_dict({"dropout": 0.3, "max_steps": 2 * REPEATS, **settings})
     corpus = load_corpus(config.data)
     model = build_model(config.model, len(corpus.vocab)).prepare([mx.cpu()])

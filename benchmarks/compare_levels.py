@@ -1,6 +1,6 @@
-"""Train characters, words and subwords of one text by the defaults, and write docs/models.md.
+"""Train on characters, subwords and words of one text, and write a table to docs/models.md.
 
-python benchmarks/compare_levels.py [RUNS] (default: runs/levels); a run that is there is only read.
+python benchmarks/compare_levels.py [RUNS] (default: runs/levels); existing runs are not repeated.
 """
 
 import json
@@ -28,7 +28,7 @@ HEAD = """| level | tokens | parameters | time | test tokens | nats | `<unk>` | 
 
 
 def row(folder, flags):
-    """Train a run if it is not there, and return its row of the table."""
+    """Train a run unless it exists, and return its row of the table."""
     if not (folder / "metrics.jsonl").exists():
         train = [sys.executable, "-m", "gluonlm.train", *DATA, *flags, "--run", folder]
         subprocess.run([*train, "--quiet"], check=True)

@@ -11,17 +11,17 @@ import tempfile
 from pathlib import Path
 
 MODELS = ("unrolled", "rnn", "lstm", "gru")
-# a constant rate, because a budget of minutes is no horizon for a schedule
+# a constant rate, because schedules need a number of steps, not of minutes
 SETTINGS = (
     "--embed-size 64 --hidden-size 128 --batch-size 32 --seq-len 64 --dropout 0.1",
     "--schedule constant --lr 0.002 --output-bias zero --seed 1",
 )
 MINUTES = 1.0
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "models.md"
-PAGE = """# The models compared
+PAGE = """# Model comparison
 
 Each model trained for {minutes} minutes on the embedded corpus (`python-docs`, Python {python}) on
-the CPU, best checkpoint by validation. Written by `python benchmarks/compare_models.py`, with
+the CPU; best checkpoint by validation loss (`python benchmarks/compare_models.py`):
 
     {settings}
 
@@ -29,17 +29,17 @@ the CPU, best checkpoint by validation. Written by `python benchmarks/compare_mo
 |---|---|---|---|---|---|---|
 {rows}
 
-The unrolled network sees three characters, whatever came before them; the others carry their state
-along the text. Its steps are shorter, so it takes more of them in the same time. The test part is
-read as one stream. `window` is left out: it reads its whole window again for each character, which
-a minute is too short for; see `window-lstm` in [results.md](results.md).
+The unrolled network reads only the last three characters; the others carry their state through the
+text. Its steps are shorter, so it takes more of them in the same time. The test part is read as one
+stream. `window` is omitted: it reads its complete window again for each character, and learns
+little in a minute; see `window-lstm` in [Results](results.md#window-lstm).
 """
 
 
 def train(model, folder) -> str:
     """Train one model for the budget, and return its row of the table."""
     flags = [word for line in SETTINGS for word in line.split()]
-    # many epochs: it is the minutes that end the training
+    # more epochs than --max-minutes allows
     flags += ["--max-minutes", str(MINUTES), "--epochs", "1000", "--quiet"]
     run = [sys.executable, "-m", "gluonlm.train", "--model", model, "--run", str(folder)]
     subprocess.run([*run, *flags], check=True, capture_output=True)
@@ -56,7 +56,7 @@ def train(model, folder) -> str:
 
 
 def page(rows, python) -> str:
-    """Return the page with these rows, measured with this version of Python."""
+    """Return the first part of the page, with these rows and this version of Python."""
     table, settings = "\n".join(rows), "\n    ".join(SETTINGS)
     return PAGE.format(minutes=MINUTES, python=python, settings=settings, rows=table)
 

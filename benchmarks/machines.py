@@ -1,4 +1,4 @@
-"""What several processes cost and bring: steps, all-reduces, and what follows for networks.
+"""Time steps and all-reduces of several processes, and predict the throughput of networks.
 
 python benchmarks/machines.py --runs 3
 """
@@ -27,14 +27,14 @@ MPIEXEC = str(Path(sys.executable).with_name("mpiexec"))
 SIDES = {"alone": [], "one": [MPIEXEC, "-n", "1"], "two": [MPIEXEC, "-n", "2"]}
 SIZES = [10**3, 10**4, 10**5, 10**6, 10**7, 2 * 10**7]  # numbers of 4 bytes
 REPEATS = 15
-TCP_LATENCY = 50e-6  # seconds for a message between machines, an ordinary figure, not measured
+TCP_LATENCY = 50e-6  # seconds for a message between machines; typical, not measured
 NETWORKS = (1, 10, 100)  # Gbit/s
 MACHINES = (2, 4, 8, 16, 32, 64)
 MODELS = {"small": NAMES[2], "medium": NAMES[0], "large": TWENTY_MILLION}
 
 
 def step_times(world, name):
-    """Return this process's median seconds of a step and of the all-reduce within, and its size."""
+    """Return this process's median seconds of a step and of its all-reduce, and the parameters."""
     from ours import settings
 
     from gluonlm.system import runtime
@@ -43,7 +43,7 @@ def step_times(world, name):
 
     class Timed(type(world)):
         def sum(self, buffer):
-            self.comm.Barrier()  # whoever is late is late by computing
+            self.comm.Barrier()  # excludes differences in computation time
             began = time.perf_counter()
             super().sum(buffer)
             summing.append(time.perf_counter() - began)
@@ -54,7 +54,7 @@ def step_times(world, name):
     threads = runtime.threads_for(config.largest_operation())
     runtime.configure(otherwise=min(threads, world.cores(runtime.physical_cores())))
     from gluonlm import Trainer, build_model
-    from gluonlm.system import device  # MXNet takes the threads that are set now
+    from gluonlm.system import device  # imports MXNet, which reads the number of threads
 
     model = build_model(config.model, workload.vocab).prepare(device.get_ctx(), config.model.init)
     trainer = Trainer(model, config.training, workload.ids(workload.read), world=world)
@@ -85,7 +85,7 @@ def sum_times(world, _):
 
 
 def work(task, name):
-    """Measure in one process of a job; the first one prints."""
+    """Measure in one process of a job; only the first prints."""
     from gluonlm.system.processes import joined
 
     with joined() as world:
@@ -121,27 +121,27 @@ def print_steps(results):
 
 
 def fit(results):
-    """Return the latency and the seconds for a byte that the all-reduces of this machine have."""
+    """Fit and print the latency and bandwidth of this machine's all-reduces."""
     sizes = np.array(SIZES, float)
     seconds = np.array([median(results, "two", "", str(size)) for size in SIZES])
-    weights = 1 / seconds  # so that each size counts by its relative error
+    weights = 1 / seconds  # minimises relative errors
     design = np.stack([np.ones_like(sizes), 4 * sizes], axis=1)
     (latency, byte), *_ = np.linalg.lstsq(design * weights[:, None], seconds * weights, rcond=None)
     print(f"\nall-reduce of two processes here: {1e6 * latency:.0f} µs and {1e-9 / byte:.2f} GB/s")
     for size, found in zip(SIZES, seconds):
-        law = latency + 4 * size * byte
-        print(f"  {size:>10,} numbers: {1e3 * found:7.3f} ms, by the law {1e3 * law:7.3f} ms")
+        fitted = latency + 4 * size * byte
+        print(f"  {size:>10,} numbers: {1e3 * found:7.3f} ms, fitted {1e3 * fitted:7.3f} ms")
 
 
 def print_networks(results):
-    """Print how many times the tokens of one machine several take, each with the whole batch."""
+    """Print the predicted throughput relative to one machine, each with the full batch."""
     print(f"\n| model | Gbit/s | {' | '.join(map(str, MACHINES))} |")
     print("|---" * (2 + len(MACHINES)) + "|")
     for model, name in MODELS.items():
         step, size = (median(results, "alone", name, key) for key in ("step", "size"))
         for network in NETWORKS:
             gains = []
-            for n in MACHINES:  # a ring: 2 (n - 1) messages of an n-th of the bytes
+            for n in MACHINES:  # a ring: 2 (n - 1) messages with an n-th of the bytes
                 message = TCP_LATENCY + 4 * size / n / (network * 1e9 / 8)
                 gains.append(f"{n * step / (step + 2 * (n - 1) * message):.1f}")
             print(f"| {model}, {size / 1e6:.1f} million | {network} | {' | '.join(gains)} |")

@@ -59,7 +59,7 @@ class TestFinder(importlib.abc.MetaPathFinder):
 
 
 def pytest_configure(config):
-    OVERLAYS["numpy"].float = float  # which only the tests use
+    OVERLAYS["numpy"].float = float  # used only by the tests
     sys.meta_path.insert(0, TestFinder())
 
 
@@ -77,7 +77,7 @@ def pytest_collectreport(report):
 
 
 def run(folder: Path, file: str, seconds: int, tests: str) -> dict[str, str]:
-    """Run a file of tests in a process of its own; a test that hangs or crashes fails."""
+    """Run a file of tests in a separate process; a test that hangs or crashes fails."""
     plugin = importlib.import_module("mxnet_tests")  # the one that pytest loads, not __main__
     os.environ.update(MXNET_MODULE_SEED=SEED, MXNET_TEST_SEED=SEED)
     flags = f"-p mxnet_tests -n 1 --maxschedchunk 1 --timeout {seconds} -q --tb line -W ignore"
@@ -113,9 +113,11 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run", help="run tests and save their outcomes")
     runs.add_argument("mxnet", type=Path, help="checkout of MXNet's source at tag 1.9.1")
-    runs.add_argument("results", type=Path, help="JSON file of outcomes; existing ones are kept")
+    runs.add_argument("results", type=Path, help="JSON file to which outcomes are added")
     runs.add_argument("files", nargs="*", default=FILES, help="default: all that gluonlm relies on")
-    runs.add_argument("-k", dest="tests", default="", help="only tests that pytest's -k selects")
+    runs.add_argument(
+        "-k", dest="tests", default="", help="run only tests that pytest's -k selects"
+    )
     runs.add_argument("--timeout", type=int, default=300, help="seconds for each test")
     compared = commands.add_parser("compare", help="print the outcomes of several interpreters")
     compared.add_argument("results", nargs="+")

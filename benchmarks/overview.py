@@ -1,6 +1,6 @@
-"""The first screen of docs/results.md: every preset in one table, and loss against minutes.
+"""The overview of docs/results.md: a table of all runs, and a picture of loss against minutes.
 
-`results.py` calls it with the page whose places are filled, so that no figure is copied by hand.
+`results.py` calls it after the figures of the runs have been inserted.
 """
 
 import re
@@ -20,8 +20,8 @@ PLACE = re.compile(
 OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
 TICKS = (1, 3, 10, 30, 100, 300)
 PARTS = ("test, as one stream", "valid, as one stream")
-# of the texts that several presets share: how it is named, the unit, the published points
-# (minutes, None if it was not said how long it took) and what they are
+# for each text with several presets: its name, the unit, and the published points as
+# (minutes, None if unpublished; loss; label)
 PANELS: tuple[tuple, ...] = (
     (
         "tinyshakespeare",
@@ -41,7 +41,7 @@ PANELS: tuple[tuple, ...] = (
 
 
 class Figure(NamedTuple):
-    """What one place of the page says of its run."""
+    """The figures of one run on the page."""
 
     name: str
     preset: str
@@ -53,7 +53,7 @@ class Figure(NamedTuple):
 
 
 def figures(page: str) -> Iterator[Figure]:
-    """Yield the figures of every run whose place in the page is filled."""
+    """Yield the figures of every run on the page."""
     for _, name, preset, text, _ in PLACE.findall(page):
         rows: dict[str, str] = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
         for part in PARTS:
@@ -66,7 +66,7 @@ def figures(page: str) -> Iterator[Figure]:
 
 
 def table(page: str) -> list[str]:
-    """Return the lines of the table: the runs of every preset, the presets in their order."""
+    """Return the lines of the table, in the order of the presets."""
     lines = [
         "| run | part | bits per character (nats), or perplexity | parameters | minutes |",
         "|---|---|---|---|---|",
@@ -82,7 +82,7 @@ def table(page: str) -> list[str]:
 
 
 def of_text(page: str, text: str) -> Iterator[Figure]:
-    """Yield the figures of the presets of a text, all of one part of it."""
+    """Yield the comparable figures of the runs on a text: those of one part."""
     for each in figures(page):
         same = PRESETS[each.preset].settings["data"] == (text,)
         another_split = text == "tinyshakespeare" and each.part == "test"
@@ -95,7 +95,7 @@ def _score(figure):
 
 
 def draw(page: str) -> bytes:
-    """Draw the runs of the texts that several presets share, loss against minutes, as PNG."""
+    """Draw loss against minutes, a panel for each text with several presets, as PNG."""
     figure, first = new_axes(9, 3.8)
     first.remove()
     small = dict(xytext=(5, 3), textcoords="offset points", fontsize=8)
@@ -105,7 +105,7 @@ def draw(page: str) -> bytes:
         for each in runs:
             axes.plot(each.minutes, each.score, "o", color="C0")
             name = each.name.replace(f"{text}-", "")
-            # the best lies under all others, and so does its name
+            # the label of the best run goes below its point
             aside = {**small, "xytext": (5, -10)} if each is min(runs, key=_score) else small
             axes.annotate(name, (each.minutes, each.score), **aside)
         for minutes, score, name in published:
@@ -123,7 +123,7 @@ def draw(page: str) -> bytes:
 
 
 def update(document: Path) -> None:
-    """Put the table into the page, and the picture beside it."""
+    """Write the table into the page, and the picture."""
     page = document.read_text(encoding="utf-8")
     text = "\n".join([*table(page), ""])
     page = OVERVIEW.sub(lambda match: match[1] + text + match[2], page)

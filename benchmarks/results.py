@@ -1,16 +1,25 @@
-"""Write what runs have measured into the docs: python benchmarks/results.py [RUNS] (default: runs)
+"""Write the figures of finished runs into the docs: python benchmarks/results.py [RUNS]
 
-docs/results.md marks a place for each run, `<!-- run NAME of PRESET -->` to `<!-- end -->`. What
-stands there is replaced by the command, the figures and the epochs of RUNS/NAME, all read from its
-config.json and metrics.jsonl, and its curve is copied beside.
-`<!-- run NAME of PRESET from A B -->` is the place of what `combine` made of the runs A and B: its
-scores are those that `evaluate --dynamic ... --json`, with or without `--cache`, wrote to
-RUNS/NAME.json. `<!-- run NAME of PRESET after A of PRESET -->` is the place of a run that began
-with the weights of the run A, whose command and time are added. Between `<!-- table NAME ... -->`
-and `<!-- end -->` these runs stand side by side; after `<!-- changes NAME ... -->`, a line for each
-says in what it differs from the first, and its losses. A run that is not there, or has not ended,
-leaves its place as it is. README.md's list of presets is then made from what stands in
-docs/results.md, so that no figure is ever copied by hand.
+RUNS defaults to runs/. The markers in docs/results.md, each ended by `<!-- end -->`:
+
+`<!-- run NAME of PRESET -->`
+    Command, figures and epochs of RUNS/NAME, from its config.json and metrics.jsonl. Its curve.png
+    is copied to docs/curves/.
+`<!-- run NAME of PRESET from A B -->`
+    A run that `combine` made from the runs A and B. Its scores are read from RUNS/NAME.json, the
+    output of `evaluate --dynamic ... --json`, with or without `--cache`.
+`<!-- run NAME of PRESET after A of PRESET -->`
+    A run initialised with the weights of the run A, whose command and time are included.
+`<!-- table NAME ... -->`
+    These runs in columns.
+`<!-- changes NAME ... -->`
+    A row for each run: the settings that differ from the first run, and its losses.
+`<!-- presets -->`
+    A list of all presets, made from the runs above.
+
+A run that is missing or unfinished leaves its part unchanged. The description of each preset is
+copied from `gluonlm.config.presets`. README.md's table between `<!-- presets -->` and
+`<!-- end -->` is made from docs/results.md, so no figure is copied by hand.
 """
 
 import json
@@ -39,11 +48,24 @@ PARTS = {
     "test, as one stream": "test",
     "valid, as one stream": "validation (no test part: settings were chosen on it)",
 }
+# README's presets, and the published figure that each is compared with
+ANCHORS = {
+    "ptb-lstm": "117.999 (word LSTM, 15 epochs)",
+    "ptb-small": "82.7 (Inan et al. 2016, tied)",
+    "ptb-medium": "57.3 (AWD-LSTM, 24 M parameters)",
+    "tinyshakespeare-gru": "1.886 (nanoGPT, CPU, 95 s)",
+    "tinyshakespeare-gru-12min": "1.4697 (nanoGPT, A100)",
+    "nietzsche-lstm": "no loss published",
+}
+NOTE = (
+    "Perplexity or nats per character of the test part; of the validation part for "
+    "tinyshakespeare, because nanoGPT's split has no test part."
+)
 ROWS = 16  # epochs shown at most, besides the best and the last
 WIDTH = 100
 
 
-def spoken(name, value) -> str:
+def as_flag(name, value) -> str:
     """Return a setting as a flag."""
     if isinstance(value, bool):
         return flag(name) if value else flag("no-" + name)
@@ -53,24 +75,24 @@ def spoken(name, value) -> str:
 
 
 def differences(old, new) -> list[str]:
-    """Return the flags that make a config of another; where files lie is left out."""
+    """Return the flags that turn one config into another, except the locations of files."""
     return [
-        spoken(setting, value)
+        as_flag(setting, value)
         for setting, _, value, _ in changed_settings(old, new)
         if setting not in ("data_dir", "verify")
     ]
 
 
 def command(name, preset, config, threads, beginning=()) -> str:
-    """Return the lines of the command that trains a run: its preset, what differs, its threads."""
+    """Return the lines of the command that trains a run: preset, changed flags, threads."""
     flags = [*differences(Config.from_dict(preset_settings(preset)), config), *beginning]
-    own = [] if name == preset else [f"--run runs/{name}"]
-    words = [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *own]
-    return typed(words)
+    folder = [] if name == preset else [f"--run runs/{name}"]
+    words = [f"python -m gluonlm.train --preset {preset}", *flags, f"--threads {threads}", *folder]
+    return command_lines(words)
 
 
-def typed(words) -> str:
-    """Return words as the indented lines of a command, each but the last ended by a backslash."""
+def command_lines(words) -> str:
+    """Return words as the indented lines of a command, joined by backslashes."""
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + len(word) > WIDTH - 8:
@@ -82,7 +104,7 @@ def typed(words) -> str:
 
 
 def chosen(records) -> list[dict]:
-    """Return the validations shown of a long run: evenly spaced, with the best and the last."""
+    """Return the validations to show: evenly spaced, with the best and the last."""
     every = max(1, math.ceil(len(records) / ROWS))
     best, last = min(records, key=lambda record: record["valid_loss"]), len(records) - 1
     return [r for i, r in enumerate(records) if (i + 1) % every == 0 or i == last or r is best]
@@ -114,7 +136,7 @@ def unit_of(config) -> tuple[str, Callable[[float], str]]:
 
 
 def figures_of(config, lines) -> dict[str, object]:
-    """Return what a run measured, by what it is called."""
+    """Return the measurements of a run by name."""
     validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
     best = min(validations, key=lambda record: record["valid_loss"])
     speeds = [r["tokens_per_second"] for r in lines if r["event"] == "training"]
@@ -136,8 +158,8 @@ def figures_of(config, lines) -> dict[str, object]:
     return figures
 
 
-def beside(names, runs) -> list[str]:
-    """Return figures by name, one dict for each run, as a Markdown table with a column for each."""
+def columns(names, runs) -> list[str]:
+    """Return a Markdown table with a column of figures for each run."""
     rows = [["", *names], ["---"] * (len(names) + 1)]
     rows += [[key, *(str(run.get(key, "")) for run in runs)] for key in runs[0]]
     lines = [f"| {' | '.join(row)} |" for row in rows]
@@ -145,9 +167,9 @@ def beside(names, runs) -> list[str]:
 
 
 def measured(name, preset, before, runs, curves) -> str | None:
-    """Return the Markdown for one run, whose curve is copied, or None if it has not ended.
+    """Return the Markdown for one run and copy its curve; None if the run has not ended.
 
-    `before` has the name and the preset of the run whose weights it began with, if any.
+    `before` is the (name, preset) of the run that supplied its initial weights, if any.
     """
     run, first = read(runs / name), read(runs / before[0]) if before else None
     if run is None or (before and first is None):
@@ -169,9 +191,9 @@ def measured(name, preset, before, runs, curves) -> str | None:
             command(other, its_preset, first[0], first[1][-1]["threads"]),
             command(name, preset, config, threads, [f"--init-from runs/{other}", "--extend-vocab"]),
         ]
-        whole = seconds + lines[-1]["seconds"]
-        figures["time"] = f"{whole:,.0f} s, of it {seconds:,.0f} s for `{other}`"
-    table = beside([f"`{name}`"], [figures])
+        total = seconds + lines[-1]["seconds"]
+        figures["time"] = f"{total:,.0f} s, of it {seconds:,.0f} s for `{other}`"
+    table = columns([f"`{name}`"], [figures])
     folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
     return "\n".join([*commands, "", *table, "", *folded, "", picture, ""])
 
@@ -183,7 +205,7 @@ def read_all(names, runs) -> list[tuple[Config, list[dict]]] | None:
 
 
 def joined(name, preset, members, runs) -> str | None:
-    """Return the Markdown for what `combine` made of runs, or None if something is not there."""
+    """Return the Markdown for a combined run, or None if a run or the scores are missing."""
     found, scores = read_all(members, runs), runs / f"{name}.json"
     if found is None or not scores.exists():
         return None
@@ -198,9 +220,9 @@ def joined(name, preset, members, runs) -> str | None:
         "epochs": " / ".join(f"{validated(lines)[-1]['epoch']:.2f}" for _, lines in found),
         f"{part}, each alone": ", ".join(show(result["loss"]) for result in results),
         f"{part}, as one stream": f"**{show(static['nats'])}**",
-        f"{part}, learning while it reads": show(learning["nats"]),
+        f"{part}, with dynamic evaluation": show(learning["nats"]),
     }
-    own, folders = f"runs/{name}", [f"runs/{member}" for member in members]
+    combined, folders = f"runs/{name}", [f"runs/{member}" for member in members]
     adapting = [f"--dynamic {learning['rule']}"]
     adapting += [
         f"{flag('dynamic_' + setting)} {learning[setting]:g}"
@@ -214,18 +236,19 @@ def joined(name, preset, members, runs) -> str | None:
         command(member, preset, config, lines[-1]["threads"])
         for member, (config, lines) in zip(members, found)
     ]
-    commands.append(typed(["python -m gluonlm.run.combine", *folders, f"--run {own}"]))
-    commands.append(typed([f"python -m gluonlm.evaluate {own}", f"--part {part}", *adapting]))
-    return "\n".join([*commands, "", *beside([f"`{name}`"], [figures]), ""])
+    commands.append(command_lines(["python -m gluonlm.run.combine", *folders, f"--run {combined}"]))
+    evaluation = [f"python -m gluonlm.evaluate {combined}", f"--part {part}", *adapting]
+    commands.append(command_lines(evaluation))
+    return "\n".join([*commands, "", *columns([f"`{name}`"], [figures]), ""])
 
 
 def compared(names, found) -> list[str]:
-    """Return the Markdown table of several runs side by side."""
-    return beside([f"`{name}`" for name in names], [figures_of(*run) for run in found])
+    """Return the Markdown table of several runs, a column each."""
+    return columns([f"`{name}`" for name in names], [figures_of(*run) for run in found])
 
 
 def changed(names, found) -> list[str]:
-    """Return a Markdown table of runs: in what each differs from the first, and its losses."""
+    """Return a Markdown table of runs: the settings that differ from the first run, and losses."""
     (first, _), (unit, show) = found[0], unit_of(found[0][0])
     rows = [f"| changed | training, {unit} | best validation | minutes |", "|---|---|---|---|"]
     for name, (config, lines) in zip(names, found):
@@ -239,7 +262,7 @@ def changed(names, found) -> list[str]:
 
 
 def update(document, runs) -> list[str]:
-    """Fill every place of the document whose run is there; return the names of those."""
+    """Fill the markers of the document whose runs have ended; return the names of these runs."""
     filled = []
 
     def fill(match):
@@ -270,41 +293,86 @@ def update(document, runs) -> list[str]:
     return filled
 
 
-def summary(page) -> str:
-    """Return README's list of presets: what the page says of each, and what was published.
-
-    Runs that differ from their preset's name are left to the page, as are places not filled yet.
-    """
-    lines = []
+def placed(page) -> dict[str, tuple[str, str, dict[str, str]]]:
+    """Return (opening marker, text, figures) of each finished run named after its preset."""
+    found = {}
     for opening, name, preset, text, _ in PLACE.findall(page):
-        if name != preset:
-            continue
         figures = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
-        score = next((key for key in PARTS if key in figures), None)
-        if score is None:  # its run has not been made
-            continue
+        if name == preset and any(key in figures for key in PARTS):
+            found[name] = opening, text, figures
+    return found
+
+
+def summary(page) -> str:
+    """Return the list of presets, with the figures on the page and the published ones."""
+    lines = []
+    for name, (opening, text, figures) in placed(page).items():
+        score = next(key for key in PARTS if key in figures)
         unit = unit_of(Config.from_dict(preset_settings(name)))[0]
         flags = re.sub(r"\s*\\\n\s*", " ", text.split("\n\n")[0]).split(f"--preset {name} ")[1]
-        how = "networks trained apart" if MEMBERS.search(opening) else f"`{flags}`"
+        how = "networks trained separately" if MEMBERS.search(opening) else f"`{flags}`"
         epochs = figures["epochs"].split(",")[0]
-        said = (
+        bullet = (
             f"- `{name}`: {PARTS[score]} {figures[score]} {unit}, "
             f"{figures['parameters']} parameters, {figures['time']}, {epochs} epochs ({how}, "
             f"{figures['device']}, seed {figures['seed']}). Published: {PRESETS[name].published}."
         )
-        wrap = dict(subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
-        lines += textwrap.wrap(said, WIDTH, **wrap)
+        lines += wrapped(bullet, subsequent_indent="  ")
     return "\n".join([*lines, ""])
 
 
-def update_readme(readme, page) -> None:
-    """Make README's list of presets from the page."""
-    text = readme.read_text(encoding="utf-8")
-    filled = LIST.sub(lambda match: match[1] + summary(page) + match[2], text)
-    readme.write_text(filled, encoding="utf-8")
+def wrapped(text, **indent) -> list[str]:
+    """Return the lines of a paragraph."""
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False, **indent)
+
+
+def duration(seconds) -> str:
+    """Return a time in seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def readme_table(page) -> str:
+    """Return README's table of the presets in `ANCHORS`."""
+    rows = ["| preset | parameters | time, one core | ours | published |", "|---|---|---|---|---|"]
+    found = placed(page)
+    for name, published in ANCHORS.items():
+        if name not in found:
+            continue
+        figures = found[name][2]
+        score = next(key for key in PARTS if key in figures)
+        shown, unit = figures[score].strip("*"), "perplexity"
+        if nats := re.search(r"\((.+)\)", shown):
+            shown, unit = nats[1], "nats"
+        seconds = float(figures["time"].split()[0].replace(",", ""))
+        rows.append(
+            f"| `{name}` | {figures['parameters']} | {duration(seconds)} "
+            f"| **{shown}** {unit} | {published} |"
+        )
+    return "\n".join([*rows, "", *wrapped(NOTE), ""])
+
+
+def describe(page) -> str:
+    """Return the page with the description and the published figures of each preset replaced."""
+    for name, preset in PRESETS.items():
+        paragraphs = [preset.about, f"Published: {preset.published}."]
+        text = "".join("\n".join(wrapped(each)) + "\n\n" for each in paragraphs)
+        place = re.compile(rf"(^## {name}\n\n).*?^Published: .*?\n\n", re.DOTALL | re.MULTILINE)
+        page = place.sub(lambda match, text=text: match[1] + text, page)
+    return page
+
+
+def update_presets(path, text) -> None:
+    """Replace the part of a file between the markers of the presets."""
+    page = path.read_text(encoding="utf-8")
+    path.write_text(LIST.sub(lambda match: match[1] + text + match[2], page), encoding="utf-8")
 
 
 if __name__ == "__main__":
     print("\n".join(update(DOCUMENT, Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))))
     overview.update(DOCUMENT)
-    update_readme(README, DOCUMENT.read_text(encoding="utf-8"))
+    document = describe(DOCUMENT.read_text(encoding="utf-8"))
+    DOCUMENT.write_text(document, encoding="utf-8")
+    update_presets(DOCUMENT, summary(document))
+    update_presets(README, readme_table(document))

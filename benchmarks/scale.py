@@ -1,8 +1,8 @@
-"""What a training step costs as batch, length, hidden size and vocabulary grow, beside its law.
+"""Time a training step as batch, length, hidden size and vocabulary grow, and fit a model.
 
 python benchmarks/scale.py --write
 
-The law is a constant and a time for each operation of the matrix products, fitted to each curve.
+The model is a constant plus a time per operation of the matrix products, fitted to each curve.
 """
 
 import argparse
@@ -26,15 +26,15 @@ from gluonlm.system.plots import to_png  # noqa: E402
 DOCUMENT = HERE.parents[1] / "docs" / "performance.md"
 PICTURE = DOCUMENT.parent / "curves" / "scale.png"
 BASE = TRAIN("lstm", (256,), 256, 0, vocab=64, length=35)
-CURVES = {  # the field, what it is called, its sizes
+CURVES = {  # field: label, sizes
     "batch": ("streams in a batch", [2**i for i in range(10)]),
     "length": ("time steps", [2**i for i in range(4, 11)]),
     "hidden": ("hidden size", [2**i for i in range(6, 12)]),
     "vocab": ("tokens in the vocabulary", [64, 256, 1024, 4096, 10_000, 30_000, 100_000]),
 }
-WORDS = 10_000  # tokens from which an adaptive softmax is measured, too
+WORDS = 10_000  # smallest vocabulary for which an adaptive softmax is measured too
 CUTOFFS = (2000, 20_000)
-LEAST, ENOUGH = 3, 4.0  # steps, and seconds after which no more are taken
+LEAST, ENOUGH = 3, 4.0  # minimum number of steps; seconds after which to stop
 
 
 def workload(curve, size):
@@ -74,8 +74,8 @@ def measure(curve, size, adaptive=False):
     return 1e3 * float(np.median(times)), 1e3 * max(times)
 
 
-def law(curve, sizes, found):
-    """Return the fitted milliseconds of each size, each counting by its relative error."""
+def fit(curve, sizes, found):
+    """Return the fitted milliseconds of each size, with minimal relative errors."""
     work = np.array([workload(curve, size).operations() for size in sizes], float)
     design = np.stack([np.ones_like(work), work], axis=1) / np.array(found)[:, None]
     (constant, each), *_ = np.linalg.lstsq(design, np.ones_like(work), rcond=None)
@@ -83,7 +83,7 @@ def law(curve, sizes, found):
 
 
 def draw(found):
-    """Draw a panel for each curve, measured and by the law."""
+    """Draw a panel for each curve, measured and fitted."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
@@ -91,12 +91,12 @@ def draw(found):
     for axes, (curve, (label, sizes)) in zip(figure.subplots(2, 2).flat, CURVES.items()):
         axes.spines[["top", "right"]].set_visible(False)
         measured = [found[curve, size, False][0] for size in sizes]
-        axes.loglog(sizes, law(curve, sizes, measured), color="0.6", label="law")
+        axes.loglog(sizes, fit(curve, sizes, measured), color="0.6", label="fitted")
         axes.loglog(sizes, measured, "o", color="C0", label="measured")
         rare = [size for size in sizes if (curve, size, True) in found]
         if rare:
-            own = [found[curve, size, True][0] for size in rare]
-            axes.loglog(rare, own, "s", color="C1", label="adaptive softmax")
+            adaptive = [found[curve, size, True][0] for size in rare]
+            axes.loglog(rare, adaptive, "s", color="C1", label="adaptive softmax")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel("ms a step")
@@ -106,25 +106,25 @@ def draw(found):
 
 def table(found):
     """Yield the lines of the tables, one for each curve."""
-    yield f"{processor()}; LSTM 1x256, embedding 256, 32 x 35, 64 tokens, but for one of them."
+    yield f"{processor()}; LSTM 1x256, embedding 256, 32 x 35, 64 tokens; one size varies."
     for curve, (label, sizes) in CURVES.items():
         measured = [found[curve, size, False][0] for size in sizes]
-        rows = {"ms a step": measured, "by the law": law(curve, sizes, measured)}
+        rows = {"ms a step": measured, "fitted": fit(curve, sizes, measured)}
         yield from ("", f"| {label} | {' | '.join(f'{size:,}' for size in sizes)} |")
         yield "|---" * (1 + len(sizes)) + "|"
         for name, values in rows.items():
             yield f"| {name} | {' | '.join(f'{value:,.1f}' for value in values)} |"
-        own = [found.get((curve, size, True)) for size in sizes]
-        if any(own):
+        adaptive = [found.get((curve, size, True)) for size in sizes]
+        if any(adaptive):
             for place, name in enumerate(("adaptive softmax", "its longest step")):
-                cells = [f"{pair[place]:,.1f}" if pair else "" for pair in own]
+                cells = [f"{pair[place]:,.1f}" if pair else "" for pair in adaptive]
                 yield f"| {name} | {' | '.join(cells)} |"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--point", help="measure one point in this process")
-    parser.add_argument("--write", action="store_true", help="into docs/performance.md, and draw")
+    parser.add_argument("--write", action="store_true", help="update docs/performance.md")
     arguments = parser.parse_args()
     if arguments.point:
         print(json.dumps(time_steps(*json.loads(arguments.point))))

@@ -1,11 +1,10 @@
-"""Train the tiny Shakespeare presets, and score them as nanoGPT is scored too.
+"""Train the tiny Shakespeare presets, and score them also in windows, like nanoGPT.
 
     python benchmarks/shakespeare.py [NAME...]
 
-A preset trains in `runs/NAME`, as by hand; a run that has ended, or is of no preset's name, is only
-scored. The same checkpoint is scored on the same validation part in three ways: as one stream with
-its state carried, and in windows of 64 and of 256 characters, each from a zero state, side by side
-as nanoGPT's blocks are.
+A preset is trained in `runs/NAME`; finished runs, and runs with other names, are only scored. The
+checkpoint is scored on the validation part in three ways: as one stream with the state carried, and
+in adjacent windows of 64 and 256 characters, each with a zero initial state, like nanoGPT's blocks.
 """
 
 import json
@@ -18,9 +17,9 @@ WINDOWS = (64, 256)
 
 
 def in_windows(model, ids, length) -> float:
-    """Return the mean loss over windows that lie end to end, in nats.
+    """Return the mean loss over adjacent windows, in nats.
 
-    In each, `length` characters are predicted from a zero state.
+    In each window, `length` characters are predicted with a zero initial state.
     """
     from mxnet import cpu
 
@@ -32,7 +31,7 @@ def in_windows(model, ids, length) -> float:
 
 
 def measured(name, run) -> str:
-    """Return the row of one run: parameters, seconds, epochs, and its loss in each of the ways."""
+    """Return the row of one run: parameters, seconds, epochs, and the three losses."""
     from gluonlm.corpus import load_corpus
     from gluonlm.evaluate.scoring import score
     from gluonlm.run.load import load_model

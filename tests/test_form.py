@@ -43,5 +43,6 @@ def test_no_line_is_cut_in_print_or_scrolls(ending):
 
 def test_the_overview_of_the_api_lists_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    page = page.partition("\n## ")[0]
     names = [name for row in re.findall(r"^\| (`.*?) \|", page, re.M) for name in row.split(", ")]
     assert sorted(name.strip("`") for name in names) == sorted(gluonlm.__all__)

@@ -9,6 +9,7 @@ import sys
 import pytest
 from conftest import ROOT, TINY
 
+from gluonlm.config import presets
 from gluonlm.config.presets import PRESETS
 
 
@@ -40,7 +41,7 @@ after
 def test_every_preset_has_its_place():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert {place[2] for place in results.PLACE.findall(page)} == set(PRESETS)
-    assert re.findall(r"^## (.+)", page, re.MULTILINE) == list(PRESETS)
+    assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["All runs", *PRESETS]
 
 
 @pytest.fixture
@@ -204,12 +205,12 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
     result = json.loads((runs / "mine" / "metrics.jsonl").read_text().splitlines()[-1])
     assert f"| parameters | {2 * result['parameters']:,} |" in text and "| seed | 1, 7 |" in text
     assert "| test, as one stream | **2.164 (1.5000)** |" in text
-    assert "| test, learning while it reads | 1.803 (1.2500) |" in text
+    assert "| test, with dynamic evaluation | 1.803 (1.2500) |" in text
     assert "| test, with a cache too | 1.731 (1.2000) |" in text
     (figure,) = overview.figures(text)
     assert (figure.name, figure.score) == ("both", 1.5)
     renamed = text.replace("run both of", "run stacked-char-lstm of")
-    assert "networks trained apart" in " ".join(results.summary(renamed).split())
+    assert "networks trained separately" in " ".join(results.summary(renamed).split())
     del scores["dynamic_cache"]
     (runs / "both.json").write_text(json.dumps(scores))
     assert results.update(page, runs) == ["both"] and "cache" not in page.read_text()
@@ -223,26 +224,24 @@ def test_a_system_stands_on_the_page_as_its_preset_describes_it():
         assert f"## {name} {about}. Published: {preset.published}. " in page
 
 
-def test_readme_is_filled_from_the_page_and_nothing_else_of_it_is_touched(page, tmp_path):
+def test_only_the_part_between_the_markers_of_the_presets_changes(page, tmp_path):
     run, text = tmp_path / "runs" / "mine", page.read_text()
     page.write_text(text.replace("mine of", "stacked-char-lstm of"))
     run.rename(run.with_name("stacked-char-lstm"))
     results.update(page, tmp_path / "runs")
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- presets -->\nold\n<!-- end -->\nafter <!-- end -->\n")
-    results.update_readme(readme, page.read_text())
-    shown, published = readme.read_text(), PRESETS["stacked-char-lstm"].published
+    document = tmp_path / "list.md"
+    document.write_text("before\n<!-- presets -->\nold\n<!-- end -->\nafter <!-- end -->\n")
+    results.update_presets(document, results.summary(page.read_text()))
+    shown, published = document.read_text(), PRESETS["stacked-char-lstm"].published
     assert shown.startswith("before\n<!-- presets -->\n- `stacked-char-lstm`: test **")
     assert shown.endswith("\n<!-- end -->\nafter <!-- end -->\n")
     assert f"Published: {published}. <!-- end -->" in " ".join(shown.split())
-    # the other place of the page is not filled, and is no system to boast of yet
     assert "old" not in shown and shown.count("\n- `") == 1
 
 
-def test_readme_says_what_the_page_of_results_says():
+def test_the_page_lists_every_preset():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    shown = results.LIST.search(readme)[0]
+    shown = results.LIST.search(page)[0]
     assert shown == f"<!-- presets -->\n{results.summary(page)}<!-- end -->"
     assert re.findall(r"^- `(.+?)`", shown, re.MULTILINE) == list(PRESETS)
     (figure,) = re.findall(r"^\| test, as one stream \| \*\*(116\.84)\*\* \|$", page, re.MULTILINE)
@@ -251,6 +250,27 @@ def test_readme_says_what_the_page_of_results_says():
         "- `tinyshakespeare-gru`: validation (no test part: settings were chosen on it) **2.217"
         in shown
     )
+    assert results.describe(page) == page
+
+
+def test_the_table_of_the_readme_is_made_from_the_page():
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    shown = results.LIST.search((ROOT / "README.md").read_text(encoding="utf-8"))[0]
+    assert shown == f"<!-- presets -->\n{results.readme_table(page)}<!-- end -->"
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in shown.splitlines()[3:9]]
+    assert [row[0].strip("`") for row in rows] == list(results.ANCHORS)
+    assert rows[1][1:4] == ["4,454,800", "104 min", "**82.91** perplexity"]
+    assert rows[4][2:4] == ["12 min", "**1.4669** nats"]
+
+
+def test_a_changed_description_of_a_preset_replaces_the_old_one(monkeypatch):
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    changed = presets.Preset("Another description.", "one figure", {})
+    monkeypatch.setitem(results.PRESETS, "ptb-small", changed)
+    described = results.describe(page)
+    assert "## ptb-small\n\nAnother description.\n\nPublished: one figure.\n\n" in described
+    after = described.partition("Published: one figure.\n\n")[2]
+    assert page.endswith(after) and described.partition("## ptb-small")[0] in page
 
 
 def test_the_page_of_models_is_what_its_script_writes_about_its_rows():

@@ -1,7 +1,7 @@
 """Measure speed and memory against PyTorch; write docs/performance.md and README.md.
 
 `make bench`, or `python benchmarks/speed --help`. Each side of each workload runs in a fresh
-process, the sides alternating, several rounds; what is shown are medians over the rounds.
+process, alternating, for several rounds; the tables contain medians over the rounds.
 """
 
 import argparse
@@ -16,19 +16,19 @@ from workloads import WORKLOADS
 
 
 def parse() -> argparse.Namespace:
-    """Return the flags, and the names of the workloads that they ask for."""
+    """Return the flags, and the names of the selected workloads."""
     about = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(prog="python benchmarks/speed", description=about)
     flag = parser.add_argument
     flag("--runs", type=int, default=5, metavar="N", help="rounds (default: 5)")
-    flag("--only", default="", metavar="TEXT", help="workloads whose name holds this")
+    flag("--only", default="", metavar="TEXT", help="only workloads whose name contains TEXT")
     flag("--write", action="store_true", help="update docs/performance.md and README.md")
     arguments = parser.parse_args()
     arguments.names = [name for name in WORKLOADS if arguments.only in name]
     if arguments.runs < 1 or not arguments.names:
         parser.error(
-            f"--runs {arguments.runs}, --only {arguments.only!r}: at least one run, "
-            f"and one of {', '.join(WORKLOADS)}"
+            f"--runs {arguments.runs}, --only {arguments.only!r}: give at least one run, "
+            f"and a part of one of these names: {', '.join(WORKLOADS)}"
         )
     return arguments
 
@@ -38,7 +38,7 @@ def main() -> None:
     names, runs = arguments.names, arguments.runs
     log = functools.partial(print, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ["TMPDIR"] = scratch  # checkpoints and what PyTorch compiles
+        os.environ["TMPDIR"] = scratch  # for checkpoints and PyTorch's compiled code
         found, extras = measure(names, runs, log)
     text, peak = table(found, extras, names, runs), max(limits(extras).values())
     print(text)

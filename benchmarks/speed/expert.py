@@ -1,11 +1,11 @@
-"""PyTorch at its best: the workloads as somebody would write them who knows PyTorch well.
+"""PyTorch at its best: the workloads as written by a PyTorch expert.
 
-`python expert.py WORKLOAD WORD ...`: the words say what is used, see `rounds.ways`. Which are the
-fastest differs between machines and models, and is found by trying.
+`python expert.py WORKLOAD WORD ...`: the words select variants, see `rounds.ways`. The fastest
+variants differ between machines and models, so all are tried.
 
-malloc: the malloc settings that our package makes. compile: `torch.compile`. cells: `LSTMCell` and
-`GRUCell` instead of the layers. products: the first layer's products ahead for every token, and one
-product for each further layer of an LSTM. threads=N: that many instead of every core.
+malloc: the package's malloc settings. compile: `torch.compile`. cells: `LSTMCell` and `GRUCell`
+instead of the layers. products: the first layer's products precomputed for every token, and one
+product for each further layer of an LSTM. threads=N: N threads instead of every core.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ CELLS = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}
 
 
 class Joined(Unrolled):
-    """The three-character network with the inputs' products as one."""
+    """The three-character network with one product for all inputs."""
 
     def forward(self, inputs, state):
         read = F.relu(self.i2h(self.embedding(inputs)))  # (T, N, C)
@@ -55,7 +55,7 @@ class Stacked(nn.Module):
 
 
 class Products(Stacked):
-    """The same with as few products as there can be."""
+    """The same with the fewest matrix products."""
 
     def __init__(self, w, model):
         super().__init__(w, model)
@@ -97,7 +97,7 @@ class Products(Stacked):
 
 
 def beginning(w, stacked) -> list:
-    """Return zero states: of each cell, or of the layers as `nn.LSTM` and `nn.GRU` have them."""
+    """Return zero states: for each cell, or in the shapes of `nn.LSTM` and `nn.GRU`."""
     shapes = [(w.batch, size) for size in w.hidden]
     if not stacked and len(set(w.hidden)) == 1:
         shapes = [(len(w.hidden), w.batch, w.hidden[0])]
@@ -118,7 +118,7 @@ def losses(w, model, words) -> Callable:
 
 
 def train(w, model, words) -> tuple[Callable, Callable]:
-    """Return a function that takes one step with a fused update, and one that saves."""
+    """Return a function that takes one step with a fused update, and a function that saves."""
     if w.model == "unrolled":
         model.__class__ = Joined
     rule = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer]
@@ -168,9 +168,9 @@ def generate(w, model, words) -> tuple[Callable, None]:
 
     def forward(inputs, state):
         logits, state = model(inputs if kind else inputs[None], state)
-        chances = F.softmax(logits if kind else logits[0], dim=-1)  # (N, V)
-        # the largest quotient falls on each token with its chance: multinomial checks and waits
-        return (chances / torch.empty_like(chances).exponential_()).argmax(-1), state
+        rows = F.softmax(logits if kind else logits[0], dim=-1)  # (N, V)
+        # draws by the exponential trick, because multinomial checks its input and synchronises
+        return (rows / torch.empty_like(rows).exponential_()).argmax(-1), state
 
     forward = compiled(forward, words)
 
@@ -183,12 +183,12 @@ def generate(w, model, words) -> tuple[Callable, None]:
 
 
 def compiled(forward, words) -> Callable:
-    """Return the function, compiled if that is asked for."""
+    """Return the function, compiled if the words contain `compile`."""
     return torch.compile(forward) if "compile" in words else forward
 
 
 def keep_memory() -> None:
-    """Make the three malloc settings that our package makes."""
+    """Apply the package's three malloc settings."""
     for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-8, 1)):
         ctypes.CDLL(None).mallopt(parameter, value)
 

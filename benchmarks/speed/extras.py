@@ -1,7 +1,4 @@
-"""What is measured of our side alone.
-
-Encoding, cutting into streams, and a step against the size of the corpus.
-"""
+"""Measurements of gluonlm only: encoding, cutting into streams, steps by size of the corpus."""
 
 import json
 import time
@@ -20,7 +17,7 @@ MEGABYTE, VOCAB = 1_000_000, 85
 
 
 def timed(function, repeats) -> float:
-    """Return the median seconds of a call, after one to warm up."""
+    """Return the median seconds of a call, after a warm-up call."""
     function()
     times = []
     for _ in range(repeats):

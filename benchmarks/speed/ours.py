@@ -1,6 +1,6 @@
-"""Our side: one workload in this process, by the package's own public path.
+"""Our side: one workload in this process, through the package's public functions.
 
-Nothing is set that a user would have to set.
+Only defaults are used.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from gluonlm.system import device, runtime
 
 
 def settings(workload) -> Config:
-    """Return the workload as the Config that a user's flags would make."""
+    """Return the workload as a Config, like the flags of a user."""
     same = ("model", "dropout", "level", "optimizer", "lr", "clip")
     other = dict(batch_size="batch", seq_len="length", hidden_size="hidden", embed_size="embed")
     names = {**{name: name for name in same}, **other}
@@ -26,7 +26,7 @@ def settings(workload) -> Config:
 
 
 def train(workload, model, config) -> tuple[Callable, Callable]:
-    """Return a function that takes the trainer's next step, and one that writes a checkpoint."""
+    """Return a function that takes the next step, and a function that writes a checkpoint."""
     from gluonlm import Trainer, Vocab
     from gluonlm.corpus import Corpus
     from gluonlm.run.folder import Run
@@ -41,7 +41,7 @@ def train(workload, model, config) -> tuple[Callable, Callable]:
 
 
 def score(workload, model, config) -> tuple[Callable, None]:
-    """Return a function that scores the next batch, the state carried."""
+    """Return a function that scores the next batch with the state carried."""
     from gluonlm.batchify.batches import make_batches
     from gluonlm.evaluate.scoring import batch_losses
 

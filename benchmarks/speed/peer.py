@@ -1,4 +1,4 @@
-"""The peer: the same workload in PyTorch, eager, default settings, as its examples write it."""
+"""The peer: the same workload in eager PyTorch with default settings, as in its examples."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ class Unrolled(nn.Module):
 
 
 def detached(state) -> list:
-    """Cut the graph between batches."""
+    """Return the state detached from the graph of the previous batch."""
     return [tuple(a.detach() for a in s) if isinstance(s, tuple) else s.detach() for s in state]
 
 
@@ -81,10 +81,7 @@ def batches(w) -> Callable:
 
 
 def train(w, model) -> tuple[Callable, Callable]:
-    """Return a function that takes one training step on the mean loss, clipped.
-
-    And one that writes a checkpoint.
-    """
+    """Return a function that takes one training step, and a function that writes a checkpoint."""
     rule = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[w.optimizer]
     optimizer = rule(model.parameters(), lr=w.lr)
     state, batch, i, total = [None] * len(w.hidden), batches(w), 0, 0.0

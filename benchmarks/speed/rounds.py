@@ -1,4 +1,4 @@
-"""Run every side of every workload in fresh processes, the sides alternating."""
+"""Run every side of every workload in fresh processes, alternating between the sides."""
 
 import json
 import os
@@ -12,23 +12,23 @@ from workloads import WORKLOADS
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LIBRARIES = ("mxnet", "numpy", "torch")  # in which a product may be the fastest
+LIBRARIES = ("mxnet", "numpy", "torch")  # candidates for the fastest matrix product
 SCRIPTS = {"ours": "ours", "eager": "peer", "tutorial": "tutorial"}
-FINALISTS = 2  # of the ways to use PyTorch: one trial each does not tell the best from the second
+FINALISTS = 2  # variants of PyTorch in the rounds, because one trial is noisy
 PATIENCE = 240  # seconds for a trial that compiles
 IMPORT = "import time; t = time.perf_counter(); import gluonlm; print(time.perf_counter() - t)"
 
 
 def environment() -> dict[str, str]:
-    """Return a user's environment: nothing set about threads or memory, this checkout first."""
+    """Return an environment without settings of threads or memory, with this checkout first."""
     ours = ("OMP_", "MKL_", "OPENBLAS_", "MALLOC_", "MXNET_", "GLUONLM_", "GLIBC_", "TORCH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    # compiled in the process itself: no workers outlive one that is stopped
+    # compile in the process itself, so that no workers outlive a stopped trial
     return {**kept, "PYTHONPATH": str(ROOT), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
 
 def run(script, *arguments, timeout=None):
-    """Run one script of this folder in a fresh process, and return what it measured."""
+    """Run one script of this folder in a fresh process, and return its measurements."""
     command = [sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(
         command, env=environment(), capture_output=True, text=True, check=False, timeout=timeout
@@ -61,9 +61,9 @@ def import_alone() -> float:
 
 
 def ways(task, cores) -> list[str]:
-    """Return the ways to use PyTorch that are tried for a task, as expert.py's words.
+    """Return the variants of PyTorch to try for a task, as words for expert.py.
 
-    Each with every core, and with 1, 2, 4 and so on.
+    Each is tried with all cores, and with 1, 2, 4 and so on.
     """
     ways = ["plain", "malloc", "malloc compile"]
     if task == "generate":
@@ -73,9 +73,9 @@ def ways(task, cores) -> list[str]:
 
 
 def trial(name, way) -> float:
-    """Return the seconds of a step in PyTorch used that way.
+    """Return the seconds of a step with this variant of PyTorch.
 
-    Infinity where compiling fails, as without a compiler, or takes too long.
+    Infinity if compiling fails, as without a compiler, or takes too long.
     """
     patience = PATIENCE if "compile" in way else None
     try:
@@ -86,11 +86,11 @@ def trial(name, way) -> float:
         return float("inf")
 
 
-def sides(name, say) -> dict[str, list[str]]:
-    """Return the commands of a workload's sides: of PyTorch, eager and the fastest other ways."""
+def sides(name, log) -> dict[str, list[str]]:
+    """Return the commands of a workload's sides, with the fastest variants of PyTorch."""
     cores = len(os.sched_getaffinity(0))
     seconds = {way: trial(name, way) for way in ways(WORKLOADS[name].task, cores)}
-    say(f"{name}: " + ", ".join(f"{way} {1000 * taken:.2f} ms" for way, taken in seconds.items()))
+    log(f"{name}: " + ", ".join(f"{way} {1000 * taken:.2f} ms" for way, taken in seconds.items()))
     finalists = sorted(seconds, key=lambda way: seconds[way])[:FINALISTS]
     commands = {side: [f"{script}.py", name] for side, script in SCRIPTS.items()}
     commands.update({way: ["expert.py", name, *way.split()] for way in finalists})
@@ -98,28 +98,28 @@ def sides(name, say) -> dict[str, list[str]]:
 
 
 def alone() -> dict:
-    """Return what is measured once a round, without a peer."""
+    """Return the measurements of a round that are not compared with PyTorch."""
     products = [run("sgemm.py", library) for library in LIBRARIES]
     sgemm = {name: rate for rates in products for name, rate in rates.items()}
     taken = {"first step": first_step(), "import": import_alone()}
     return {**run("extras.py"), **taken, "sgemm": sgemm}
 
 
-def measure(names, rounds, say) -> tuple[dict, list]:
-    """Run every side of every workload `rounds` times, alternating.
+def measure(names, rounds, log) -> tuple[dict, list]:
+    """Run every side of every workload `rounds` times, alternating between the sides.
 
     Returns
     -------
     dict, list
-        The measurements of each (workload, side), and those of `alone`.
+        The measurements of each (workload, side), and the results of `alone`.
     """
     found, extras = {}, []
-    commands = {name: sides(name, say) for name in names}
+    commands = {name: sides(name, log) for name in names}
     for turn in range(rounds):
         extras.append(alone())
         for name in names:
             for side, command in commands[name].items():
                 found.setdefault((name, side), []).append(run(*command))
             last = [f"{s} {1000 * found[name, s][-1]['seconds']:.2f} ms" for s in commands[name]]
-            say(f"round {turn + 1} of {rounds}: {name}: {', '.join(last)}")
+            log(f"round {turn + 1} of {rounds}: {name}: {', '.join(last)}")
     return found, extras

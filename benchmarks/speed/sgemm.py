@@ -1,6 +1,6 @@
 """The limit: floating-point operations a second of one library's square float32 products.
 
-`python sgemm.py mxnet|numpy|torch`. Which library is the fastest differs between machines.
+`python sgemm.py mxnet|numpy|torch`. The fastest library differs between machines.
 """
 
 import json
@@ -14,7 +14,7 @@ SIZES, REPEATS = (2048, 4096), 4
 
 
 def mxnet() -> dict[str, Callable]:
-    """Return oneDNN's product and that of MXNet's BLAS, as functions of the size."""
+    """Return the products of oneDNN and of MXNet's BLAS, as functions of the size."""
     from gluonlm.system import runtime
 
     runtime.configure()

@@ -1,6 +1,6 @@
-"""The tables of docs/performance.md, and the sentence in README.md that is made from them.
+"""The tables of docs/performance.md, and the sentence in README.md that summarises them.
 
-`python benchmarks/speed/tables.py` writes that sentence again, without measuring.
+`python benchmarks/speed/tables.py` rewrites the sentence without measuring.
 """
 
 import os
@@ -34,7 +34,7 @@ def medians(found, name, key) -> dict[str, float]:
 
 
 def best_peer(seconds) -> str:
-    """Return the side that is PyTorch at its best; eager PyTorch, where nothing is faster."""
+    """Return the fastest side of PyTorch."""
     peers = {side: taken for side, taken in seconds.items() if side not in ("ours", "tutorial")}
     return min(peers, key=lambda side: peers[side])
 
@@ -45,22 +45,22 @@ def limits(extras) -> dict[str, float]:
 
 
 def speed(found, name) -> float:
-    """Return our operations a second, of the matrix products only."""
+    """Return our operations a second, counting only the matrix products."""
     return WORKLOADS[name].operations() / medians(found, name, "seconds")["ours"]
 
 
 def impossible(found, names, peak) -> list[str]:
-    """Return the workloads that ran faster than the peak: then the peak is wrong."""
+    """Return the workloads that ran faster than the peak, which means that the peak is wrong."""
     return [name for name in names if speed(found, name) > peak]
 
 
 def at_least(bar) -> str:
-    """Return a bar in brackets, nothing for none."""
+    """Return a bar in brackets, or nothing without a bar."""
     return f" (≥ {bar:g})" if bar else ""
 
 
 def speed_rows(found, names) -> Iterator[str]:
-    """Yield the lines of the table of speed: tokens/s, and how many times as fast ours is."""
+    """Yield the lines of the table of speed: tokens/s, and ratios of ours to the other sides."""
     for name in names:
         work, seconds = WORKLOADS[name], medians(found, name, "seconds")
         best = best_peer(seconds)
@@ -73,7 +73,7 @@ def speed_rows(found, names) -> Iterator[str]:
 
 
 def peer_rows(found, names) -> Iterator[str]:
-    """Yield the lines of the table of how PyTorch was at its best."""
+    """Yield the lines of the table of the fastest PyTorch variants."""
     for name in names:
         seconds = medians(found, name, "seconds")
         best = best_peer(seconds)
@@ -82,15 +82,15 @@ def peer_rows(found, names) -> Iterator[str]:
 
 
 def limit_rows(found, names, peak) -> Iterator[str]:
-    """Yield the lines of the table of limits; `peak` is that of the same run."""
+    """Yield the lines of the table of limits; `peak` was measured in the same run."""
     for name in names:
         work, memory = WORKLOADS[name], medians(found, name, "peak")
         libraries = medians(found, name, "libraries")
-        own = {side: memory[side] - libraries[side] for side in ("ours", "eager")}
+        added = {side: memory[side] - libraries[side] for side in ("ours", "eager")}
         bar = " (≤ 1)" if work.task == "train" else ""
         share, least = speed(found, name) / peak, f", ≥ {work.share:.0%}" if work.share else ""
         yield (
-            f"| {name} | {_compared(memory)}{bar} | {_compared(own)} "
+            f"| {name} | {_compared(memory)}{bar} | {_compared(added)} "
             f"| {share * peak / 1e9:.1f} ({share:.0%}{least}) |"
         )
 
@@ -117,9 +117,9 @@ def table(found, extras, names, rounds) -> str:
     shown = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items())
     about = (
         f"{processor()}; Python {platform.python_version()}, MXNet {version('mxnet')}, "
-        f"PyTorch {version('torch')}; runs of each side: {rounds}, each a fresh process, the sides "
-        f"alternating, medians. The fastest product of the same run, in GFLOP/s: {shown}; the peak "
-        "is the largest of them."
+        f"PyTorch {version('torch')}; runs of each side: {rounds}, in fresh processes, "
+        f"alternating; medians. The fastest product of the same run, in GFLOP/s: {shown}; the peak "
+        "is the largest."
     )
     lines = [
         *textwrap.wrap(about, 100),
@@ -128,11 +128,11 @@ def table(found, extras, names, rounds) -> str:
         "|---|---|---|---|---|---|",
         *speed_rows(found, names),
         "",
-        "| workload | PyTorch at its best | ms a step: ours / that / eager |",
+        "| workload | PyTorch at its best | ms a step: ours / best / eager |",
         "|---|---|---|",
         *peer_rows(found, names),
         "",
-        "| workload | peak memory, MB: ours / eager | without the libraries' | GFLOP/s (of peak) |",
+        "| workload | peak memory, MB: ours / eager | without libraries | GFLOP/s (of peak) |",
         "|---|---|---|---|",
         *limit_rows(found, names, max(rates.values())),
         "",
@@ -142,7 +142,7 @@ def table(found, extras, names, rounds) -> str:
 
 
 def alone_rows(extras) -> Iterator[str]:
-    """Yield the lines of the table of what has no peer."""
+    """Yield the lines of the table of measurements without a peer."""
     taken = {size: 1000 * median(extras, f"step {size}") for size in (1, 10, 100)}
     steps = ", ".join(f"{size} MB {ms:.0f} ms" for size, ms in taken.items())
     yield "| | measured | bar |"
@@ -156,7 +156,7 @@ def alone_rows(extras) -> Iterator[str]:
 
 
 def draw(found, names, peak) -> bytes:
-    """Draw tokens/s of every side and the limit, a group of bars for each workload, as PNG."""
+    """Draw tokens/s of every side and the limit as bars, grouped by workload, as PNG."""
     from gluonlm.system.plots import new_axes, to_png
 
     figure, axes = new_axes(8, 0.6 * len(names) + 1)
@@ -178,13 +178,13 @@ def draw(found, names, peak) -> bytes:
 
 
 def span(ratios) -> str:
-    """Return the smallest and the largest of several ratios, as the table shows them."""
+    """Return the range of several ratios, as formatted in the table."""
     least, most = min(ratios, key=float), max(ratios, key=float)
     return least if least == most else f"{least} to {most}"
 
 
 def clause(rows) -> str:
-    """Return how fast the training steps of (workload, ratio to best, ratio to eager) are."""
+    """Return a clause about the speed of training steps from their ratios to PyTorch."""
     kinds = [WORKLOADS[name].model for name, _, _ in rows]
     names = [kind.upper() if kind in GATES else kind for kind in dict.fromkeys(kinds)]
     listed = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)

@@ -1,6 +1,6 @@
-"""MXNet as the tutorials use it: their training loops, and the fused layer stepped.
+"""MXNet as in the tutorials: their training loops, and the fused layer called for each token.
 
-It is imported as it is, with no variable set.
+MXNet is imported without our settings.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-np.bool = np.bool_  # without it MXNet 1.9.1 cannot be imported on today's NumPy
+np.bool = np.bool_  # required to import MXNet 1.9.1 with current NumPy
 import mxnet as mx  # noqa: E402
 from mxnet import autograd, gluon, nd  # noqa: E402
 from mxnet.gluon import nn, rnn  # noqa: E402
@@ -63,7 +63,7 @@ class Unrolled(gluon.Block):
 
 
 def batches(w) -> Callable:
-    """Return a function from a number to a batch's inputs and targets."""
+    """Return a function from i to the inputs and targets of batch i."""
     ids = nd.array(w.ids((w.warm_up + w.steps + 1) * w.batch * max(w.length, 4)), dtype="int32")
     if w.model == "unrolled":
         rows = ids.reshape((-1, UNROLLED + 1))
@@ -83,7 +83,7 @@ def batches(w) -> Callable:
 
 
 def train(w, model) -> tuple[Callable, Callable]:
-    """Return a function that takes one step of the tutorials' loop, and one that saves."""
+    """Return a function that takes one step of the tutorials' loop, and a function that saves."""
     trainer = gluon.Trainer(model.collect_params(), w.optimizer, {"learning_rate": w.lr})
     loss_of, batch = gluon.loss.SoftmaxCrossEntropyLoss(), batches(w)
     state, i, total = begin(w, model), 0, 0.0
@@ -136,8 +136,8 @@ def generate(w, model) -> tuple[Callable, None]:
     def step():
         nonlocal state, ids
         logits, state = model(nd.array(ids, dtype="int32"), state)
-        chances = nd.softmax(logits).asnumpy().astype(np.float64)
-        ids = np.array([[random.choice(w.vocab, p=row / row.sum()) for row in chances]])
+        rows = nd.softmax(logits).asnumpy().astype(np.float64)
+        ids = np.array([[random.choice(w.vocab, p=row / row.sum()) for row in rows]])
 
     return step, None
 

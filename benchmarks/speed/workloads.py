@@ -1,4 +1,4 @@
-"""What is timed: sizes, bars and arithmetic of each workload, the same for every side.
+"""The workloads: sizes, bars and operation counts, the same for every side.
 
 Imports no framework.
 """
@@ -17,10 +17,10 @@ UNROLLED = 3  # characters that the unrolled network reads
 
 @dataclass(frozen=True)
 class Workload:
-    """A model, its batches, how many steps are timed, and its bars.
+    """A model, its batches, the number of timed steps, and its bars.
 
-    `bar` is the least ratio of speeds to PyTorch at its best, `tutorial` that to the tutorials' own
-    way, `share` the least share of the peak; 0 for none.
+    `bar` is the minimum ratio to PyTorch at its best, `tutorial` the minimum ratio to the
+    tutorials, `share` the minimum fraction of the peak; 0 for no bar.
     """
 
     task: str  # train, score, generate
@@ -44,19 +44,19 @@ class Workload:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one step that are predicted."""
+        """The number of predicted tokens of a step."""
         one_each = self.model == "unrolled" or self.task == "generate"
         return self.batch if one_each else self.batch * self.length
 
     @property
     def read(self) -> int:
-        """Ids that warming up and all timed steps read, with a batch to spare and successors."""
+        """The number of ids for warm-up and timed steps, with a spare batch and successors."""
         return (self.warm_up + self.steps + 1) * self.batch * self.length + self.batch
 
     def operations(self) -> int:
         """Return the floating-point operations of a step's matrix products.
 
-        The backward pass takes twice those of the forward pass.
+        The backward pass takes twice as many as the forward pass.
         """
         if self.model == "unrolled":
             (size,) = self.hidden
@@ -68,14 +68,14 @@ class Workload:
         return 2 * self.tokens * products * (3 if self.task == "train" else 1)
 
     def ids(self, count) -> np.ndarray:
-        """Return the same made-up ids to every side, `(count,)`."""
+        """Return random ids `(count,)`, the same for every side."""
         return zipf(self.vocab, count)
 
 
 def zipf(vocab, count) -> np.ndarray:
-    """Return ids `(count,)` as a text has them: the k-th most frequent has a chance like 1 / k."""
-    chances = 1 / np.arange(1, vocab + 1)
-    drawn = np.random.default_rng(1).choice(vocab, count, p=chances / chances.sum())
+    """Return ids `(count,)` by Zipf's law: the k-th has a probability proportional to 1 / k."""
+    weights = 1 / np.arange(1, vocab + 1)
+    drawn = np.random.default_rng(1).choice(vocab, count, p=weights / weights.sum())
     return drawn.astype(np.int32)
 
 
@@ -104,7 +104,7 @@ WORKLOADS = {
 
 
 def resident() -> int:
-    """Return the most memory that this process has had so far, in bytes."""
+    """Return the peak memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -114,14 +114,14 @@ def clock(step, workload, libraries, save: Callable | None = None) -> dict[str, 
     Parameters
     ----------
     libraries
-        `resident()` as it was when everything was imported and nothing made.
+        `resident()` after importing the libraries.
     save
-        Writes a checkpoint, as a training does again and again; None for what writes none.
+        Writes a checkpoint; None for scoring and generating.
 
     Returns
     -------
     dict
-        The median in seconds, this process's peak memory in bytes, and the libraries' part in it.
+        The median in seconds, the peak memory in bytes, and the memory of the libraries.
     """
     for _ in range(workload.warm_up):
         step()
