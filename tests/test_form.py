@@ -37,7 +37,8 @@ def prose(path):
 def test_no_line_is_cut_in_print_or_scrolls(ending):
     for path in tracked(ending):
         for number, line in enumerate(prose(path), 1):
-            cannot_be_broken = re.search(r"https?://\S{40,}|[0-9a-f]{64}", line)
+            table = path.suffix == ".md" and line.startswith("|")
+            cannot_be_broken = table or re.search(r"https?://\S{40,}|[0-9a-f]{64}", line)
             assert len(line.rstrip("\n")) <= WIDTH or cannot_be_broken, f"{path}:{number}"
 
 
