@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import GROUPS, Config
-from .config.flags import Parser, given
-from .config.presets import preset_settings
+from .config import Config
+from .config.flags import Parser, chosen
 from .system import runtime
 from .system.console import harmless, run_command, speak_flags
 from .system.device import get_ctx
@@ -30,13 +29,13 @@ from .system.files import check_output, output_file
 from .system.plots import new_axes, to_png
 from .system.seeds import derive_seed
 
-COMMON = ("preset", "steps", "rounds", "out", "overwrite", "model", "hidden_size", "batch_size")
-WARM_UP = 2  # first steps of a process, which allocate and compile: not counted
+COMMON = ("steps", "rounds", "out", "overwrite", "data", "preset", "config")
+WARM_UP = 2  # first steps of a process, not timed: they allocate and compile
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a training can run."""
+    """A device and its number of threads."""
 
     device: str
     threads: int
@@ -48,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process measured: seconds of each step, tokens of a step, steps of an epoch."""
+    """The result of a process: seconds of each step, tokens of a step, steps of an epoch."""
 
     seconds: list[float]
     tokens: float
@@ -57,10 +56,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast a place is; `ratio` says how many times faster than the slowest."""
+    """The speed of a place; `ratio` is its speed divided by the slowest place's."""
 
     place: Place
-    seconds: float  # of a step, the median
+    seconds: float  # median of a step
     tokens_per_second: float
     epoch_seconds: float
     ratio: float
@@ -68,30 +67,23 @@ class Timing:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a place could not be measured, in one line."""
+    """The reason, in one line, why a place could not be measured."""
 
     place: Place
     reason: str
 
 
 def make_parser() -> Parser:
-    """Return the parser of all flags."""
+    """Return the command's parser."""
     parser = Parser(
         "compare",
-        "Train the same model for some steps on each device and number of threads, and print how "
-        "long a step takes.",
-        examples=("", "--preset ptb-lstm --steps 5"),
+        "Train the same model for some steps on each device and number of threads, and print the "
+        "time of a step.",
+        examples=("", "--preset ptb-lstm --steps 5", "--set model=gru --set hidden_size=512"),
         common=COMMON,
     )
-    for title, group in GROUPS.items():
-        parser.add_settings(group, title)
+    parser.add_sources(preset="stacked-char-lstm")
     add = parser.add_argument_group("comparison").add_argument
-    add(
-        "--preset",
-        default="stacked-char-lstm",
-        metavar="NAME",
-        help="what to train (default: stacked-char-lstm)",
-    )
     add(
         "--steps",
         type=int,
@@ -104,10 +96,15 @@ def make_parser() -> Parser:
         type=int,
         default=3,
         metavar="N",
-        help="processes for each device, alternating (default: 3)",
+        help="processes for each device, run in turn (default: 3)",
     )
-    add("--out", default="compare.png", metavar="FILE", help="picture (default: compare.png)")
-    add("--overwrite", action="store_true", help="replace a picture that is there")
+    add(
+        "--out",
+        default="compare.png",
+        metavar="FILE",
+        help="picture to write (default: compare.png)",
+    )
+    add("--overwrite", action="store_true", help="overwrite an existing picture")
     add("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -117,14 +114,11 @@ def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace]:
     steps, rounds = arguments.steps, arguments.rounds
     if min(steps, rounds) < 1:
         raise InputError(f"`steps` {steps}, `rounds` {rounds}: must be at least 1")
-    settings = preset_settings(arguments.preset)
-    for group in GROUPS.values():
-        settings.update(given(arguments, group))
-    return settings, arguments
+    return chosen(arguments), arguments
 
 
 def places() -> tuple[list[Place], list[str]]:
-    """Return where a training can run, and for each GPU that is missing a line that says why."""
+    """Return the usable places, and for each unusable GPU a line with the reason."""
     cores = runtime.physical_cores()
     powers = [2**k for k in range(1, 10) if 2**k < cores]
     found = [Place("cpu", threads) for threads in sorted({1, *powers, cores})]
@@ -139,12 +133,12 @@ def places() -> tuple[list[Place], list[str]]:
 
 
 def time_steps(settings: dict[str, Any], device: str, steps: int) -> Measured:
-    """Train in this process, and measure each step.
+    """Train in this process and time each step.
 
     Raises
     ------
     InputError
-        If the settings cannot be trained with.
+        If these settings cannot be used for training.
     """
     from .corpus import load_corpus
     from .models import model_for
@@ -171,15 +165,15 @@ def time_steps(settings: dict[str, Any], device: str, steps: int) -> Measured:
 def measure(
     settings: dict[str, Any], steps: int = 20, rounds: int = 3, at: Sequence[Place] | None = None
 ) -> tuple[list[Timing], list[Failure]]:
-    """Time a training at each place, by default at every place there is, the rounds alternating.
+    """Time a training at each place, by default at every usable place, in alternating rounds.
 
-    Each measurement has a process of its own, because MXNet takes its number of threads once,
-    when it loads. A place that fails is left out from then on.
+    Each measurement runs in a separate process, because MXNet reads its number of threads only
+    once, when it loads. A place that fails is not measured again.
 
     Raises
     ------
     InputError
-        If the settings cannot be trained with anywhere.
+        If these settings cannot be used for training at any place.
     """
     at = places()[0] if at is None else at
     Config.from_dict(settings)
@@ -188,7 +182,7 @@ def measure(
     for place in [*at] * rounds:
         if place in measured:
             result = _in_own_process(settings, place, steps)
-            if isinstance(result, Failure):  # out of memory, say: the others go on
+            if isinstance(result, Failure):  # such as out of memory: continue with the others
                 failures.append(result)
                 del measured[place]
             else:
@@ -199,9 +193,9 @@ def measure(
 
 
 def _in_own_process(settings, place, steps):
-    """Return what a worker process measured, or its Failure."""
+    """Return the Measured of a worker process, or its Failure."""
     paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    # the workers find this very package
+    # the workers must import this copy of the package
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     order = json.dumps({"settings": settings, **dataclasses.asdict(place), "steps": steps})
     worker = [sys.executable, "-m", "gluonlm.compare", "--worker"]
@@ -213,7 +207,7 @@ def _in_own_process(settings, place, steps):
 
 
 def _timings(measured):
-    """Return the Timing of each place: its median step, and how that compares."""
+    """Return the Timing of each place, from its median step."""
     medians = {
         place: statistics.median([seconds for one in results for seconds in one.seconds])
         for place, results in measured.items()
@@ -232,7 +226,7 @@ def _timings(measured):
 
 
 def draw_bars(timings: Sequence[Timing]) -> bytes:
-    """Return a PNG with a bar for the time of an epoch at each place."""
+    """Return a PNG with one bar per place: the time of an epoch."""
     figure, axes = new_axes(7, 0.9 + 0.5 * len(timings))
     names = [str(timing.place) for timing in timings]
     bars = axes.barh(names, [timing.epoch_seconds for timing in timings], color="#c2410c")
@@ -240,12 +234,12 @@ def draw_bars(timings: Sequence[Timing]) -> bytes:
     axes.bar_label(bars, labels, padding=4)
     axes.margins(x=0.25)
     axes.invert_yaxis()
-    axes.set_xlabel("seconds for an epoch, estimated from its steps")
+    axes.set_xlabel("seconds per epoch, estimated from the timed steps")
     return to_png(figure)
 
 
 def work() -> None:
-    """Take an order from standard input, measure in this process, and print the result as JSON."""
+    """Read an order from standard input, measure in this process, and print the result as JSON."""
     order = json.load(sys.stdin)
     runtime.configure(order["threads"])
     result = time_steps(order["settings"], order["device"], order["steps"])
@@ -274,7 +268,7 @@ def main(argv=None) -> None:
     for failure in failures:
         print(f"{failure.place} failed: {failure.reason.removeprefix('--ctx ')}")
     if not any(place.device.startswith("gpu") for place in at):
-        print("no usable GPU was there")
+        print("no usable GPU found")
     for line in refused:
         print(speak_flags(line).removeprefix("--ctx "))
     with output_file(out, arguments.overwrite) as stream:

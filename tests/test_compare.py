@@ -127,5 +127,5 @@ def test_the_lack_of_a_gpu_is_said(text_file, tmp_path, command, monkeypatch):
     code, out, err = command("compare", "--data", text_file, "--out", tmp_path / "x.png")
     row = f"{'cpu, 1 thread':16}{500.0:12.2f}{200:12,}{20.0:12.1f}{1.0:8.2f}"
     assert (code, err) == (0, "") and out.splitlines()[1:4] == [
-        row, "no usable GPU was there", "gpu: none"
+        row, "no usable GPU found", "gpu: none"
     ]  # fmt: skip

@@ -5,18 +5,23 @@ import dataclasses
 import json
 import os
 import re
+from typing import get_type_hints
 
 import pytest
 from conftest import TINY, start
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gluonlm import compare
 from gluonlm.config import GROUPS, Config
 from gluonlm.config import flags as cli
-from gluonlm.system.console import flag
+from gluonlm.system.console import flag, speak_flags
 from gluonlm.train import __main__ as train
 from gluonlm.tune import __main__ as tune
 
-COMMON = {"train": train.COMMON, "compare": compare.COMMON, "tune": tune.COMMON}
+MODULES = {"train": train, "compare": compare, "tune": tune}
+COMMON = {name: module.COMMON for name, module in MODULES.items()}
+PARSERS = {name: module.make_parser() for name, module in MODULES.items()}
 COMMANDS = ["train", "generate", "evaluate", "compare", "tune", "embeddings", "corpus"]
 
 
@@ -190,6 +195,11 @@ def test_a_flag_for_threads_wins_over_the_environment(text_file, tmp_path):
     assert "2 threads" in out and err == ""
 
 
+def shown(parser):
+    """Return the options that a parser's help describes."""
+    return [a for a in parser._actions if a.option_strings and a.help != argparse.SUPPRESS]
+
+
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_explains_every_flag_and_tells_its_default(module, command, monkeypatch):
     parsers, real = [], cli.Parser.parse_args
@@ -198,25 +208,144 @@ def test_help_explains_every_flag_and_tells_its_default(module, command, monkeyp
     code, out, err = command(module, "--help-all" if module in COMMON else "--help")
     assert (code, err) == (0, "")
     entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]]
-    flags = [a for a in parsers[0]._actions if a.option_strings and a.help != argparse.SUPPRESS]
+    flags = shown(parsers[0])
     assert len(entries) == len(flags) and all(action.help for action in flags)
     names = [action.option_strings[0] for action in flags]
-    assert set(SETTINGS) <= set(names) or module not in COMMON
     for name, action, entry in zip(names, flags, entries):
         assert entry.startswith(name) and " ".join((action.help % vars(action)).split()) in entry
         setting = name in SETTINGS and action.default == argparse.SUPPRESS
         default = SETTINGS[name] if setting else action.default
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
         if setting or default not in (None, False, argparse.SUPPRESS):
-            assert (f"(default: {default})" in entry) == (default != ""), name
+            text = str(default).lower() if isinstance(default, bool) else default
+            assert (f"(default: {text})" in entry) == (default != ""), name
 
 
 @pytest.mark.parametrize("module", COMMON)
-def test_help_shows_the_common_flags_and_where_the_others_are(module, command):
+def test_help_shows_the_common_flags_and_how_to_give_the_others(module, command):
     code, out, err = command(module, "--help")
-    shown = set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)) - {"--help-all"}
-    assert (code, err) == (0, "") and shown == set(map(flag, COMMON[module]))
-    assert "examples:\n  python -m gluonlm " in out and "--help-all" in out
+    listed = set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)) - {"--help-all", "--set"}
+    assert (code, err) == (0, "") and listed == set(map(flag, COMMON[module]))
+    assert "examples:\n  python -m gluonlm " in out and "--help-all" in out and "--set NAME" in out
+
+
+@pytest.mark.parametrize("module, limit", [("train", 26), ("compare", 10), ("tune", 12)])
+def test_all_help_lists_each_setting_once_as_a_flag_or_for_set(module, limit, command):
+    _, out, _ = command(module, "--help-all")
+    flags = re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.MULTILINE)
+    settings = re.findall(r"^  ([a-z_]+)=", out, re.MULTILINE)
+    assert len(flags) <= limit and not set(flags) & set(map(flag, settings))
+    listed = [name for name in (*flags, *map(flag, settings)) if name in SETTINGS]
+    assert sorted(listed) == sorted(SETTINGS)
+    for name in settings:
+        (action,) = (a for a in PARSERS[module].settings._actions if a.dest == name)
+        assert " ".join(action.help.replace("%%", "%").split()) in " ".join(out.split())
+
+
+def values_of(item, kind):
+    """Return a strategy for the words by which a flag and `--set` give a setting."""
+    single = getattr(kind, "__args__", (kind,))[0]
+    if item.metadata["choices"]:
+        return st.sampled_from(item.metadata["choices"])
+    if single is str:
+        return st.text(st.characters(codec="ascii", exclude_characters=",-", min_codepoint=33))
+    numbers = st.integers() if single is int else st.floats(allow_nan=False)
+    if kind in (int, float):
+        return numbers.map(str)
+    return st.lists(numbers.map(str), min_size=1, max_size=4).map(",".join)
+
+
+FIELDS = {
+    item.name: (item, get_type_hints(group)[item.name])
+    for group in GROUPS.values()
+    for item in dataclasses.fields(group)
+}
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_is_the_same_by_flag_and_by_set(name, data):
+    item, kind = FIELDS[name]
+    value = data.draw(st.booleans() if kind is bool else values_of(item, kind))
+    if kind is bool:
+        words, value = [f"--{'no-' * (not value)}{flag(name)[2:]}"], str(value).lower()
+    else:
+        words = [f"{flag(name)}={value}"]
+    for command, parser in PARSERS.items():
+        start = ["study"] * (command == "tune")
+        typed = vars(parser.parse_args([*start, *words]))
+        assert name in typed
+        alone = [*start, "--set", f"{name}={value}"]
+        both = [*start, "--set", f"{name.replace('_', '-')}={value}", *words]
+        assert vars(parser.parse_args(alone)) == vars(parser.parse_args(both)) == typed
+
+
+@pytest.mark.parametrize("module", COMMON)
+def test_every_flag_of_a_setting_still_parses_and_is_hidden_unless_common(module):
+    parser = PARSERS[module]
+    assert set(SETTINGS) <= set(parser._option_string_actions)
+    names = {action.dest for action in shown(parser)}
+    assert names & set(FIELDS) == set(COMMON[module]) & set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    "ours, habit",
+    [
+        ("hidden_size=9", "nhid=9"),
+        ("hidden_size=9,8", "rnn_size=9,8"),
+        ("window=5", "context=5"),
+        ("lr=0.1", "learning-rate=0.1"),
+        ("tie_weights=true", "tied=True"),
+        ("model=lstm", "rnn-type=LSTM"),
+        ("lr=1e-3", "--lr=0.001"),
+    ],
+)
+def test_set_accepts_habitual_names(ours, habit):
+    parser = PARSERS["train"]
+    assert parser.read_set([ours]) == parser.read_set([habit]) == parser.read_set([ours, habit])
+    assert parser.read_set(["model=RNN_TANH"]) == dict(model="rnn", activation="tanh")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--set", "lr=x"], "--lr"),
+        (["--set", "lr="], "--lr"),
+        (["--set", "lr=0"], "--lr 0"),
+        (["--set", "tied=maybe"], "--tie-weights"),
+        (["--set", "model=transformer"], "--model"),
+        (["--set", "model=-x"], "--model"),
+        (["--set", "hidden_size=8,x"], "--hidden-size"),
+        (["--set", "hiden_size=8"], "did you mean hidden_size?"),
+        (["--set", "learning_rat=1"], "did you mean lr?"),
+        (["--set", "confg=x.toml"], "did you mean --config?"),
+        (["--set", "zzzzzz=1"], "--set zzzzzz=1"),
+        (["--set", "=1"], "--set =1"),
+        (["--set", "lr"], "NAME=VALUE"),
+        (["--set"], "--set"),
+        (["--lr", "1", "--set", "lr=2"], "--lr"),
+        (["--set", "learning_rate=2", "--lr", "1"], "--lr"),
+        (["--set", "lr=1", "--set", "lr=2"], "--lr"),
+        (["--set", "data=a", "--data", "a", "b"], "--data"),
+    ],
+)
+@pytest.mark.parametrize("module", COMMON)
+def test_bad_values_of_set_are_one_line(module, flags, message, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = ["study", "--try", "dropout=0.1..0.2"] if module == "tune" else []
+    code, out, err = command(module, *start, *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1) and message in err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("module", COMMON)
+def test_flags_and_set_win_over_the_file_and_the_file_over_the_preset(module, tmp_path):
+    (tmp_path / "c.toml").write_text("lr = 0.5\nclip = 2.0\nseed = 3")
+    start = ["study", "--try", "dropout=0.1..0.2"] if module == "tune" else []
+    words = f"--preset ptb-small --config {tmp_path / 'c.toml'} --set lr=0.25 --clip 3".split()
+    values = MODULES[module].parse([*start, *words])[0]
+    assert [values[name] for name in ("lr", "clip", "seed", "epochs")] == [0.25, 3.0, 3, 20]
 
 
 def test_an_error_for_an_unknown_setting_names_the_help_that_lists_all(tmp_path, command):
@@ -224,7 +353,8 @@ def test_an_error_for_an_unknown_setting_names_the_help_that_lists_all(tmp_path,
     _, _, err = command("train", "--config", tmp_path / "c.toml", "--run", tmp_path / "run")
     module, page = re.search(r"; python -m gluonlm\.(\w+) (--[a-z-]+) lists", err).groups()
     _, out, _ = command(module, page)
-    assert set(SETTINGS) <= set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE))
+    listed = re.findall(r"^  (--[a-z-]+)|^  ([a-z_]+)=", out, re.MULTILINE)
+    assert set(SETTINGS) <= {ours or flag(name) for ours, name in listed}
 
 
 @pytest.mark.parametrize("module", COMMANDS)
@@ -243,7 +373,7 @@ def test_a_flag_is_typed_whole(trained, command):
 def test_errors_name_fields_and_the_command_line_flags():
     message = "`tie_weights`: the last `hidden_size`, 7, must equal `embed_size`; `Not this`, `x1`"
     spoken = "--tie-weights: the last --hidden-size, 7, must equal --embed-size; `Not this`, `x1`"
-    assert cli.speak_flags(message) == spoken
+    assert speak_flags(message) == spoken
 
 
 @pytest.mark.parametrize(

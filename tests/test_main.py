@@ -82,9 +82,9 @@ def test_a_shell_can_complete_commands_and_flags(shell, gluonlm_command, tmp_pat
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")
 def test_bash_completes_flags_and_choices(gluonlm_command, tmp_path):
     (tmp_path / "script").write_text(gluonlm_command("completion", "bash")[1])
-    words = "COMP_WORDS=(gluonlm train --weight-dr); COMP_CWORD=2; COMP_LINE='x'"
+    words = "COMP_WORDS=(gluonlm train --hidden-s); COMP_CWORD=2; COMP_LINE='x'"
     ask = f"source {tmp_path}/script; {words}; _shtab_gluonlm; echo ${{COMPREPLY[@]}}"
-    assert subprocess.check_output(["bash", "-c", ask], text=True).split() == ["--weight-drop"]
+    assert subprocess.check_output(["bash", "-c", ask], text=True).split() == ["--hidden-size"]
 
 
 def test_everything_is_listed():

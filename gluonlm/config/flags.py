@@ -1,4 +1,4 @@
-"""Command lines: flags from groups of settings, habitual names, and errors in one line."""
+"""Command-line parsers: flags and `--set` from groups of settings, aliases, one-line errors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from ..system.console import flag, program
 from ..system.errors import InputError
 from ..system.processes import launched
 from .aliases import OURS, translate
+from .config import GROUPS, read_settings
+from .presets import preset_settings
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line.
+    """An argument parser with one-line errors.
 
-    It accepts `--batch_size` for `--batch-size`, and the names of `habits`.
+    It accepts `--batch_size` for `--batch-size`, the names in `aliases`, and for commands with
+    settings `--set NAME=VALUE`.
 
     Parameters
     ----------
     common
-        The flags that `--help` shows; `--help-all` shows the others too. Empty for all.
+        The flags in `--help`, by field name; `--help-all` adds the others, and lists the settings
+        among them as names for `--set`. Empty to show every flag.
     examples
         Command lines, without the program's name.
     alone
-        Whether the command is one process, and says so where `mpiexec` started several.
+        Whether the command refuses to run as several processes.
     """
 
     def __init__(
@@ -41,56 +45,96 @@ class Parser(argparse.ArgumentParser):
         common: Collection[str] = (),
         alone: bool = True,
     ):
-        lines = [f"  {program()} {command} {example}" for example in examples]
+        lines = [f"  {program()} {command} {example}".rstrip() for example in examples]
         super().__init__(
             prog=f"{program()} {command}",
-            usage=f"%(prog)s {'[FLAGS]' if common else '...'}" if common else None,
+            usage="%(prog)s [FLAGS]" if common else None,
             description=description,
             allow_abbrev=False,
             epilog="\n".join(["examples:", *lines]) if examples else None,
-            formatter_class=_wide,
+            formatter_class=_Page,
         )
         self.common, self.alone = set(common), alone
+        # reads the values of --set, and documents them
+        self.settings = argparse.ArgumentParser(
+            usage=argparse.SUPPRESS,
+            add_help=False,
+            allow_abbrev=False,
+            exit_on_error=False,
+            formatter_class=_SettingsPage,
+        )
         if common:
-            self.add_argument("--help-all", action=_HelpAll, nargs=0, help="show every flag")
+            self.add_argument(
+                "--help-all", action=_HelpAll, nargs=0, help="show every flag and setting"
+            )
+            self.add_argument(
+                "--set",
+                action="append",
+                default=argparse.SUPPRESS,
+                metavar="NAME=VALUE",
+                help="any setting that --help-all lists, such as dropout=0.2; may be repeated",
+            )
 
     def error(self, message: str) -> NoReturn:
         page = "--help-all" if self.common else "--help"
         raise InputError(f"{message}{self._nearest(message)} ({page} explains the flags)")
 
     def _nearest(self, message):
-        """Return a hint at the flag that is most like the first one that is unknown."""
+        """Return a hint at the flag that resembles the first unknown flag of a message."""
         found = re.search(r"unrecognized arguments:.*?(--?[a-z][\w-]*)", message)
-        if not found:
-            return ""
-        names = {**{name: name for name in self._option_string_actions}, **OURS}
-        wanted = "--" + found[1].lstrip("-").replace("_", "-")
-        like = [
-            names[name]
-            for name in difflib.get_close_matches(wanted, names, 5)
-            if names[name] in self._option_string_actions
-        ]
-        return f": did you mean {like[0]}?" if like else ""
+        like = _resembling(found[1], self._option_string_actions) if found else ""
+        return like and f": did you mean {like}?"
 
     def parse_args(self, args=None, namespace=None):
         rank, size = launched()
         if self.alone and size > 1:
             if rank:
-                sys.exit(0)  # the first process says it, and its exit code is the job's
+                sys.exit(0)  # rank 0 prints the error, and its exit code is the job's
             raise InputError(
-                f"{self.prog} is one process, and mpiexec started {size}: leave it out"
+                f"{self.prog} runs as a single process: do not start it with mpiexec "
+                f"({size} processes found)"
             )
         words = sys.argv[1:] if args is None else [*args]
-        return super().parse_args(list(translate(words, self._option_string_actions)), namespace)
+        words = list(translate(words, self._option_string_actions))
+        parsed = super().parse_args(words, namespace)
+        for name, value in self.read_set(vars(parsed).pop("set", ())).items():
+            _add_value(vars(parsed), name, value)
+        return parsed
+
+    def read_set(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Return settings by field name from the values of `--set`, `NAME=VALUE`.
+
+        Raises
+        ------
+        InputError
+            For an unknown name, an invalid value, or two values of one setting.
+        """
+        values: dict[str, Any] = {}
+        known = self.settings._option_string_actions
+        for text in texts:
+            if "=" not in text:
+                raise InputError(f"`set` {text}: must be NAME=VALUE, such as dropout=0.2")
+            words = list(translate(["--" + text.lstrip("-")], known))
+            if words[0].partition("=")[0] not in known:
+                like = _resembling(text.partition("=")[0], self._option_string_actions)
+                hint = like and f"; did you mean {known[like].dest if like in known else like}?"
+                raise InputError(f"`set` {text}: unknown setting{hint} (--help-all lists them)")
+            try:
+                parsed = self.settings.parse_args(words)
+            except argparse.ArgumentError as error:
+                self.error(str(error))
+            for name, value in vars(parsed).items():
+                _add_value(values, name, value)
+        return values
 
     def format_help(self) -> str:
-        """Return the page of the common flags, or of all if there are few."""
+        """Return the help page: of the common flags if there are any, otherwise of all."""
         rare = [
             action
             for action in self._actions
             if action.option_strings
             and self.common
-            and action.dest not in {*self.common, "help", "help_all"}
+            and action.dest not in {*self.common, "help", "help_all", "set"}
         ]
         kept = [action.help for action in rare]
         for action in rare:
@@ -102,54 +146,69 @@ class Parser(argparse.ArgumentParser):
                 action.help = text
 
     def add_settings(self, group: type, title: str, names: Sequence[str] | None = None) -> None:
-        """Add a flag for each field of a group of settings, or for those named.
+        """Add a flag for each field of a group of settings, or for the named fields.
 
-        A flag that is not given is absent from what is parsed.
+        If there are common flags, the flags of other settings are hidden, and `--help-all` lists
+        these settings for `--set`. A setting that is not given is absent from the parsed arguments.
         """
-        arguments, hints = self.add_argument_group(title), get_type_hints(group)
+        flags, hints = self.add_argument_group(title), get_type_hints(group)
+        settings = self.settings.add_argument_group(f"{title} settings (--set NAME=VALUE)")
         for item in dataclasses.fields(group):
             if names is None or item.name in names:
-                default = item.default
-                shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-                note = "" if shown == "" else f" (default: {shown})"
-                arguments.add_argument(
-                    flag(item.name),
-                    default=argparse.SUPPRESS,
-                    help=item.metadata["help"].replace("%", "%%") + note,
-                    **_reading(hints[item.name], item.metadata["choices"]),
-                )
+                how = hints[item.name], item.metadata["choices"]
+                text = item.metadata["help"].replace("%", "%%") + _default_note(item.default)
+                rare = bool(self.common) and item.name not in self.common
+                for place, reading, hide in (
+                    (flags, _reading(*how), rare),
+                    (settings, _reading_one(*how), not rare),
+                ):
+                    shown = argparse.SUPPRESS if hide else text
+                    place.add_argument(
+                        flag(item.name), default=argparse.SUPPRESS, help=shown, **reading
+                    )
+
+    def add_sources(self, preset: str | None = None) -> None:
+        """Add the flags of all settings, `--preset` with its default, and `--config`."""
+        for title, group in GROUPS.items():
+            self.add_settings(group, title)
+        sources = self.add_argument_group("sources of settings (flags and --set override them)")
+        text = "settings of a published system" + _default_note(preset or "")
+        sources.add_argument("--preset", default=preset, metavar="NAME", help=text)
+        text = "settings from a .toml or .json file, which override the preset's"
+        sources.add_argument("--config", metavar="FILE", help=text)
 
     def add_run(self) -> None:
-        """Add what every command takes that opens a run."""
+        """Add the run to open and `--checkpoint`."""
         place = "folder of a run, or of one of its checkpoints"
         self.add_argument("run", metavar="RUN", help=place)
         self.add_checkpoint()
 
     def add_checkpoint(self) -> None:
-        """Add the flag that says which checkpoint of a run is meant."""
+        """Add the flag that chooses a checkpoint of the run."""
         self.add_argument(
             "--checkpoint",
             choices=("best", "last"),
             default="best",
-            help="which of the run's (default: best)",
+            help="which checkpoint of the run to load (default: best)",
         )
 
     def add_overwrite(self) -> None:
-        """Add the flag without which no file is ever replaced."""
-        self.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+        """Add the flag that allows an existing file to be replaced."""
+        self.add_argument("--overwrite", action="store_true", help="overwrite an existing file")
 
     def add_unknown(self, where: str) -> None:
-        """Add the flag that says what to do with characters a model does not know."""
+        """Add the flag that chooses how to treat characters outside the vocabulary."""
         self.add_argument(
             "--unknown",
             choices=("error", "skip"),
             default="error",
-            help=f"what to do with characters{where} that the model does not know (default: error)",
+            help=f"for characters{where} outside the vocabulary: stop, or skip them "
+            "(default: error)",
         )
 
 
 def add_device(add: Callable) -> None:
-    """Add the flags that say where a training runs."""
+    """Add `--ctx` and `--threads`."""
     add(
         "--ctx",
         default="cpu",
@@ -161,17 +220,17 @@ def add_device(add: Callable) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="processor threads; 0: by the size of the model (default: 0)",
+        help="CPU threads; 0: chosen by the size of the model (default: 0)",
     )
 
 
 def check_bounds(arguments: argparse.Namespace, bounds: dict[str, float]) -> None:
-    """Reject numbers that are under 0 or above their bounds; None stands for no number.
+    """Reject numbers below 0 or above their bounds, and accept None.
 
     Raises
     ------
     InputError
-        Naming the first.
+        For the first number out of bounds.
     """
     for name, most in bounds.items():
         value = getattr(arguments, name)
@@ -180,29 +239,41 @@ def check_bounds(arguments: argparse.Namespace, bounds: dict[str, float]) -> Non
 
 
 class _HelpAll(argparse.Action):
-    """Prints every flag."""
+    """Prints every flag, then every other setting."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         parser.common = set()
+        parser.epilog = f"{parser.settings.format_help()}\n{parser.epilog or ''}"
         parser.print_help()
         parser.exit()
 
 
 class _Page(argparse.HelpFormatter):
-    """Wraps descriptions, and leaves the examples as they stand."""
+    """Wraps descriptions, but keeps the lines of examples and settings."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=30, width=100)
 
     def _fill_text(self, text, width, indent):
-        if text.startswith("examples:"):
-            return text
-        return super()._fill_text(text, width, indent)
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
-def _wide(prog):
-    return _Page(prog, max_help_position=30, width=100)
+class _SettingsPage(_Page):
+    """Shows flags as they are written after `--set`."""
+
+    def _format_action_invocation(self, action):
+        return f"{action.dest}={action.metavar or '|'.join(action.choices)}"
+
+
+def _default_note(default):
+    if isinstance(default, bool):
+        default = str(default).lower()
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return "" if shown == "" else f" (default: {shown})"
 
 
 def _reading(kind, choices) -> dict[str, Any]:
-    """Return how argparse reads a field of this type."""
+    """Return the argparse options of a flag whose field has this type."""
     if kind is bool:
         return dict(action=argparse.BooleanOptionalAction)
     if kind == tuple[str, ...]:
@@ -214,18 +285,59 @@ def _reading(kind, choices) -> dict[str, Any]:
     return dict(type=kind, choices=choices) if choices else dict(type=kind, metavar=METAVARS[kind])
 
 
+def _reading_one(kind, choices) -> dict[str, Any]:
+    """Return the same options for `--set`, where each value is one word."""
+    if kind is bool:
+        return dict(type=_boolean, metavar="true|false")
+    if kind == tuple[str, ...]:
+        return dict(type=_texts, metavar="X[,X]")
+    return _reading(kind, choices)
+
+
 def _numbers(kind):
     def read(text):
         return tuple(kind(part) for part in text.split(","))
 
-    read.__name__ = "number or list of numbers"  # argparse prints it when a value is something else
+    read.__name__ = "number or list of numbers"  # printed by argparse for an invalid value
     return read
 
 
+def _boolean(text):
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be true or false")
+    return text.lower() == "true"
+
+
+def _texts(text):
+    return text.split(",")
+
+
+def _add_value(values, name, value):
+    """Add a value of `--set`, unless the setting already has a different value."""
+    if values.setdefault(name, value) != value:
+        raise InputError(f"`{name}`: given as {values[name]}, and by `set` as {value}: keep one")
+
+
+def _resembling(name, known):
+    """Return the known flag that most resembles a name or one of its aliases, or ""."""
+    names = {**{name: name for name in known}, **OURS}
+    like = difflib.get_close_matches(flag(name.lstrip("-")), names, 5)
+    return next((names[one] for one in like if names[one] in known), "")
+
+
 def given(arguments: argparse.Namespace, group: type) -> dict[str, Any]:
-    """Return the settings of a group that were given on a command line, by field name."""
+    """Return the settings of a group that the command line contains, by field name."""
     return {
         item.name: getattr(arguments, item.name)
         for item in dataclasses.fields(group)
         if hasattr(arguments, item.name)
     }
+
+
+def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return settings by field name: flags and `--set`, then `--config`, then `--preset`."""
+    settings = {} if arguments.preset is None else preset_settings(arguments.preset)
+    settings.update({} if arguments.config is None else read_settings(arguments.config))
+    for group in GROUPS.values():
+        settings.update(given(arguments, group))
+    return settings

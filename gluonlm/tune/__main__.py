@@ -1,4 +1,4 @@
-"""Command line: find settings by many trainings. `python -m gluonlm.tune --help`."""
+"""Command line: search for settings by many trainings. `python -m gluonlm.tune --help`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import GROUPS, Config, read_settings
-from ..config.flags import Parser, add_device, given
-from ..config.presets import preset_settings
+from ..config import Config
+from ..config.flags import Parser, add_device, chosen
 from ..corpus import load_corpus
 from ..evaluate.scoring import Unit
 from ..system import runtime
@@ -23,57 +22,55 @@ from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
 from ..train.curve import read_metrics
 from ..train.start import FreshStart, ResumedRun, Training, begin
-from .study import Choice, Outcome, Space, Study, Trial, as_flags, read_space
+from .study import Choice, Outcome, Space, Study, Trial, read_space
 
-COMMON = ("try", "trials", "first", "factor", "preset", "config", "data", "ctx")
+COMMON = ("try", "trials", "first", "factor", "data", "preset", "config", "ctx", "threads")
 PICTURE = "study.png"
 
 
 def make_parser() -> Parser:
-    """Return the parser of all flags."""
+    """Return the command's parser."""
     parser = Parser(
         "tune",
-        "Train with different settings, give up early what lags behind, and name the best by its "
-        "validation loss. Each trial is an ordinary run below STUDY. The same command goes on with "
-        "a search that was interrupted, or with more --trials.",
+        "Train with different settings, stop trials early that lag behind, and print the best "
+        "trial by validation loss. Each trial is an ordinary run below STUDY. The same command "
+        "continues an interrupted search, or extends a finished one with more --trials.",
         examples=(
             "runs/search --data book.txt --try lr=0.001..0.02:log --try dropout=0/0.1/0.2",
-            "runs/ptb --preset ptb-small --epochs 3 --trials 40 --try weight-drop=0.0..0.5",
+            "runs/ptb --preset ptb-small --set epochs=3 --trials 40 --try weight-drop=0.0..0.5",
         ),
         common=COMMON,
     )
+    parser.usage = "%(prog)s STUDY [FLAGS]"
     parser.add_argument("study", metavar="STUDY", help="folder of the search")
-    for title, group in GROUPS.items():
-        parser.add_settings(group, title)
+    parser.add_sources()
     add_search(parser.add_argument_group("search").add_argument)
     return parser
 
 
 def add_search(add) -> None:
-    """Add the flags that say what is tried, how often, and how long."""
+    """Add the flags of the search."""
     add(
         "--try",
         action="append",
         metavar="NAME=VALUES",
-        help="a setting and its LOW..HIGH, LOW..HIGH:log or A/B/C; may be given several times",
+        help="a setting to search, over LOW..HIGH, LOW..HIGH:log or A/B/C; may be repeated",
     )
-    add("--trials", type=int, default=20, metavar="N", help="trainings in all (default: 20)")
+    add("--trials", type=int, default=20, metavar="N", help="total number of trials (default: 20)")
     add(
         "--first",
         type=int,
         default=1,
         metavar="N",
-        help="validations before a trial may first be given up (default: 1)",
+        help="validations before a trial can be stopped (default: 1)",
     )
     add(
         "--factor",
         type=int,
         default=3,
         metavar="N",
-        help="one trial in N goes on to N times as many validations (default: 3)",
+        help="one trial in N continues to N times as many validations (default: 3)",
     )
-    add("--preset", metavar="NAME", help="settings of a published system to begin from")
-    add("--config", metavar="FILE", help="settings by name from a .toml or .json file")
     add_device(add)
 
 
@@ -82,40 +79,28 @@ def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace, Space]:
     for name, least in (("trials", 1), ("first", 1), ("factor", 2)):
         if getattr(arguments, name) < least:
             raise InputError(f"`{name}` {getattr(arguments, name)}: must be at least {least}")
-    settings = preset_settings(arguments.preset) if arguments.preset else {}
-    settings.update(read_settings(arguments.config) if arguments.config else {})
-    settings.update(_given(arguments))
     space = read_space(getattr(arguments, "try") or ())
     for name, part in space.items():
         for value in part.examples():
             read_values({name: value})
-    return settings, arguments, space
-
-
-def _given(arguments):
-    return {
-        name: value for group in GROUPS.values() for name, value in given(arguments, group).items()
-    }
+    return chosen(arguments), arguments, space
 
 
 def read_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that a trial's values stand for, by field name.
+    """Return the settings for a trial's values, by field name.
 
     Raises
     ------
     InputError
-        For a value that a training would not take.
+        For a value that is invalid for training.
     """
-    parser = Parser("tune", "")
-    for title, group in GROUPS.items():
-        parser.add_settings(group, title)
-    settings = _given(parser.parse_args(as_flags(values)))
+    settings = make_parser().read_set([f"{name}={value}" for name, value in values.items()])
     Config.from_dict(settings, "`try`")
     return settings
 
 
 class Watch:
-    """A callback that reports validations to a trial, and stops its training if it lags behind."""
+    """A callback that reports validations to a trial and stops its training if it lags behind."""
 
     def __init__(self, trial: Trial, trainer):
         self.trial, self.trainer = trial, trainer
@@ -126,12 +111,12 @@ class Watch:
 
 
 def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
-    """Train a trial from its beginning or from where it stopped; return why it ended.
+    """Start or resume the training of a trial; return the reason why it ended.
 
     Raises
     ------
     InputError
-        If its settings cannot be trained with.
+        If its settings cannot be used for training.
     """
     from ..train.progress import Diverged
 
@@ -143,7 +128,7 @@ def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
         training = begin(start, ctx)
         with contextlib.closing(_metrics(training)) as metrics, signals_watched(training.trainer):
             training.trainer.callbacks = [metrics, Watch(trial, training.trainer)]
-            _tell_again(trial, training)
+            _report_again(trial, training)
             try:
                 return training.trainer.fit()
             except Diverged:
@@ -154,8 +139,8 @@ def _metrics(training):
     return MetricsFile(training.run.metrics, training.trainer.progress)
 
 
-def _tell_again(trial: Trial, training: Training) -> None:
-    """Report what a resumed run measured before; if the last of it was its end, stop there."""
+def _report_again(trial: Trial, training: Training) -> None:
+    """Report a resumed run's earlier validations; stop its training if they end the trial."""
     for record in read_metrics(training.run.metrics):
         if record["event"] == "validation" and trial.report(record["valid_loss"]):
             training.trainer.stop("cut short")
@@ -164,12 +149,12 @@ def _tell_again(trial: Trial, training: Training) -> None:
 def search(
     study: Study, trials: int, settings: dict[str, Any], ctx: list, unit: Unit
 ) -> str | None:
-    """Run trials until there are so many; return the signal that ended it before, if one did.
+    """Run trials until `trials` have ended; return the signal that stopped the search, or None.
 
     Raises
     ------
     InputError
-        If not even the first trial can be trained.
+        If a trial cannot be trained and none before it has a loss.
     """
     while len(done := study.outcomes()) < trials:
         trial = study.ask()
@@ -189,7 +174,7 @@ def search(
 
 
 def describe(outcome: Outcome, unit: Unit, reason: str = "") -> str:
-    """Return a trial in one line."""
+    """Return a trial's description in one line."""
     values = ", ".join(f"{name.replace('_', '-')} {it}" for name, it in outcome.values.items())
     loss = unit.describe(outcome.loss) if outcome.losses else "no loss"
     count = len(outcome.losses)
@@ -199,7 +184,7 @@ def describe(outcome: Outcome, unit: Unit, reason: str = "") -> str:
 
 
 def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
-    """Return a PNG: the validation losses of all trials, and the best of each by each setting."""
+    """Return a PNG: every trial's validation losses, and its best loss against each setting."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     best = min(outcomes, key=lambda outcome: outcome.loss)
@@ -224,7 +209,7 @@ def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
-    panels[-1].set_title("filled: whole, hollow: cut short", fontsize=9, loc="right")
+    panels[-1].set_title("filled: complete, hollow: cut short", fontsize=9, loc="right")
     return to_png(figure)
 
 
@@ -234,12 +219,12 @@ def main(argv=None) -> int:
     runtime.configure(arguments.threads, runtime.threads_for(config.largest_operation()))
     ctx, corpus = get_ctx(arguments.ctx), load_corpus(config.data)
     if not len(corpus.valid):
-        raise InputError("`split`: a search needs a validation part to judge by")
+        raise InputError("`split`: a search needs a validation part")
     unit = Unit.of(corpus.vocab, corpus.valid)
     halving = dict(first=arguments.first, factor=arguments.factor, seed=config.training.seed)
     with contextlib.closing(Study(Path(arguments.study), space, settings, **halving)) as study:
         if signal := search(study, arguments.trials, settings, ctx, unit):
-            complain(f"{signal}: the same command goes on with this search")
+            complain(f"{signal}: run the same command to continue this search")
             return REQUESTS[signal]
         conclude(study, unit)
     return 0
@@ -256,9 +241,9 @@ def conclude(study: Study, unit: Unit) -> None:
     outcomes = study.outcomes()
     best = min(outcomes, key=lambda outcome: outcome.loss)
     if not best.losses:
-        raise InputError(f"{study.folder}: no trial came to a validation")
+        raise InputError(f"{study.folder}: no trial reached a validation")
     whole = sum(outcome.whole for outcome in outcomes)
-    print(f"best of {len(outcomes)} trials, {whole} of them whole:")
+    print(f"best of {len(outcomes)} trials, {whole} of them complete:")
     print(describe(best, unit))
     path = study.folder / PICTURE
     replace_file(path, draw_study(outcomes, study.space, unit))
