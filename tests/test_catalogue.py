@@ -156,7 +156,7 @@ def test_the_catalogue_is_listed_and_documented(command, monkeypatch, tmp_path):
     code, out, _ = command("corpus")
     assert code == 0 and len(out.splitlines()) == len(CATALOGUE)
     assert re.search(r"^ptb .*: missing$", out, re.M)
-    assert re.search(r"^python-docs  .*\(PSF License\): part of Python$", out, re.M)
+    assert re.search(r"^python-docs  .*\(PSF License\): included in Python$", out, re.M)
     readme = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     for name, entry in CATALOGUE.items():
         assert f"`{name}`" in readme
