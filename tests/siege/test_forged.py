@@ -121,7 +121,7 @@ def test_a_checkpoint_that_is_a_link_is_not_followed(copy, tmp_path):
     folder = copy.pointed("best")
     shutil.move(folder, tmp_path / "outside")
     folder.symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="no run with a checkpoint"):
+    with pytest.raises(InputError, match="no checkpoint found"):
         load_model(copy.path)
 
 
