@@ -50,7 +50,7 @@ def test_onnx_runs_in_numpy_where_its_runtime_is_missing(monkeypatch):
     model, checkpoint = checkpoint_of("gru")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     run, name = to_onnx.runner(to_onnx.build(checkpoint))
-    assert name == "onnx's reference in NumPy"
+    assert name == "onnx's NumPy reference"
     assert check_written(model, probe_text(checkpoint), zeros(checkpoint), run) < 2e-6
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match=r"gluonlm\[onnx\]"):
@@ -116,7 +116,7 @@ def test_the_command_writes_whole_files_once(form, names, trained, tmp_path, com
     assert code == 2 and "already exists" in err and out.read_bytes() == before
     assert command("export", trained, "--format", form, "--out", out, "--overwrite")[0] == 0
     code, _, err = command("export", trained, "--format", "torch", "--out", tmp_path / "b.py")
-    assert code == 2 and "another ending" in err
+    assert code == 2 and "another suffix" in err
 
 
 def test_a_text_in_foreign_letters_is_probed_too(text_file):
