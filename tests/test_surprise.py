@@ -103,9 +103,9 @@ def test_evaluate_writes_the_page_once_and_prints_the_map(trained, text_file, tm
     "flags, message",
     [
         (["--streams", 0], "--streams 0"),
-        (["--streams", 3, "--ansi"], "--streams leave gaps"),
-        (["--streams", 3, "--html", "x"], "--streams leave gaps"),
-        (["--streams", 99999], "fill no segment"),
+        (["--streams", 3, "--ansi"], "leave out --streams"),
+        (["--streams", 3, "--html", "x"], "leave out --streams"),
+        (["--streams", 99999], "too few"),
         (["--ansi", "--json"], "leave out one"),
     ],
 )

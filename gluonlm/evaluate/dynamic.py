@@ -87,7 +87,9 @@ class Dynamic:
         """
         losses, after = self.model.losses(inputs, targets, state)
         if not np.isfinite(losses).all():
-            raise InputError(f"`dynamic_lr` {self.settings.lr:g}: it diverged; try a lower rate")
+            raise InputError(
+                f"`dynamic_lr` {self.settings.lr:g}: the model diverged; try a lower one"
+            )
         self.model.backward(inputs, targets, state)
         weights = self.whole.data()
         weights -= self.rate * self.whole.grad() / targets.size
