@@ -53,19 +53,19 @@ def check_written(
     InputError
         If the difference is larger than `allowed`.
     """
-    own, worst, start = model.begin_state(ids.shape[1]), 0.0, 0
+    carried, worst, start = model.begin_state(ids.shape[1]), 0.0, 0
     segments = [model.window] * 3 if model.window else SEGMENTS
     for length in segments:
         part = np.ascontiguousarray(ids[start : start + length])
         start += 1 if model.window else length
-        expected, own = model(mx.nd.array(part, dtype="int32"), own)
+        expected, carried = model(mx.nd.array(part, dtype="int32"), carried)
         wanted = expected.asnumpy()
         found, state = run(part, state)
         gap = np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max()))
         worst = max(worst, float(gap) if np.isfinite(gap) else np.inf)
     if worst > allowed:
         raise InputError(
-            f"the exported model differs from the model by {worst:.1e}, more than {allowed:g}: "
+            f"the exported model differs from the original by {worst:.1e}, more than {allowed:g}: "
             "no file was written"
         )
     return worst

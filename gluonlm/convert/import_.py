@@ -58,10 +58,7 @@ def make_parser() -> Parser:
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
     if bool(arguments.vocab) == bool(arguments.vocab_text):
-        raise InputError(
-            "weight files contain no vocabulary: give it with `vocab`, or give its text with "
-            "`vocab_text`"
-        )
+        raise InputError("weight files contain no vocabulary: give either `vocab` or `vocab_text`")
     if arguments.vocab_text and not arguments.level:
         raise InputError("`vocab_text` needs `level`: char, word or subword")
     if arguments.vocab_size < 0 or not arguments.run:

@@ -75,7 +75,7 @@ CATALOGUE = {
         ),
     ),
     "ptb": Entry(
-        "Penn Treebank, Wall Street Journal, 10,000 words, one sentence a line",
+        "Penn Treebank, Wall Street Journal, 10,000 words, one sentence per line",
         "LDC; research use",
         (
             File(

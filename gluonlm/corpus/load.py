@@ -117,7 +117,7 @@ def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
     if config.valid or config.test:
         if len(sources) > 1:
             raise InputError(
-                f"`valid`, `test`: {config.data[0]} has its own validation and test parts"
+                f"`valid`, `test`: {config.data[0]} has its own parts: leave these out"
             )
         sources += [[Path(path)] if path else [] for path in (config.valid, config.test)]
     return sources

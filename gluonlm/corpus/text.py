@@ -26,7 +26,7 @@ def _before_space(text: str) -> int:
     return max(1 + text.rfind("\n"), len(words[: max(0, words.rfind(" "))].rstrip(" ")))
 
 
-# where a text may be cut; not after \r, which may belong to a \n that follows
+# end of the last piece that may be cut off; not after \r, which may be followed by \n
 CUTS = {
     "word": lambda text: 1 + max(map(text.rfind, " \n\t")),
     "space": _before_space,

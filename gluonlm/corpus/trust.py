@@ -69,7 +69,7 @@ def _check_inside(patterns: Collection[str], folders: list[Path]) -> None:
         if pattern != "-" and not (found and all(_inside(Path(path), folders) for path in found)):
             raise InputError(
                 f"{pattern}: the run names this text, but it is not in the current folder or in a "
-                "data folder: to allow it, give it with `data`, or its folder with `data_dir`"
+                "data folder: to read it anyway, give it with `data`, or its folder with `data_dir`"
             )
 
 

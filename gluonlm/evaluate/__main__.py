@@ -98,7 +98,7 @@ def parse(argv=None) -> argparse.Namespace:
     if arguments.streams > 1 and (arguments.per_token or arguments.html or arguments.ansi):
         raise InputError("`per_token`, `html` and `ansi` need one stream: leave out `streams`")
     if arguments.ansi and arguments.json:
-        raise InputError("`ansi` and `json` exclude each other: leave out one")
+        raise InputError("`ansi` and `json` cannot be combined: leave out one")
     return arguments
 
 
@@ -249,15 +249,15 @@ def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
 
 def describe(result: dict) -> str:
     """Return the metrics as one line, followed by one line for each kind of adaptation."""
-    own = {name: value for name, value in result.items() if not isinstance(value, dict)}
-    shown = {name: f"{value:.6f}" for name, value in own.items()}
+    metrics = {name: value for name, value in result.items() if not isinstance(value, dict)}
+    shown = {name: f"{value:.6f}" for name, value in metrics.items()}
     shown["tokens"] = f"{result['tokens']:,}"
     lines = ["  ".join(f"{name} {value}" for name, value in shown.items())]
-    for name in filter(lambda name: name not in own, result):
+    for name in filter(lambda name: name not in metrics, result):
         found = result[name]
-        how = {setting: value for setting, value in found.items() if setting not in own}
-        figures = {figure: found[figure] for figure in own}
-        lines.append(f"{name} ({_shown(how)}): {describe(figures)}")
+        settings = {key: value for key, value in found.items() if key not in metrics}
+        adapted_metrics = {key: found[key] for key in metrics}
+        lines.append(f"{name} ({_shown(settings)}): {describe(adapted_metrics)}")
     return "\n".join(lines)
 
 

@@ -137,7 +137,7 @@ def tune_cache(
     Parameters
     ----------
     settings
-        Their `size` is kept.
+        Only their `size` is used.
     """
     ids = ids[:LONGEST]
     nats, hidden = trace(model, ids)

@@ -118,7 +118,7 @@ class Dynamic:
             parts.append(_read(stepper, part))
             carried = stepper.state
             inputs, targets = (
-                to_device(ids_of, self.vocab_size, ctx) for ids_of in (part[:-1], part[1:])
+                to_device(tokens, self.vocab_size, ctx) for tokens in (part[:-1], part[1:])
             )
             _, state = self.losses(inputs.expand_dims(1), targets, state)
         nats, hidden = zip(*parts)
@@ -159,7 +159,7 @@ def tune(
     Parameters
     ----------
     settings
-        Their `rule` and `seq_len` are kept.
+        Only their `rule` and `seq_len` are used.
     """
     for lr, decay in itertools.product(GRID[settings.rule], DECAYS):
         tried = settings._replace(lr=lr, decay=decay)

@@ -16,7 +16,7 @@ from ..vocab import Vocab
 
 SHADES = 16  # background colours of the page; the first is transparent
 # backgrounds from pale to strong, of 256 terminal colours; black text is readable on all
-GROUNDS = (230, 229, 223, 222, 216, 215, 209, 208, 202)
+BACKGROUNDS = (230, 229, 223, 222, 216, 215, 209, 208, 202)
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -106,10 +106,10 @@ def _backgrounds(first, last):
 def terminal(vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
     """Yield the text with escape sequences for a 256-colour terminal."""
     for text, bits in tokens:
-        number = shade(bits, len(vocab), len(GROUNDS) + 1)
+        number = shade(bits, len(vocab), len(BACKGROUNDS) + 1)
         shown = harmless(text).replace("\n", "↵") if number else harmless(text)
         if number and shown:
-            shown = f"\x1b[38;5;16;48;5;{GROUNDS[number - 1]}m{shown}\x1b[0m"
+            shown = f"\x1b[38;5;16;48;5;{BACKGROUNDS[number - 1]}m{shown}\x1b[0m"
         yield shown + "\n" * (number > 0) * text.count("\n")
 
 

@@ -62,15 +62,14 @@ def make_parser() -> Parser:
         help="report how much of the output occurs in the training text",
     )
     add("--data-dir", metavar="DIR", help="folder of that text (default: as in training)")
-    drawing = parser.add_argument_group("sampling")
-    add_drawing(drawing.add_argument)
+    add_sampling(parser.add_argument_group("sampling").add_argument)
     adapting = parser.add_argument_group("adapting the model to the prompt")
     add_cache(adapting, "mix in")
     add_dynamic(adapting, "first update the weights on each segment of the prompt")
     return parser
 
 
-def add_drawing(add: Callable) -> None:
+def add_sampling(add: Callable) -> None:
     """Add the flags of sampling and beam search."""
     add(
         "--temperature",

@@ -66,7 +66,7 @@ def penalise(logits, written: np.ndarray, penalty: float) -> np.ndarray:
     written
         Ids `(N, tokens)`.
     penalty
-        At least 1, which changes nothing.
+        At least 1; 1 changes nothing.
 
     Raises
     ------
@@ -144,8 +144,8 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     return logits
 
 
-def _whole_window(prompt, window):
-    """Repeat a short prompt, ending with its end, until it fills the model's window."""
+def _fill_window(prompt, window):
+    """Repeat a prompt that is too short for the model's window; its end stays at the end."""
     short = 0 < len(prompt) < (window or 0)
     return np.resize(prompt[::-1], window)[::-1] if short else prompt
 
@@ -193,7 +193,7 @@ def sample(
         If a parameter is out of range.
     """
     random, stepper = np.random.default_rng(seed), model.stepper(streams)
-    logits = prime(stepper, _whole_window(prompt, model.window), streams)  # (N, V)
+    logits = prime(stepper, _fill_window(prompt, model.window), streams)  # (N, V)
     looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
     written = np.empty((streams, length if looks_back else 0), np.int32)
     for place in range(length):
@@ -238,7 +238,7 @@ def beam_search(
     if not 1 <= width <= WIDEST:
         raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")
     stepper = model.stepper()
-    logits = prime(stepper, _whole_window(prompt, model.window))  # (1, V)
+    logits = prime(stepper, _fill_window(prompt, model.window))  # (1, V)
     texts, likelihood = np.empty((1, 0), np.int64), np.zeros((1, 1))
     for written in range(length):
         if written:

@@ -17,9 +17,9 @@ from .stepper import RecurrentStepper
 class AdaptiveOutput(HybridBlock):
     """Adaptive softmax: a head of frequent tokens and tail clusters, and one tail per cluster.
 
-    The log-probability of a rare token is the sum of its cluster's in the head and its own within
-    the tail. A training step computes the head for every target, and each tail only for the targets
-    in it.
+    The log-probability of a rare token is the log-probability of its cluster in the head plus its
+    own within the tail. A training step computes the head for every target, and each tail only for
+    the targets in it.
 
     Source: Grave et al. 2017.
 
@@ -44,7 +44,7 @@ class AdaptiveOutput(HybridBlock):
                 self.tails.add(tail)
 
     def begin_at(self, frequencies: np.ndarray) -> None:
-        """Set each bias to a log frequency, `(V,)`; a cluster's is the sum of its tokens'."""
+        """Set biases to log frequencies, `(V,)`; clusters use the sum over their tokens."""
         first, *tails = np.split(frequencies, self.begins)
         clusters = [tail.sum() for tail in tails]
         self.head.bias.set_data(nd.array(np.log([*first, *clusters])))

@@ -9,7 +9,7 @@ from mxnet.base import _LIB, check_call
 
 
 class Packed(gluon.Parameter):
-    """One parameter that replaces several; these become views of its parts.
+    """One parameter that replaces several, which become views of it.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Packed(gluon.Parameter):
 
 
 def outermost(parameters: Sequence[gluon.Parameter]) -> list:
-    """Return the outermost packed parameters, once each, or the parameter itself if not packed."""
+    """Return the outermost packed parameter of each parameter (itself if unpacked), once each."""
     return list(dict.fromkeys(_around(parameter) for parameter in parameters))
 
 

@@ -77,7 +77,7 @@ class Cell:
         return self.advance(self.read(x), state)
 
     def advance(self, read: np.ndarray, state: list[np.ndarray]) -> list[np.ndarray]:
-        raise TypeError("a Cell is one of RNNCell, LSTMCell and GRUCell")
+        raise TypeError("Cell is abstract: use RNNCell, LSTMCell or GRUCell")
 
 
 class RNNCell(Cell):
