@@ -101,7 +101,7 @@ def resealed(folder, name, content):
     [
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "each only once"),
-        ("vocab.json", lambda v: [], "not the JSON"),
+        ("vocab.json", lambda v: [], "not a JSON"),
         ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
         ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
         ("config.json", lambda c: {**c, "pickle": "x"}, "unknown setting 'pickle'"),
@@ -140,7 +140,7 @@ def test_a_forged_manifest_is_refused(copy):
         with pytest.raises(InputError, match="manifest"):
             load_model(copy.path)
     path.write_bytes(b'{"format": 2}')
-    with pytest.raises(InputError, match="format 2, this version reads 1"):
+    with pytest.raises(InputError, match="format 2"):
         load_model(copy.path)
 
 

@@ -107,8 +107,8 @@ def _recurrent(graph, network, state, prefix):
     x, states = graph.add("Gather", [table, "ids"], f"{prefix}embedded"), []
     each = 1 + (network.cell == "lstm")
     for number in range(len(network.layers())):
-        own = state[number * each : (number + 1) * each]
-        x, new = _layer(graph, network, number, x, own, prefix)
+        old = state[number * each : (number + 1) * each]
+        x, new = _layer(graph, network, number, x, old, prefix)
         states += new
     return graph.dense(x, network, "decoder", prefix), states
 
@@ -170,8 +170,8 @@ def build(checkpoint: Checkpoint) -> bytes:
     for k, network in enumerate(networks):
         write = {"unrolled": _unrolled, "window": _window}.get(network.kind, _recurrent)
         state = [f"state.{i}.in" for i in range(k * each, (k + 1) * each)]
-        own, states = write(graph, network, state, f"networks.{k}." if len(networks) > 1 else "")
-        logits.append(own)
+        out, states = write(graph, network, state, f"networks.{k}." if len(networks) > 1 else "")
+        logits.append(out)
         new += states
     graph.add("Identity", [_averaged(graph, logits)], "logits")
     for i, name in enumerate(new):

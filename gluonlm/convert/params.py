@@ -103,7 +103,7 @@ def _params(reader):
     reader.take(8)
     (reserved,) = reader.numbers("Q")
     if reserved:
-        raise reader.fail("an unknown kind of list")
+        raise reader.fail("unknown kind of list")
     arrays = [_array(reader) for _ in range(reader.count(8))]
     names = [_name(reader) for _ in range(reader.count(8))]
     if reader.place != len(reader.content):

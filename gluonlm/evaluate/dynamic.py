@@ -173,7 +173,7 @@ def tune(
 
 
 def trace(model: LanguageModel | Dynamic, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loss of each token but the first in nats, and the hidden state before it.
+    """Return the loss of each token but the first in nats, and the state that predicted it.
 
     Returns
     -------

@@ -10,7 +10,7 @@ TINY = 1e-37  # keeps the logarithm finite where a float32 softmax underflows
 class _Softmax(HybridBlock):
     """The losses and the inputs of their gradient, in one graph.
 
-    The speed of a small model depends on the number of calls.
+    For a small model, the number of calls dominates the time of a step.
     """
 
     def hybrid_forward(self, F, logits, targets):

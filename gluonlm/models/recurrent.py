@@ -133,7 +133,7 @@ class Penalty(HybridBlock):
             first = F.slice_axis(x, axis=0, begin=0, end=1)
             penalised = x - F.slice_axis(F.concat(first, x, dim=0), axis=0, begin=0, end=-1)
         total = F.sum(F.mean(F.square(penalised), axis=2))
-        # MakeLoss has gradient 1, regardless of the use of its value
+        # MakeLoss has gradient 1, although its value is multiplied by 0
         return F.broadcast_add(x, 0 * F.MakeLoss(self.penalty * total).reshape((1, 1, 1)))
 
 

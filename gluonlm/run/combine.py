@@ -56,7 +56,7 @@ def combined(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
                 if found[setting] != wanted[setting]:
                     raise InputError(
                         f"{other}: `{setting}` is {_shown(found[setting])}, but "
-                        f"{_shown(wanted[setting])} in {name}: combined runs must have the same"
+                        f"{_shown(wanted[setting])} in {name}: must be the same in all runs"
                     )
         if checkpoint.vocab != first.vocab:
             raise InputError(f"{other}: its vocabulary differs from {name}")
