@@ -9,7 +9,7 @@ const at = (id) => document.getElementById(id);
 const [field, map, strip] = [at("text"), at("map"), at("strip")];
 const chars = vocabulary.level === "char";
 const LONGEST = 20000, SLICE = 12; // characters; milliseconds of work per frame
-const BLIND = 2 * Math.log2(vocabulary.tokens.length); // twice the bits of a uniform guess
+const MOST_BITS = 2 * Math.log2(vocabulary.tokens.length); // twice the bits of a uniform guess
 const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "↵", [END]: "↵" };
 
 // States are cached in a tree of prefixes.
@@ -67,9 +67,9 @@ async function update() {
   [pieces, nodes] = [read.found, read.path];
   const here = await predicted(mine);
   if (!here) return;
-  keys(here);
-  mirror();
-  inside();
+  showKeys(here);
+  showSurprise();
+  showState();
   document.body.dataset.milliseconds = (performance.now() - started).toFixed(2);
   await pause();
   if (mine === turn) await complete(here, mine);
@@ -112,7 +112,7 @@ function fitting(written, before) {
   return chars || written === "\n" || /\S$/u.test(before) ? written : written.trimStart();
 }
 
-function keys({ node, begun, before }) {
+function showKeys({ node, begun, before }) {
   const fits = (id) => chars || (vocabulary.tokens[id] !== UNKNOWN &&
     vocabulary.tokens[id].replaceAll(JOINER, "").startsWith(begun));
   const found = likeliest(probabilitiesAfter(node), 10, fits);
@@ -158,7 +158,7 @@ function characters(piece) {
   return Array.from(piece.text).length;
 }
 
-function mirror() {
+function showSurprise() {
   map.replaceChildren(...pieces.map((piece, i) => {
     const span = document.createElement("span"), node = nodes[i];
     span.textContent = piece.text.replace(/\r\n|\r|\n/g, "↵\n");
@@ -177,7 +177,8 @@ function mirror() {
   const read = nodes.filter(Boolean), bits = read.reduce((sum, node) => sum + node.bits, 0);
   const length = pieces.reduce((sum, piece, i) => sum + (nodes[i] ? characters(piece) : 0), 0);
   at("score").textContent = length
-    ? `${(bits / length).toFixed(3)} bits per character over ${length.toLocaleString("en")} characters`
+    ? `${(bits / length).toFixed(3)} bits per character over ` +
+      `${length.toLocaleString("en")} characters`
     : "Type or paste text to see its surprise.";
   const worst = pieces.map((piece, i) => ({ i, node: nodes[i] })).filter(({ node }) => node);
   worst.sort((a, b) => b.node.bits - a.node.bits);
@@ -208,7 +209,7 @@ function scale() {
 
 // the background of every token: its surprise, or the value of the selected cell
 function colour() {
-  const most = cell === null ? BLIND : scale();
+  const most = cell === null ? MOST_BITS : scale();
   map.classList.toggle("cell", cell !== null);
   Array.from(map.children).forEach((span, i) => {
     const value = nodes[i] ? (cell === null ? nodes[i].bits : stateOf(nodes[i])[cell]) / most : 0;
@@ -221,7 +222,7 @@ function colour() {
     : `Cell ${cell} of layer ${layer}: orange is positive, blue negative.`;
 }
 
-function inside() {
+function showState() {
   if (data.networks[0].window) return;
   const shown = nodes.filter(Boolean).slice(-240), size = data.networks[0].layers[layer].size;
   strip.width = Math.max(1, shown.length);
@@ -236,7 +237,7 @@ function inside() {
   context.putImageData(image, 0, 0);
 }
 
-function hold(which) {
+function selectCell(which) {
   const size = data.networks[0].layers[layer].size;
   cell = which === null ? null : Math.max(0, Math.min(size - 1, which));
   colour();
@@ -290,20 +291,20 @@ function start() {
   });
   at("layer").addEventListener("change", ({ target }) => {
     layer = Number(target.value);
-    hold(null);
-    inside();
+    selectCell(null);
+    showState();
   });
   strip.addEventListener("pointermove", (event) => {
     const box = strip.getBoundingClientRect();
-    hold(Math.floor(((event.clientY - box.top) / box.height) * strip.height));
+    selectCell(Math.floor(((event.clientY - box.top) / box.height) * strip.height));
   });
-  strip.addEventListener("pointerleave", () => hold(null));
-  strip.addEventListener("blur", () => hold(null));
+  strip.addEventListener("pointerleave", () => selectCell(null));
+  strip.addEventListener("blur", () => selectCell(null));
   strip.addEventListener("keydown", (event) => {
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!move) return;
     event.preventDefault();
-    hold(cell === null ? 0 : cell + move);
+    selectCell(cell === null ? 0 : cell + move);
   });
   update();
 }
