@@ -1,4 +1,4 @@
-"""Command line: look at what an embedding has learnt. `python -m gluonlm.embeddings --help`."""
+"""Command line: inspect a trained embedding. `python -m gluonlm.embeddings --help`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "embeddings",
-        "Draw the t-SNE map of a model's most frequent words, or list the neighbours of words.",
+        "Draw a t-SNE map of a model's most frequent words, or list neighbours of words.",
         examples=("runs/ptb-lstm --out map.png", "runs/ptb-lstm --near monday company"),
     )
     parser.add_run()
@@ -37,14 +37,14 @@ def make_parser() -> Parser:
         type=int,
         default=300,
         metavar="N",
-        help="words on the map, the most frequent ones (default: 300)",
+        help="number of most frequent words on the map (default: 300)",
     )
     add(
         "--out",
         metavar="FILE",
-        help="picture of the map (default: embeddings.png, none with --near)",
+        help="PNG file of the map (default: embeddings.png, or no map with --near)",
     )
-    add("--seed", type=int, default=1, metavar="S", help="seed of the map (default: 1)")
+    add("--seed", type=int, default=1, metavar="S", help="random seed of the map (default: 1)")
     parser.add_overwrite()
     return parser
 
@@ -55,30 +55,30 @@ def parse(argv=None) -> argparse.Namespace:
     if count < 3 or neighbours < 1 or not 0 <= seed < 2**32:
         raise InputError(
             f"`count` {count}, `neighbours` {neighbours}, `seed` {seed}: "
-            "count starts at 3, neighbours at 1, seed at 0 and ends before 4,294,967,296"
+            "count must be at least 3, neighbours at least 1, and seed from 0 to 4,294,967,295"
         )
     return arguments
 
 
 def visible(token: str) -> str:
-    """Return a token so that it can be seen: white space and the like as Python writes them."""
+    """Return a printable form of a token; white space as a Python literal."""
     return token if token.isprintable() and token.strip() else repr(token)
 
 
 def nearest(
     vectors: np.ndarray, vocab: Vocab, word: str, count: int = 8
 ) -> list[tuple[str, float]]:
-    """Return the tokens whose vectors point most nearly where a token's own does.
+    """Return the tokens with the highest cosine similarity to a token.
 
     Parameters
     ----------
     vectors
-        `(V, C)`, a row for each id of `vocab`.
+        `(V, C)`, one row per id of `vocab`.
 
     Returns
     -------
     list of (str, float)
-        Token and cosine similarity of the `count` nearest, itself left out.
+        Token and cosine similarity of the `count` nearest other tokens.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def nearest(
         For an unknown token.
     """
     if word not in vocab.index:
-        raise InputError(f"{word!r} is not among the {len(vocab)} tokens this model knows")
+        raise InputError(f"{word!r} is not among the {len(vocab)} tokens of this model")
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     similarity = unit @ unit[vocab.index[word]]  # (V,)
     order = np.argsort(-similarity, kind="stable")
@@ -95,7 +95,7 @@ def nearest(
 
 
 def project(vectors: np.ndarray, count: int = 300, seed: int = 1) -> np.ndarray:
-    """Lay the first `count` vectors of `(V, C)` out on a plane by t-SNE, near ones near each other.
+    """Project the first `count` vectors of `(V, C)` to two dimensions by t-SNE.
 
     Returns
     -------
@@ -136,15 +136,15 @@ def main(argv=None) -> None:
         for other, similarity in nearest(vectors, vocab, word, arguments.neighbours):
             show(f"  {similarity:.3f}  {visible(other)}", "\n")
     if arguments.out or not arguments.near:
-        # ids are in order of frequency, for words; of characters there are few enough to show all
+        # word ids are ordered by frequency; characters are few enough to show all
         kept = [i for i, word in enumerate(vocab.tokens) if word not in (UNKNOWN, END_OF_LINE)]
         ids = kept[: arguments.count]
         if len(ids) < 3:
-            raise InputError(f"{len(ids)} tokens make no map")
+            raise InputError(f"{len(ids)} tokens are too few: at least 3 are needed for a map")
         points = project(vectors[ids], len(ids), arguments.seed)
         with output_file(out, arguments.overwrite) as stream:
             stream.write(draw_map(points, [vocab.tokens[i] for i in ids]))
-        show(f"picture {out}", "\n")
+        show(f"map written to {out}", "\n")
 
 
 if __name__ == "__main__":

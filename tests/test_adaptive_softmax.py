@@ -91,9 +91,9 @@ def test_its_size_is_known_before_it_is_built(members):
     "settings, message",
     [
         (dict(adaptive_softmax=(5, 5)), "`adaptive_softmax` 5,5: must be ascending"),
-        (dict(adaptive_softmax=(5, 23)), "below the 23 tokens of the vocabulary"),
-        (dict(adaptive_softmax=(5,), tie_weights=True, embed_size=256), "no `tie_weights`"),
-        (dict(adaptive_softmax=(5,), model="unrolled"), "leave out `adaptive_softmax`"),
+        (dict(adaptive_softmax=(5, 23)), "`adaptive_softmax` 5,23: .* 23$"),
+        (dict(adaptive_softmax=(5,), tie_weights=True, embed_size=256), "`tie_weights`: leave out"),
+        (dict(adaptive_softmax=(5,), model="unrolled"), "`model` unrolled .*`adaptive_softmax`"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, message):
@@ -118,4 +118,4 @@ def test_a_run_with_it_is_trained_scored_and_written_with_and_not_exported(tmp_p
     code, out, _ = command("generate", run, "--length", "5", "--prompt", "w1")
     assert code == 0 and len(out.split()) >= 5
     code, _, err = command("export", run, "--format", "torch", "--out", tmp_path / "out")
-    assert code == 2 and "adaptive softmax, which is not exported" in err
+    assert code == 2 and "adaptive softmax" in err

@@ -101,7 +101,7 @@ def resealed(folder, name, content):
     [
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "each only once"),
-        ("vocab.json", lambda v: [], "not the JSON"),
+        ("vocab.json", lambda v: [], "not a JSON"),
         ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
         ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
         ("config.json", lambda c: {**c, "pickle": "x"}, "unknown setting 'pickle'"),
@@ -118,7 +118,7 @@ def test_parts_that_do_not_belong_together_are_refused(copy, name, change, messa
 @pytest.mark.parametrize("pointer", ["../../../etc", "/tmp", "", "00000006/../..", "x"])
 def test_pointers_lead_nowhere_else(copy, pointer):
     (copy.checkpoints / "best").write_text(pointer)
-    with pytest.raises(InputError, match="names no checkpoint"):
+    with pytest.raises(InputError, match="checkpoint name"):
         load_model(copy.path)
 
 
@@ -140,7 +140,7 @@ def test_a_forged_manifest_is_refused(copy):
         with pytest.raises(InputError, match="manifest"):
             load_model(copy.path)
     path.write_bytes(b'{"format": 2}')
-    with pytest.raises(InputError, match="format 2, this version reads 1"):
+    with pytest.raises(InputError, match="format 2"):
         load_model(copy.path)
 
 
@@ -199,7 +199,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     assert run.load("last").progress["step"] == 1
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="something else than a run"):
+    with pytest.raises(InputError, match="`overwrite` does not remove"):
         Run.create(tmp_path / "precious", overwrite=True)
     assert (tmp_path / "precious" / "thesis.txt").exists()
     foreign = tmp_path / "work"
@@ -212,7 +212,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     for path in (foreign, lost.path):
         with pytest.raises(InputError, match="already exists"):
             Run.create(path)
-    with pytest.raises(InputError, match="something else than a run"):
+    with pytest.raises(InputError, match="`overwrite` does not remove"):
         Run.create(foreign, overwrite=True)
     assert (foreign / "thesis.txt").exists() and lost.load("best").progress["step"] == 1
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
@@ -233,7 +233,7 @@ def test_a_pointer_written_by_hand_is_read(copy):
 
 
 def test_nothing_there_is_told(tmp_path):
-    with pytest.raises(InputError, match="no run with a checkpoint"):
+    with pytest.raises(InputError, match="no checkpoint found"):
         load_model(tmp_path / "nowhere")
 
 
@@ -256,7 +256,7 @@ def test_a_file_in_place_of_a_run_is_kept(tmp_path):
     path.write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(
-            InputError, match=r"`run` .*notes: (already exists|holds something else)"
+            InputError, match=r"`run` .*notes: (already exists|.*`overwrite` does not)"
         ):
             Run.create(path, overwrite)
     assert path.read_text() == "mine"

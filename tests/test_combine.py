@@ -83,9 +83,9 @@ def test_a_combined_run_cannot_be_resumed(trained_apart, text_file, tmp_path, co
 @pytest.mark.parametrize(
     "flags, fault",
     [
-        (("--hidden-size", 6), "--hidden-size is 6, that of .*one 5"),
-        (("--model", "rnn"), "--model is rnn, that of .*one gru"),
-        (("--split", "80/20/0"), "--split is 80/20/0, that of .*one 90/5/5"),
+        (("--hidden-size", 6), "--hidden-size is 6, but 5 in .*one"),
+        (("--model", "rnn"), "--model is rnn, but gru in .*one"),
+        (("--split", "80/20/0"), "--split is 80/20/0, but 90/5/5 in .*one"),
     ],
 )
 def test_what_is_not_alike_is_named(trained_apart, tmp_path, command, flags, fault):
@@ -101,7 +101,7 @@ def test_another_text_cannot_be_scored_together(trained_apart, tmp_path, text_fi
     longer.write_text(text + "Ω" * 9, encoding="utf-8")
     swapped.write_text(text[::-1], encoding="utf-8")
     one = trained_apart("one")
-    for data, fault in ((longer, "another vocabulary"), (swapped, "another text")):
+    for data, fault in ((longer, "vocabulary differs"), (swapped, "not trained on the text")):
         other = trained_apart(data.name + "-run", data=data)
         code, _, err = command("combine", one, other, "--run", tmp_path / "all")
         assert code == 2 and fault in err and not (tmp_path / "all").exists()

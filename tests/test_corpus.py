@@ -180,7 +180,7 @@ def test_a_corpus_with_its_own_parts_takes_no_others(files, monkeypatch):
     config = dict(data=("three",), data_dir=".")
     assert parts(load_corpus(DataConfig(**config))) == ["aa", "b", "c"]
     for name in ("valid", "test"):
-        with pytest.raises(InputError, match="`valid`, `test`: three has its own validation and"):
+        with pytest.raises(InputError, match="`valid`, `test`: three has its own parts"):
             load_corpus(DataConfig(**config, **{name: "v"}))
 
 

@@ -105,7 +105,7 @@ def test_a_run_resumes_with_its_documents_and_every_command_knows_them(
     assert command("evaluate", whole, "--data", text_file)[0] == 0
     assert command("generate", whole, "--length", 9)[0] == 0
     code, _, err = command("export", whole, "--format", "torch", "--out", tmp_path / "out")
-    assert code == 2 and "begins anew" in err
+    assert code == 2 and "--document-separator" in err
 
 
 @pytest.mark.parametrize(

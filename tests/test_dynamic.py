@@ -121,7 +121,7 @@ def test_tuning_tries_a_grid_and_leaves_the_model_as_it_was():
 
 def test_too_high_a_rate_is_named():
     dynamic = Dynamic(make_model("rnn"), DynamicSettings(lr=1e38, seq_len=4))
-    with pytest.raises(InputError, match=r"`dynamic_lr` 1e.38: the model broke"):
+    with pytest.raises(InputError, match=r"`dynamic_lr` 1e.38"):
         dynamic.score_text(IDS)
 
 
@@ -202,7 +202,7 @@ def test_the_command_shows_the_cache_beside_the_static_score(trained, text_file,
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--tune", "give one, too"),
+        ("--tune", "--tune requires"),
         ("--cache 9 --cache-weight 2", "must be from 0 to 1"),
         ("--dynamic sgd --streams 4", "leave out --streams"),
         ("--dynamic sgd --tune --part valid", "score another --part"),

@@ -81,7 +81,7 @@ def test_the_map_shows_the_most_frequent_words_and_no_mark_of_ours(tmp_path, com
     text.write_text("a a a a b b b b\n" * 9)
     assert command("train", *train, "--overwrite")[0] == 0
     code, _, err = command("embeddings", tmp_path / "run", "--out", tmp_path / "other.png")
-    assert code == 2 and "2 tokens make no map" in err and not (tmp_path / "other.png").exists()
+    assert code == 2 and "2 tokens are too few" in err and not (tmp_path / "other.png").exists()
 
 
 def test_seed_zero_is_a_seed_and_no_neighbours_are_one_line(trained, tmp_path, command):

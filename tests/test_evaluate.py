@@ -91,7 +91,7 @@ def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp
     corpus = types.SimpleNamespace(name="x", fingerprint=1, test=[7])
     with pytest.MonkeyPatch.context() as patch:
         load = lambda config, *_: asked.append(config.data_dir) or corpus  # noqa: E731
-        patch.setattr("gluonlm.corpus.trust.load_corpus", load)
+        patch.setattr("gluonlm.run.text.load_corpus", load)
         checkpoint = load_model(trained)[1]
         kept = dataclasses.replace(checkpoint, progress={"corpus": 1})
         assert read_ids(arguments, kept) == [7] and asked == ["there"]

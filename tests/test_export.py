@@ -50,7 +50,7 @@ def test_onnx_runs_in_numpy_where_its_runtime_is_missing(monkeypatch):
     model, checkpoint = checkpoint_of("gru")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     run, name = to_onnx.runner(to_onnx.build(checkpoint))
-    assert name == "onnx's reference in NumPy"
+    assert name == "onnx's NumPy reference"
     assert check_written(model, probe_text(checkpoint), zeros(checkpoint), run) < 2e-6
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match=r"gluonlm\[onnx\]"):
@@ -96,7 +96,7 @@ def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, comm
     monkeypatch.setitem(writer.ORDER, "gru", [0, 1, 2])  # gates in the wrong order
     out = tmp_path / "model.onnx"
     code, _, err = command("export", trained, "--format", "onnx", "--out", out)
-    assert code == 2 and "differs from the model by" in err and list(tmp_path.iterdir()) == []
+    assert code == 2 and "differs from the original by" in err and list(tmp_path.iterdir()) == []
     monkeypatch.setitem(to_torch.NAMES, "i2h_weight", "weight_hh_l0")
     out = tmp_path / "model.safetensors"
     code, _, err = command("export", trained, "--format", "torch", "--out", out)
@@ -116,7 +116,7 @@ def test_the_command_writes_whole_files_once(form, names, trained, tmp_path, com
     assert code == 2 and "already exists" in err and out.read_bytes() == before
     assert command("export", trained, "--format", form, "--out", out, "--overwrite")[0] == 0
     code, _, err = command("export", trained, "--format", "torch", "--out", tmp_path / "b.py")
-    assert code == 2 and "another ending" in err
+    assert code == 2 and "another suffix" in err
 
 
 def test_a_text_in_foreign_letters_is_probed_too(text_file):

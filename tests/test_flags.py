@@ -143,7 +143,7 @@ def test_bad_flags_are_one_line_and_leave_no_trace(
         (b"too short", "tokens"),
         (bytes(range(256)) * 20, "offset 128"),
         (b"\x7fELF\0\0\0" * 200, "binary"),
-        (b"caf\xe9 " * 200, "offset 3 is not utf-8"),
+        (b"caf\xe9 " * 200, "byte 0xe9 at offset 3"),
     ],
 )
 def test_bad_texts_are_one_line_and_leave_no_trace(content, message, tmp_path, command):

@@ -34,11 +34,11 @@ def generate(trained, command):
         (["--top-k", "-1"], "top-k -1"),
         (["--length", "0"], "--length 0"),
         (["--beam", "0"], "--beam 0"),
-        (["--beam", "2", "--repetition-penalty", "2"], "--beam finds one text"),
+        (["--beam", "2", "--repetition-penalty", "2"], "--beam returns one text"),
         (["--repetition-penalty", "0.9"], "--repetition-penalty 0.9"),
         (["--no-repeat-ngram", "-1"], "--no-repeat-ngram -1"),
         (["--checkpoint", "worst"], "--checkpoint"),
-        (["--prompt", "Ω", "--unknown", "skip"], "holds nothing"),
+        (["--prompt", "Ω", "--unknown", "skip"], "no known token"),
     ],
 )
 def test_bad_requests_to_write_are_one_line(args, message, trained, command):

@@ -186,12 +186,12 @@ def test_vocabularies_of_every_kind_are_read(tmp_path, command):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ([], "the vocabulary is not in such a file"),
-        (["--vocab", "tokens.json", "--vocab-text", "x"], "the vocabulary is not in such a file"),
+        ([], "--vocab-text"),
+        (["--vocab", "tokens.json", "--vocab-text", "x"], "--vocab-text"),
         (["--vocab-text", "x"], "--vocab-text needs --level"),
         (["--vocab", "missing.json"], "missing.json"),
-        (["--vocab", "short.json"], "knows 30 tokens, and the vocabulary has 3"),
-        (["--vocab", "text"], "is not JSON"),
+        (["--vocab", "short.json"], "30 tokens, but the vocabulary has 3"),
+        (["--vocab", "text"], "not a JSON file"),
         (["--vocab", "odd.json"], "neither a list of tokens"),
     ],
 )
@@ -212,11 +212,11 @@ def test_what_is_missing_is_asked_for(flags, message, tmp_path, monkeypatch, voc
     "change, message",
     [
         (dict(drop="rnn._unfused.0.h2h_bias"), "layer 0 does not fit"),
-        (dict(drop="decoder.bias"), "beside the layers it holds"),
-        (dict(drop="encoder.weight", also="decoder.weight"), "beside the layers it holds"),
-        (dict(add="strange.weight"), "beside the layers it holds"),
+        (dict(drop="decoder.bias"), "unexpected arrays"),
+        (dict(drop="encoder.weight", also="decoder.weight"), "unexpected arrays"),
+        (dict(add="strange.weight"), "unexpected arrays"),
         (dict(grow="rnn._unfused.1.i2h_weight"), "layer 1 does not fit"),
-        (dict(grow="decoder.weight"), "does not fit an embedding"),
+        (dict(grow="decoder.weight"), "does not fit the embedding"),
         (dict(only="decoder"), "no recurrent layer"),
     ],
 )
@@ -306,8 +306,8 @@ def test_other_files_are_refused(tmp_path):
     for path, message in (
         (whole_numbers, "of type 4"),
         (sparse, "sparse"),
-        (nothing, "neither a .params file"),
-        (endless, "not finite"),
+        (nothing, "nor safetensors"),
+        (endless, "non-finite"),
         (tmp_path / "missing", "missing"),
     ):
         with pytest.raises(InputError, match=message):

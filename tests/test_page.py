@@ -106,7 +106,7 @@ def test_the_page_reads_characters_beyond_16_bits_and_marks_unknown_ones():
 def test_a_text_that_a_page_cannot_cut_is_refused():
     for level, rule in (("subword", "bpe"), ("word", "moses")):
         vocab = Vocab.build(["the ducks went out to play\n" * 30], level, 300, tokenizer=rule)
-        with pytest.raises(InputError, match=f"does not cut texts by {rule}"):
+        with pytest.raises(InputError, match=f"`tokenizer` {rule}"):
             build(checkpoint_of("gru", vocab)[1], "run")
 
 
@@ -181,7 +181,7 @@ def test_one_types_and_the_page_answers(opened):
     bits = -np.log2(chances[np.arange(7), ids[1:]])
     titles = page.eval_on_selector_all("#map span", "spans => spans.map((span) => span.title)")
     assert [float(title.split()[0]) for title in titles] == pytest.approx(bits, abs=0.006)
-    assert page.inner_text("#score") == f"{bits.mean():.3f} bits per character over 7"
+    assert page.inner_text("#score") == f"{bits.mean():.3f} bits per character over 7 characters"
     best = VOCAB.tokens[chances[-1].argmax()]
     key = page.locator("#next button").first
     assert key.text_content() == {"\n": "↵", " ": "␣"}.get(best, best)
@@ -221,7 +221,7 @@ def test_the_page_writes_on_until_it_is_stopped_and_shows_its_state(opened):
     settle(page)
     length = len(page.input_value("#text"))
     page.wait_for_timeout(200)
-    assert len(page.input_value("#text")) == length and page.inner_text("#write") == "Write on"
+    assert len(page.input_value("#text")) == length and page.inner_text("#write") == "Generate"
 
 
 def test_words_are_put_in_and_written_with_one_space_between(opened):

@@ -9,7 +9,7 @@ import pytest
 from gluonlm.batchify.slicing import rnn_batch
 from gluonlm.evaluate.__main__ import main as evaluate
 from gluonlm.evaluate.scoring import score, score_columns
-from gluonlm.evaluate.surprise import GROUNDS, SHADES, Span, page, shade, spans, terminal
+from gluonlm.evaluate.surprise import BACKGROUNDS, SHADES, Span, page, shade, spans, terminal
 from gluonlm.run.load import load_model
 from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
@@ -64,7 +64,7 @@ def test_a_terminal_obeys_no_escape_of_the_text():
     vocab = Vocab.build([HOSTILE])
     ids = vocab.encode(HOSTILE)
     out = "".join(terminal(vocab, spans(vocab, ids, np.full(len(ids) - 1, 50.0))))
-    last = f"\x1b[38;5;16;48;5;{GROUNDS[-1]}m"
+    last = f"\x1b[38;5;16;48;5;{BACKGROUNDS[-1]}m"
     assert out.count(last) == len(ids) - 1 and out.endswith(f"{last}↵\x1b[0m\n")
     plain = out.replace(last, "").replace("\x1b[0m", "").replace("↵", "")
     assert (
@@ -103,9 +103,9 @@ def test_evaluate_writes_the_page_once_and_prints_the_map(trained, text_file, tm
     "flags, message",
     [
         (["--streams", 0], "--streams 0"),
-        (["--streams", 3, "--ansi"], "--streams leave gaps"),
-        (["--streams", 3, "--html", "x"], "--streams leave gaps"),
-        (["--streams", 99999], "fill no segment"),
+        (["--streams", 3, "--ansi"], "leave out --streams"),
+        (["--streams", 3, "--html", "x"], "leave out --streams"),
+        (["--streams", 99999], "too few"),
         (["--ansi", "--json"], "leave out one"),
     ],
 )

@@ -63,14 +63,14 @@ def test_pieces_of_whole_words_cut_none(file, monkeypatch):
 @pytest.mark.parametrize(
     "content, encoding, message",
     [
-        (b"caf\xe9 au lait", "utf-8", r"byte 0xe9 at offset 3 is not utf-8.*`encoding`.*latin-1"),
+        (b"caf\xe9 au lait", "utf-8", r"byte 0xe9 at offset 3 .*`encoding`.*latin-1"),
         (b"", "utf-8", "is empty: give a file with text"),
         (b"\xef\xbb\xbf", "utf-8", "is empty"),
         (b"a\0b", "utf-8", "binary: character 1 is NUL; .* `encoding`, such as utf-16"),
-        (b"abc", "klingon", "`encoding` 'klingon': Python knows no such encoding of text"),
+        (b"abc", "klingon", "`encoding` 'klingon'"),
         (b"abc", "rot13", "`encoding` 'rot13'"),
         (bytes(range(128, 256)), "utf-8", "0x80 at offset 0"),
-        (b"abc", "utf-16", "byte 0x63 at offset 2 is not utf-16"),
+        (b"abc", "utf-16", "byte 0x63 at offset 2 .*utf-16"),
     ],
 )
 @pytest.mark.parametrize("piped", [False, True])
@@ -80,7 +80,7 @@ def test_what_is_not_text_is_rejected_with_a_remedy(
     path = "-" if piped else file(content)
     standard_input(content)
     name = "^standard input.*" if piped else f"{path}.*"
-    about_encoding = "Python knows" in message or "rot13" in message
+    about_encoding = encoding in ("klingon", "rot13")
     message = message.replace("file with ", "") if piped else message
     with pytest.raises(InputError, match=message if about_encoding else name + message):
         read_text(path, encoding)
@@ -107,7 +107,7 @@ def test_missing_files_folders_and_pipes_are_reported(tmp_path):
     for name, message in (
         ("nosuch", "cannot read .*nosuch: No such file or directory"),
         (".", "cannot read .*: Is a directory"),
-        ("pipe", "pipe is not a regular file: copy it into one, or give - and pipe it in"),
+        ("pipe", "pipe is not a regular file"),
     ):
         with pytest.raises(InputError, match=message):
             read_text(tmp_path / name)

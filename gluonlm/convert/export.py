@@ -1,4 +1,4 @@
-"""Command line: write a trained model for other programs. `python -m gluonlm export --help`."""
+"""Command line: export a trained model. `python -m gluonlm export --help`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..system.console import run_command, show
 from ..system.errors import InputError
 from ..system.files import check_output, output_file
 
-ALLOWED, ROUNDED = 1e-5, 0.05  # largest difference, and where weights were rounded to 16 bits
+ALLOWED, ROUNDED = 1e-5, 0.05  # largest difference, and with weights rounded to 16 bits
 
 if TYPE_CHECKING:
     from ..run.checkpoint import Checkpoint
@@ -24,8 +24,9 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "export",
-        "Write a trained model for ONNX Runtime, for PyTorch, or as a page that types with you. "
-        "What was written is run and compared with the model before it gets its name.",
+        "Export a trained model to ONNX, to PyTorch, or as an HTML page that completes text as you "
+        "type. The exported model is run and compared with the original before the output file is "
+        "written.",
         examples=(
             "runs/book --format onnx --out book.onnx",
             "runs/book --format torch --out book.safetensors",
@@ -34,9 +35,13 @@ def make_parser() -> Parser:
     )
     parser.add_run()
     add = parser.add_argument
-    add("--format", choices=[*WRITERS], required=True, help="what to write")
-    add("--out", metavar="FILE", required=True, help="file to write")
-    add("--half", action="store_true", help="weights of 16 bits, in a page of half the size")
+    add("--format", choices=[*WRITERS], required=True, help="output format")
+    add("--out", metavar="FILE", required=True, help="output file")
+    add(
+        "--half",
+        action="store_true",
+        help="store 16-bit weights, which halves the size of the page (html only)",
+    )
     parser.add_overwrite()
     return parser
 
@@ -44,14 +49,14 @@ def make_parser() -> Parser:
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
     if not arguments.out:
-        raise InputError("`out`: is empty; was a variable of the shell not set?")
+        raise InputError("`out` is empty; is a shell variable unset?")
     if arguments.half and arguments.format != "html":
-        raise InputError("`half` is for `format` html")
+        raise InputError("`half` is only for `format` html")
     return arguments
 
 
 def write(path: Path, content: bytes, overwrite: bool, check) -> None:
-    """Write a file and read it back; it gets its name once `check` has passed what was read."""
+    """Write a file, read it back and `check` it; rename it to `path` if the check passes."""
     with output_file(path, overwrite) as stream:
         stream.write(content)
         stream.flush()
@@ -64,61 +69,63 @@ def main(argv=None) -> None:
     out, overwrite = Path(arguments.out), arguments.overwrite
     files = [out, out.with_suffix(".py")] if arguments.format == "torch" else [out]
     if len(set(files)) < len(files):
-        raise InputError(f"`out` {out}: the weights need another ending: {out.stem}.safetensors")
+        raise InputError(
+            f"`out` {out}: .py is the module file: use another suffix, as in {out.stem}.safetensors"
+        )
     for path in files:
         check_output(path, overwrite)
     from ..run.load import load_model
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
-    said = WRITERS[arguments.format](out, model, checkpoint, arguments)
+    report = WRITERS[arguments.format](out, model, checkpoint, arguments)
     for path in files:
         show(f"{path}: {path.stat().st_size / 1e6:.3f} MB\n")
-    show(f"{said} from the model\n")
+    show(f"{report}\n")
 
 
 def write_onnx(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
-    """Write an ONNX model; return what was found when it ran."""
+    """Write an ONNX model; return the result of the comparison."""
     from .onnx import build, runner
 
-    said = ""
+    report = ""
 
     def check(content):
-        nonlocal said
+        nonlocal report
         run, name = runner(content)
-        said = compare(model, checkpoint, run, name)
+        report = compare(model, checkpoint, run, name)
 
     write(out, build(checkpoint), arguments.overwrite, check)
-    return said
+    return report
 
 
 def write_page(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
-    """Write a page; return what was found when NumPy ran its weights."""
+    """Write a page; return the result of the comparison, run with NumPy."""
     from .network import networks_of
     from .page import build, runner
 
-    said, allowed = "", ROUNDED if arguments.half else ALLOWED
+    report, allowed = "", ROUNDED if arguments.half else ALLOWED
 
     def check(content):
-        nonlocal said
+        nonlocal report
         run = runner(content, networks_of(checkpoint))
-        said = compare(model, checkpoint, run, "NumPy", allowed)
+        report = compare(model, checkpoint, run, "NumPy", allowed)
 
-    title = f"{Path(arguments.run).resolve().name} types with you"
+    title = f"{Path(arguments.run).resolve().name} completes text as you type"
     write(out, build(checkpoint, title, arguments.half), arguments.overwrite, check)
-    return said
+    return report
 
 
 def write_torch(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
-    """Write a state_dict and its module; return what was found when NumPy ran it."""
+    """Write a state_dict and its module; return the result of the comparison, run with NumPy."""
     from .network import networks_of
     from .torch import module, runner, state_dict
 
-    said = ""
+    report = ""
 
     def check(content):
-        nonlocal said
+        nonlocal report
         run = runner(content, networks_of(checkpoint))
-        said = compare(model, checkpoint, run, "NumPy (PyTorch is not asked for)")
+        report = compare(model, checkpoint, run, "NumPy (without PyTorch)")
 
     def parses(content):
         compile(content, out.with_suffix(".py").name, "exec")
@@ -128,18 +135,18 @@ def write_torch(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
         stream.write(content)
         parses(content)
         write(out, state_dict(checkpoint), arguments.overwrite, check)
-    return said
+    return report
 
 
 def compare(model, checkpoint: Checkpoint, run: Runner, name: str, allowed=ALLOWED) -> str:
-    """Run what was written beside the model; return a sentence on how far apart they are."""
+    """Run the exported model and the original; return a sentence with the difference."""
     from .check import STREAMS, check_written, probe_text
     from .network import networks_of
 
     sizes = [size for network in networks_of(checkpoint) for size in network.sizes()]
     zeros = [np.zeros((1, STREAMS, size), np.float32) for size in sizes]
     worst = check_written(model, probe_text(checkpoint), zeros, run, allowed)
-    return f"run by {name} on real text: largest difference {worst:.1e}"
+    return f"verified with {name} on real text: largest difference from the model {worst:.1e}"
 
 
 WRITERS = {"onnx": write_onnx, "torch": write_torch, "html": write_page}

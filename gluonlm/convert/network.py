@@ -1,4 +1,4 @@
-"""The networks of a checkpoint as plain arrays, so that a writer needs no MXNet."""
+"""The networks of a checkpoint as plain arrays, for exporters that do not use MXNet."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
 
 @dataclass(frozen=True)
 class Network:
-    """One network: what kind it is, and its arrays by name.
+    """One network: its kind, settings and arrays by name.
 
     Parameters
     ----------
     kind
         "rnn", "lstm", "gru", "unrolled" or "window".
     activation
-        "tanh" or "relu", of an rnn or the unrolled network.
+        "tanh" or "relu", of an rnn or an unrolled network.
     window
-        How many tokens it reads for a prediction; 0 if it carries its state.
+        Number of tokens read per prediction; 0 if the network carries a state.
     representation
-        "onehot", "real" or "embedding": what a window model reads.
+        Input of a window model: "onehot", "real" or "embedding".
     arrays
         Weights `(out, in)` and biases `(out,)`, as Gluon names them.
     """
@@ -41,17 +41,17 @@ class Network:
 
     @property
     def cell(self) -> str:
-        """The kind of its recurrent layers."""
+        """The kind of the recurrent layers."""
         return "lstm" if self.kind == "window" else self.kind
 
     @property
     def tied(self) -> bool:
-        """Whether one matrix is embedding and output."""
+        """Whether embedding and output share one matrix."""
         return self.kind in GATES and "embedding.weight" not in self.arrays
 
     @property
     def embedding_name(self) -> str:
-        """The name of the embedding's array."""
+        """The name of the embedding array."""
         return "decoder.weight" if self.tied else "embedding.weight"
 
     @property
@@ -60,16 +60,16 @@ class Network:
         return self.arrays[self.embedding_name]
 
     def layer_names(self) -> list[str]:
-        """Return the names of the recurrent layers, the lowest first."""
+        """Return the names of the recurrent layers, lowest first."""
         names = {name.rpartition(".")[0] for name in self.arrays if name.endswith("h2h_weight")}
         return sorted(names, key=lambda name: int(re.sub(r"\D", "", name) or 0))
 
     def layers(self) -> list[list[np.ndarray]]:
-        """Return the recurrent layers: weights of input and state, biases of input and state."""
+        """Return for each recurrent layer the arrays in the order of `PARTS`."""
         return [[self.arrays[f"{name}.{part}"] for part in PARTS] for name in self.layer_names()]
 
     def sizes(self) -> list[int]:
-        """Return the size of each array of the carried state: h, and for an LSTM c, of a layer."""
+        """Return the sizes of the state arrays: for each layer h, and for an LSTM c."""
         sizes = [] if self.window else [layer[1].shape[1] for layer in self.layers()]
         return [size for size in sizes for _ in range(1 + (self.cell == "lstm"))]
 
@@ -80,13 +80,13 @@ def networks_of(checkpoint: Checkpoint) -> list[Network]:
     Raises
     ------
     InputError
-        If it has an output, or begins documents in a way, that no exported form has.
+        If the model has an adaptive softmax or resets its state at document boundaries.
     """
     config = checkpoint.config.model
     if config.adaptive_softmax:
-        raise InputError("this model has an adaptive softmax, which is not exported")
+        raise InputError("models with an adaptive softmax cannot be exported")
     if checkpoint.config.data.document_separator:
-        raise InputError("this model begins anew with each document, which is not exported")
+        raise InputError("models trained with `document_separator` cannot be exported")
     fused = config.model in GATES
     default = "tanh" if fused else "relu"
     return [

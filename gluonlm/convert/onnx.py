@@ -1,7 +1,7 @@
-"""ONNX, by native operators: ids and states in, logits and states out, any T and N.
+"""Export to ONNX with native operators: ids and states in, logits and states out, any T and N.
 
-Opset 17, IR 8 (https://onnx.ai/onnx/operators). A layer's gates stand in another order there: LSTM
-i, f, g, o become i, o, f, g; GRU r, z, n become z, r, n with `linear_before_reset`, as in cuDNN.
+Opset 17, IR 8 (https://onnx.ai/onnx/operators). ONNX uses another order of gates: LSTM i, f, g, o
+become i, o, f, g; GRU r, z, n become z, r, n with `linear_before_reset`, as in cuDNN.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ORDER = {"rnn": [0], "lstm": [0, 3, 1, 2], "gru": [1, 0, 2]}
 SPELLING = {
     "char": "join the tokens",
     "word": "join by spaces; <eos> is a line break",
-    "punctuation": "join by spaces, but none where a token has \uffed, which is left out",
+    "punctuation": "join by spaces, but not where a token has \uffed, which is removed",
     "subword": "join; <0x41> is a byte of UTF-8, \u2581 is a space",
 }
 
@@ -34,37 +34,37 @@ def need_onnx() -> ModuleType:
     Raises
     ------
     InputError
-        Saying what to install if it is missing.
+        If it is missing; the message names the package to install.
     """
     try:
         import onnx
     except ImportError as error:
         raise InputError(
-            f"`format` onnx: no module {error.name}: pip install 'gluonlm[onnx]'"
+            f"`format` onnx: module {error.name} is missing: pip install 'gluonlm[onnx]'"
         ) from None
     return onnx
 
 
 class Graph:
-    """Nodes and constants of a graph that grows by one operator at a time."""
+    """A graph under construction: nodes and constants."""
 
     def __init__(self):
         self.helper, self.numpy_helper = need_onnx().helper, need_onnx().numpy_helper
         self.nodes, self.constants = [], {}
 
     def constant(self, name: str, array) -> str:
-        """Keep an array, once for each name."""
+        """Add an array unless a constant of this name exists; return the name."""
         if name not in self.constants:
             self.constants[name] = self.numpy_helper.from_array(np.array(array, order="C"), name)
         return name
 
     def add(self, operator: str, inputs: Sequence[str], output: str, *more: str, **how) -> str:
-        """Add an operator, and return the name of its first output."""
+        """Add an operator; return the name of its first output."""
         self.nodes.append(self.helper.make_node(operator, inputs, [output, *more], **how))
         return output
 
     def dense(self, x: str, network: Network, name: str, prefix: str) -> str:
-        """Add W x + b, W `(out, in)` as Gluon keeps it."""
+        """Add W x + b, with W `(out, in)` as in Gluon."""
         weight = self.constant(f"{prefix}{name}.weight", network.arrays[f"{name}.weight"])
         bias = self.constant(f"{prefix}{name}.bias", network.arrays[f"{name}.bias"])
         turned = f"{prefix}{name}.turned"
@@ -77,13 +77,13 @@ class Graph:
 
 
 def _reordered(array, kind):
-    """Return an array whose rows are gates, in ONNX's order, with an axis for the direction."""
+    """Reorder rows by gate for ONNX, and add a direction axis."""
     gates = np.split(array, GATES[kind])
     return np.concatenate([gates[i] for i in ORDER[kind]])[None]
 
 
 def _layer(graph, network, number, x, state, prefix):
-    """Add one recurrent layer; return its outputs `(T, N, C)` and its new state."""
+    """Add one recurrent layer; return its outputs `(T, N, C)` and new state."""
     kind, layer = network.cell, network.layers()[number]
     name = f"{prefix}layers.{number}"
     i2h, h2h, i2h_bias, h2h_bias = (_reordered(array, kind) for array in layer)
@@ -107,8 +107,8 @@ def _recurrent(graph, network, state, prefix):
     x, states = graph.add("Gather", [table, "ids"], f"{prefix}embedded"), []
     each = 1 + (network.cell == "lstm")
     for number in range(len(network.layers())):
-        own = state[number * each : (number + 1) * each]
-        x, new = _layer(graph, network, number, x, own, prefix)
+        old = state[number * each : (number + 1) * each]
+        x, new = _layer(graph, network, number, x, old, prefix)
         states += new
     return graph.dense(x, network, "decoder", prefix), states
 
@@ -153,8 +153,8 @@ def build(checkpoint: Checkpoint) -> bytes:
     """Return a checkpoint's network, or ensemble, as an ONNX model.
 
     Inputs are `ids` `(T, N)`, int64, and a `state.K.in` `(1, N, C)` for each array of the state,
-    zeros before a text. Outputs are `logits`, `(T, N, V)` or of a window model `(N, V)`, and each
-    `state.K.out`. The vocabulary stands in the metadata.
+    zeros before a text. Outputs are `logits`, `(T, N, V)` or for a window model `(N, V)`, and each
+    `state.K.out`. The metadata contain the vocabulary.
 
     Raises
     ------
@@ -165,13 +165,13 @@ def build(checkpoint: Checkpoint) -> bytes:
     graph, helper = Graph(), onnx.helper
     sizes = [size for network in networks for size in network.sizes()]
     if sum(4 * array.size for network in networks for array in network.arrays.values()) > LARGEST:
-        raise InputError("`format` onnx: a file holds at most 2 GB, and the weights are more")
+        raise InputError("`format` onnx: the weights exceed the limit of 2 GB per file")
     each, logits, new = len(sizes) // len(networks), [], []
     for k, network in enumerate(networks):
         write = {"unrolled": _unrolled, "window": _window}.get(network.kind, _recurrent)
         state = [f"state.{i}.in" for i in range(k * each, (k + 1) * each)]
-        own, states = write(graph, network, state, f"networks.{k}." if len(networks) > 1 else "")
-        logits.append(own)
+        out, states = write(graph, network, state, f"networks.{k}." if len(networks) > 1 else "")
+        logits.append(out)
         new += states
     graph.add("Identity", [_averaged(graph, logits)], "logits")
     for i, name in enumerate(new):
@@ -184,20 +184,22 @@ def build(checkpoint: Checkpoint) -> bytes:
     outputs = [value("logits", kind.FLOAT, shape)]
     outputs += [value(f"state.{i}.out", kind.FLOAT, [1, "N", size]) for i, size in enumerate(sizes)]
     constants = list(graph.constants.values())
-    whole = helper.make_graph(graph.nodes, "gluonlm", inputs, outputs, constants)
+    main = helper.make_graph(graph.nodes, "gluonlm", inputs, outputs, constants)
     opset = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(whole, opset_imports=opset, ir_version=IR, producer_name="gluonlm")
+    model = helper.make_model(main, opset_imports=opset, ir_version=IR, producer_name="gluonlm")
     helper.set_model_props(model, _metadata(checkpoint))
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
 def _averaged(graph, logits):
-    """Add the logarithm of the mean probability of several networks; one alone stays as it is."""
+    """Add the log mean probability of several networks; return one network's logits unchanged."""
     if len(logits) == 1:
         return logits[0]
-    chances = [graph.add("Softmax", [own], f"{own}.chances", axis=-1) for own in logits]
-    return graph.add("Log", [graph.add("Mean", chances, "mean")], "log mean")
+    probabilities = [
+        graph.add("Softmax", [each], f"{each}.probabilities", axis=-1) for each in logits
+    ]
+    return graph.add("Log", [graph.add("Mean", probabilities, "mean")], "log mean")
 
 
 def _metadata(checkpoint):
@@ -212,9 +214,9 @@ def _metadata(checkpoint):
 
 
 def runner(content: bytes) -> tuple[Runner, str]:
-    """Return a function that runs a model, and the name of what runs it.
+    """Return a function that runs an ONNX model, and the name of the backend.
 
-    That is ONNX Runtime, or onnx's own reference in NumPy where that is absent.
+    The backend is ONNX Runtime, or onnx's NumPy reference if that is not installed.
     """
     try:
         import onnxruntime
@@ -222,7 +224,7 @@ def runner(content: bytes) -> tuple[Runner, str]:
         from onnx import load_from_string
         from onnx.reference import ReferenceEvaluator
 
-        session, name = ReferenceEvaluator(load_from_string(content)), "onnx's reference in NumPy"
+        session, name = ReferenceEvaluator(load_from_string(content)), "onnx's NumPy reference"
     else:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3

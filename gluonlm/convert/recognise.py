@@ -1,8 +1,8 @@
-"""What each array of an old file is: names differ, parts and shapes do not.
+"""Identify the arrays of a weight file by their names and shapes.
 
-Whatever stands around it, a recurrent layer's array ends in `i2h_weight` and the like (Gluon) or is
-called `weight_ih_l0` (PyTorch); gates stand in the same order in both. What is left is the matrix
-of the embedding, that of the output unless both are one, and the output's bias.
+Names of a recurrent layer's arrays end in `i2h_weight` and the like (Gluon) or contain
+`weight_ih_l0` and the like (PyTorch); both use the same order of gates. The remaining arrays are
+the embedding matrix, the output matrix (unless tied), and the output bias.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class Found:
-    """A network that was recognised: its settings by field name, and its arrays by our names."""
+    """A recognised network: settings by field name, and arrays by gluonlm's names."""
 
     settings: dict[str, object]
     arrays: dict[str, np.ndarray]
@@ -33,16 +33,16 @@ class Found:
 
 
 def recognise(arrays: dict[str, np.ndarray], path) -> Found:
-    """Find out which network these arrays are.
+    """Identify the network that these arrays belong to.
 
     Raises
     ------
     InputError
-        Naming the array that does not fit, and its shape.
+        If an array does not fit; the message gives its name and shape.
     """
     layers, rest = _layers(arrays)
     if not layers:
-        raise InputError(f"{path}: no recurrent layer among its arrays: there should be {EXPECTED}")
+        raise InputError(f"{path}: no recurrent layer found; expected {EXPECTED}")
     matrices = {name: array for name, array in rest.items() if array.ndim == 2}
     biases = [array for array in rest.values() if array.ndim == 1]
     output = [name for name in matrices if re.search("decoder|dense|output|linear", name)]
@@ -54,24 +54,24 @@ def recognise(arrays: dict[str, np.ndarray], path) -> Found:
     decoder = matrices[(output or tables)[0]]
     embedding = matrices[(tables or output)[0]]
     tied = embedding is decoder or np.array_equal(embedding, decoder)
-    own = {"decoder.weight": decoder, "decoder.bias": biases[0]}
+    renamed = {"decoder.weight": decoder, "decoder.bias": biases[0]}
     if not tied:
-        own["embedding.weight"] = embedding
+        renamed["embedding.weight"] = embedding
     vocab_size, embed_size = embedding.shape
     kind, sizes = _check(path, layers, embed_size)
     if decoder.shape != (vocab_size, sizes[-1]) or biases[0].shape != (vocab_size,):
         raise InputError(
-            f"{path}: an output of {decoder.shape} and {biases[0].shape} does not fit an embedding "
-            f"of {embedding.shape} and a last layer of {sizes[-1]}"
+            f"{path}: output of shapes {decoder.shape} and {biases[0].shape} does not fit the "
+            f"embedding of shape {embedding.shape} and the last layer of size {sizes[-1]}"
         )
     for number, layer in enumerate(layers):
-        own.update({f"layers.{number}.{part}": array for part, array in layer.items()})
+        renamed.update({f"layers.{number}.{part}": array for part, array in layer.items()})
     settings = dict(model=kind, hidden_size=sizes, embed_size=embed_size, tie_weights=tied)
-    return Found(settings, own, vocab_size)
+    return Found(settings, renamed, vocab_size)
 
 
 def _layers(arrays):
-    """Return the recurrent layers in order, their arrays by part, and all other arrays."""
+    """Return the recurrent layers in order, as arrays by part, and all other arrays."""
     found: dict[tuple, dict] = {}
     rest = {}
     for name, array in arrays.items():
@@ -81,14 +81,14 @@ def _layers(arrays):
             continue
         parts = match.groupdict()
         layer = parts["layer"] + parts.get("number", "")
-        # layer 10 comes after layer 9
+        # numeric sort: layer 10 after layer 9
         key = tuple(int(word) if word.isdigit() else word for word in re.split(r"(\d+)", layer))
         found.setdefault(key, {})[f"{parts['side']}2h_{parts['part']}"] = array
     return [found[key] for key in sorted(found)], rest
 
 
 def _check(path, layers, embed_size):
-    """Return the kind of the layers, and their sizes, once every shape fits."""
+    """Check all shapes; return the kind and sizes of the layers."""
     gates, sizes, below = 0, [], embed_size
     for number, layer in enumerate(layers):
         shapes = {part: layer[part].shape for part in sorted(layer)}
@@ -101,8 +101,7 @@ def _check(path, layers, embed_size):
             fits = False
         if not fits or not size:
             raise InputError(
-                f"{path}: layer {number} does not fit what stands below it: {shapes}; there should "
-                f"be {EXPECTED}"
+                f"{path}: layer {number} does not fit the one below: {shapes}; expected {EXPECTED}"
             )
         sizes.append(size)
         below = size
@@ -112,5 +111,5 @@ def _check(path, layers, embed_size):
 def _odd(path, rest):
     shapes = ", ".join(f"{name} {array.shape}" for name, array in sorted(rest.items())) or "none"
     return InputError(
-        f"{path}: beside the layers it holds {shapes[:300]}; there should be {EXPECTED}"
+        f"{path}: unexpected arrays besides the layers: {shapes[:300]}; expected {EXPECTED}"
     )

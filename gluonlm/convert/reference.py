@@ -1,4 +1,4 @@
-"""The networks run by NumPy alone, to try what was written where nothing else can run it."""
+"""Run networks in NumPy, to verify exports without the target library."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def _run(network, ids, state):
     for number, parts in enumerate(network.layers()):
         cell = CELLS[network.cell](*parts, *[f] * (network.kind == "rnn"))
         zeros = [np.zeros((ids.shape[1], cell.size), np.float32)] * each
-        own = zeros if network.window else [a[0] for a in state[number * each :][:each]]
+        current = zeros if network.window else [a[0] for a in state[number * each :][:each]]
         outputs = []
         for step in x:
-            own = cell(step, own)
-            outputs.append(own[0])
+            current = cell(step, current)
+            outputs.append(current[0])
         x = np.stack(outputs)
-        new += [array[None] for array in own]
+        new += [array[None] for array in current]
     if network.window:
         return dense("decoder", x[-1]), state
     return dense("decoder", x.reshape(-1, x.shape[-1])), new
 
 
 def _read(network, ids):
-    """Return what the first layer reads, `(T, N, C)`."""
+    """Return the input of the first layer, `(T, N, C)`."""
     if network.tied or "embedding.weight" in network.arrays:
         return network.embedding[ids]
     if network.representation == "onehot":

@@ -1,6 +1,6 @@
-"""PyTorch: a safetensors state_dict, and one module file that loads it and steps.
+"""Export to PyTorch: a safetensors state_dict, and a Python module that loads it.
 
-Gates stand in the same order in both; names change. PyTorch is not needed to write either.
+The order of gates is the same as in MXNet; names differ. Exporting does not need PyTorch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HEAD = '''"""{about}
 
     model, vocabulary = load()
     logits, state = model(ids)           # (T, N), int64, to {shape}
-    logits, state = model(more, state)   # goes on from there
+    logits, state = model(more, state)   # continues from that state
 
 Written by gluonlm {version}; needs torch and safetensors.
 """
@@ -49,9 +49,9 @@ class Network(nn.Module):
 
     def forward(self, ids, state=None):
         x, new = self.embedding(ids), []  # (T, N, C)
-        for layer, own in zip(self.layers, state or [None] * len(self.layers)):
-            x, own = layer(x, own)
-            new.append(own)
+        for layer, old in zip(self.layers, state or [None] * len(self.layers)):
+            x, updated = layer(x, old)
+            new.append(updated)
         return self.decoder(x), new  # (T, N, V)
 '''
 UNROLLED = '''
@@ -95,13 +95,13 @@ class Ensemble(nn.Module):
 
     def forward(self, ids, state=None):
         state = state or [None] * len(self.networks)
-        results = [network(ids, own) for network, own in zip(self.networks, state)]
-        chances = torch.stack([logits.softmax(-1) for logits, _ in results]).mean(0)
-        return chances.log(), [own for _, own in results]
+        results = [network(ids, old) for network, old in zip(self.networks, state)]
+        probabilities = torch.stack([logits.softmax(-1) for logits, _ in results]).mean(0)
+        return probabilities.log(), [new for _, new in results]
 '''
 LOAD = '''
 def load(path={weights!r}):
-    """Return the trained model, and the vocabulary: its tokens by id, and its level."""
+    """Return the trained model, and the vocabulary with its tokens and level."""
     weights = load_file(path){tie}
     model = {name}().eval()
     model.load_state_dict(weights)
@@ -111,7 +111,7 @@ def load(path={weights!r}):
 
 
 def state_dict(checkpoint: Checkpoint) -> bytes:
-    """Return the weights by PyTorch's names, a tied matrix once, and the vocabulary beside them."""
+    """Return weights under PyTorch's names (a tied matrix once), with the vocabulary."""
     networks, arrays = networks_of(checkpoint), {}
     for k, network in enumerate(networks):
         prefix = f"networks.{k}." if len(networks) > 1 else ""
@@ -123,7 +123,7 @@ def state_dict(checkpoint: Checkpoint) -> bytes:
 
 
 def module(checkpoint: Checkpoint, weights: str) -> str:
-    """Return the text of a Python module that loads weights of this name and runs them."""
+    """Return the source of a Python module that loads and runs the file `weights`."""
     from .. import __version__
 
     networks = networks_of(checkpoint)
@@ -150,13 +150,13 @@ def module(checkpoint: Checkpoint, weights: str) -> str:
 
 
 def _values(network: Network) -> dict[str, object]:
-    """Return what the text of a network's class is filled in with."""
+    """Return the values for the template of a network class."""
     size, layers = network.vocab_size, network.layers()
     real, onehot = "(ids[..., None] / {0:.1f})", "nn.functional.one_hot(ids, {0}).float()"
     read = {"real": real, "onehot": onehot, "embedding": "self.embedding(ids)"}
     embedded = "embedding.weight" in network.arrays or network.tied
     columns = network.embedding.shape[1] if embedded else 0
-    unused = "# its tokens are read as they are"
+    unused = "# no embedding: reads token ids directly"
     return dict(
         vocab_size=size,
         embed_size=columns,
@@ -178,21 +178,21 @@ def runner(content: bytes, networks: list[Network]) -> Runner:
     Raises
     ------
     InputError
-        If an array is not where PyTorch will look for it.
+        If an array is missing under its PyTorch name.
     """
     arrays, read = load(content), []
     for k, network in enumerate(networks):
         prefix = f"networks.{k}." if len(networks) > 1 else ""
         try:
-            own = {name: arrays[prefix + _theirs(name)] for name in network.arrays}
+            renamed = {name: arrays[prefix + _theirs(name)] for name in network.arrays}
         except KeyError as error:
-            raise InputError(f"`format` torch: what was written lacks {error}") from None
-        read.append(dataclasses.replace(network, arrays=own))
+            raise InputError(f"`format` torch: the exported file lacks {error}") from None
+        read.append(dataclasses.replace(network, arrays=renamed))
     return numpy_runner(read)
 
 
 def _theirs(name):
-    """Return PyTorch's name, spelled apart from the map that wrote it: that may be wrong."""
+    """Return PyTorch's name, computed without `NAMES` to detect errors in it."""
     place, _, part = name.replace("lstm.", "layers.0.").rpartition(".")
     side, _, what = part.partition("_")
     return f"{place}.{what}_{side[0]}h_l0" if side in ("i2h", "h2h") else f"{place}.{part}"

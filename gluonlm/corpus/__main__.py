@@ -1,4 +1,4 @@
-"""The command `python -m gluonlm.corpus`: list the named corpora, or fetch some."""
+"""Command line: list the named corpora, or fetch some. `python -m gluonlm.corpus --help`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "corpus",
-        "List the corpora that have names, and where each is; or fetch some.",
+        "List the named corpora and their locations, or fetch corpora by name.",
         examples=("", "nietzsche --data-dir ~/texts"),
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="corpora to fetch if they are not here yet"
+        "names", nargs="*", metavar="NAME", help="corpora to fetch unless already present"
     )
     parser.add_settings(DataConfig, "data", ("data_dir", "verify", "encoding"))
     return parser
@@ -40,7 +40,7 @@ def _where(entry: Entry, data_dir: str) -> str:
     found = [path.parent for file in entry.files if (path := find(file, data_dir))]
     if len(found) < len(entry.files):
         return "missing"
-    return str(found[0]) if found else "part of Python"
+    return str(found[0]) if found else "included in Python"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One reading of a text for all processes of a training."""
+"""Read a text once for all processes of a training job."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PARTS = ("train", "valid", "test")
 
 
 def share_corpus(world: Processes, load: Callable[[], Corpus]) -> Corpus:
-    """Return in every process the corpus that `load` returns in the first.
+    """Load a corpus in the first process and return it in every process.
 
-    Ids that lie in a file are mapped there; others are sent.
+    Ids in a memory-mapped file are mapped in each process; other ids are sent.
 
     Raises
     ------
     InputError
-        In every process, if `load` does; or in one that does not see the file of the ids.
+        In every process if `load` raises it, or in a process that cannot find the mapped file.
     """
     if world.size == 1:
         return load()
@@ -38,8 +38,8 @@ def share_corpus(world: Processes, load: Callable[[], Corpus]) -> Corpus:
         return [corpus.name, corpus.vocab.to_dict(), corpus.fingerprint, places]
 
     name, vocab, fingerprint, places = world.from_first(describe)
-    held = {part: getattr(corpus, part) for part in PARTS if not places[part]} if corpus else None
-    ids = world.share_arrays(held)
+    sent = {part: getattr(corpus, part) for part in PARTS if not places[part]} if corpus else None
+    ids = world.share_arrays(sent)
     if corpus:
         return corpus
     ids.update({part: _mapped(*place) for part, place in places.items() if place})
@@ -47,21 +47,21 @@ def share_corpus(world: Processes, load: Callable[[], Corpus]) -> Corpus:
 
 
 def _place(ids: np.ndarray) -> tuple[str, int, int] | None:
-    """Return the file that ids are mapped from, where in it, and how many; None if in memory."""
-    whole = ids
-    while not isinstance(whole, np.memmap) and isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    if not isinstance(whole, np.memmap) or not len(ids):
+    """Return the file, offset and number of memory-mapped ids; None for ids in memory."""
+    base = ids
+    while not isinstance(base, np.memmap) and isinstance(base.base, np.ndarray):
+        base = base.base
+    if not isinstance(base, np.memmap) or not len(ids):
         return None
-    while isinstance(whole.base, np.memmap):
-        whole = whole.base
-    return os.path.abspath(str(whole.filename)), ids.ctypes.data - whole.ctypes.data, len(ids)
+    while isinstance(base.base, np.memmap):
+        base = base.base
+    return os.path.abspath(str(base.filename)), ids.ctypes.data - base.ctypes.data, len(ids)
 
 
 def _mapped(path, offset, length):
     if not Path(path).is_file():
         raise InputError(
-            f"{path}: the ids of a long text lie there, and {socket.gethostname()} does not see "
-            "it: keep the text in a folder that all machines share"
+            f"{path}: file of token ids not found on {socket.gethostname()}: "
+            "keep the text in a folder that all machines share"
         )
     return np.asarray(np.memmap(path, np.int32, "r"))[offset // 4 :][:length]

@@ -1,4 +1,4 @@
-"""The corpora that have names: what they are, where they come from, where they lie here."""
+"""The named corpora: descriptions, sources and local files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class File:
-    """One file of a corpus: its path in a data folder, its source, its size and SHA-256."""
+    """One file of a corpus: its path in a data folder, URL, size and SHA-256."""
 
     path: str
     url: str
@@ -31,7 +31,7 @@ class File:
 
 @dataclass(frozen=True)
 class Entry:
-    """One named corpus; three files are its training, validation and test parts, one is split."""
+    """A named corpus: one file to be split, or training, validation and test files."""
 
     about: str
     licence: str
@@ -75,7 +75,7 @@ CATALOGUE = {
         ),
     ),
     "ptb": Entry(
-        "Penn Treebank, Wall Street Journal, 10,000 words, one sentence a line",
+        "Penn Treebank, Wall Street Journal, 10,000 words, one sentence per line",
         "LDC; research use",
         (
             File(
@@ -108,33 +108,34 @@ CATALOGUE = {
 
 
 def data_folders(data_dir: str = "") -> list[Path]:
-    """List the folders searched for corpora, in order; the first is the one fetched into."""
+    """List the folders searched for corpora, in order; downloads go to the first."""
     folders = (data_dir, os.environ.get(DATA_VARIABLE), "data")
     return [Path(folder) for folder in folders if folder]
 
 
 def find(file: File, data_dir: str = "") -> Path | None:
-    """Return the path of a corpus file in the first folder that has it, or None."""
+    """Return the path of a corpus file in the first folder that contains it, or None."""
     paths = (folder / file.path for folder in data_folders(data_dir))
     return next((path for path in paths if path.is_file()), None)
 
 
 def fetch(file: File, data_dir: str = "", check: bool = True) -> Path:
-    """Download a corpus file into the first data folder, where it appears only once it is whole.
+    """Download a corpus file atomically into the first data folder.
 
     Parameters
     ----------
     check
-        Whether to verify its SHA-256 before it is put in place.
+        Whether to verify its SHA-256 before moving it to its final path.
 
     Returns
     -------
-    Its path.
+    Path
+        The path of the file.
 
     Raises
     ------
     InputError
-        Naming the address, the file and the folder if it cannot be fetched or is another file.
+        If it cannot be fetched, or differs from the published file.
     """
     from tqdm import tqdm
 
@@ -153,14 +154,14 @@ def fetch(file: File, data_dir: str = "", check: bool = True) -> Path:
     except (OSError, http.client.HTTPException) as error:
         raise InputError(
             f"cannot fetch {file.url} ({getattr(error, 'reason', error)}): get it elsewhere "
-            f"and put it at {target}, or set `data_dir` or ${DATA_VARIABLE} to the folder "
-            f"that has {file.path}"
+            f"and save it as {target}, or set `data_dir` or ${DATA_VARIABLE} to the folder "
+            f"that contains {file.path}"
         ) from None
     return target
 
 
 def _fetch_wikitext(data_dir: str) -> None:
-    """Have GluonNLP download WikiText-2 and check its SHA-1; move the files only when whole."""
+    """Let GluonNLP download WikiText-2 and check its SHA-1; then move the complete files."""
     gluonnlp = load_gluonnlp()
     folder = data_folders(data_dir)[0] / "wikitext-2"
     try:
@@ -184,7 +185,7 @@ def verify(file: File, path: Path) -> None:
     Raises
     ------
     InputError
-        If it is not the published file.
+        If it differs from the published file.
     """
     if not file.sha256:
         return
@@ -193,21 +194,22 @@ def verify(file: File, path: Path) -> None:
         raise InputError(
             f"{path}: {size} bytes with SHA-256 {digest[:12]}..., but the published file has "
             f"{file.size} and {file.sha256[:12]}... ({file.url}): delete it and fetch it again, "
-            "or turn `verify` off with `no_verify`"
+            "or disable `verify` with `no_verify`"
         )
 
 
 def named_sources(name: str, data_dir: str, check: bool) -> list[list[Source]]:
-    """Return the sources of a named corpus, fetching what is missing.
+    """Return the sources of a named corpus, fetching missing files.
 
     Returns
     -------
-    Those of one text to be split, or of three: training, validation and test.
+    list of list of Source
+        The sources of one text to be split, or of training, validation and test parts.
 
     Raises
     ------
     InputError
-        If a file cannot be fetched, or (with `check`) is not the published one.
+        If a file cannot be fetched, or (with `check`) differs from the published file.
     """
     if name == "python-docs":
         from pydoc_data.topics import topics

@@ -1,4 +1,4 @@
-"""What Project Gutenberg puts around a book: a header before it, its licence after it."""
+"""Remove the header and licence that Project Gutenberg adds to a book."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-HEADER = 1 << 16  # characters, within which a header has ended
+HEADER = 1 << 16  # largest size of a header in characters
 _START = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG[^\n]*\n\s*")
 _END = re.compile(r"\s*\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG")
-_LONGEST_END = 200  # characters: white space and the mark itself
+_LONGEST_END = 200  # characters of white space and end marker
 
 
 def has_header(path: Path) -> bool:
-    """Return whether a file begins with a header of Project Gutenberg."""
+    """Return whether a file begins with a Project Gutenberg header."""
     try:
         with open(path, "rb") as stream:
             return bool(_START.search(stream.read(HEADER).decode("latin-1")))
@@ -22,7 +22,7 @@ def has_header(path: Path) -> bool:
 
 
 def stripped(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a book without its header and licence; a text that has none, as it stands.
+    """Yield a book without its header and licence; yield other texts unchanged.
 
     Parameters
     ----------
@@ -43,14 +43,14 @@ def stripped(pieces: Iterable[str]) -> Iterator[str]:
         end = _END.search(rest)
         if end:
             yield rest[: end.start()] + "\n"
-            for _ in pieces:  # to its end, so that all of the file is known to be text
+            for _ in pieces:  # read to the end, to check that all of the file is text
                 pass
             return
         piece = next(pieces, "")
         if not piece:
             yield rest
             return
-        # the mark may stand across two pieces
+        # the marker may span two pieces
         place = max(0, len(rest) - _LONGEST_END)
         if place:
             yield rest[:place]

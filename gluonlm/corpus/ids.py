@@ -1,4 +1,4 @@
-"""A text's ids: in memory, or for a long text in a file that is mapped into memory."""
+"""The token ids of a text: in memory, or for a long text in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ..system.files import hash_file
 from ..vocab import Vocab
 from .text import Text
 
-CACHE_FROM = 1 << 26  # characters; the ids of a longer text are mapped from a file
+CACHE_FROM = 1 << 26  # characters; the ids of a longer text are memory-mapped
 CACHE_FOLDER = ".gluonlm-ids"
 
 
 def ids_of(text: Text, vocab: Vocab) -> np.ndarray:
     """Encode a text, `(tokens,)`, int32.
 
-    If it may exceed `CACHE_FROM` characters, its ids are written to a file beside it (or in the
-    temporary folder, if that one cannot be written to) and mapped into memory. The file is named
-    after the SHA-256 of text and vocabulary, so that a changed text never meets old ids, and its
-    own SHA-256 is verified before it is used again.
+    If it may exceed `CACHE_FROM` characters, its ids are written to a file in the same folder (or
+    in the temporary folder, if that is not writable) and memory-mapped. The file is named after the
+    SHA-256 of text and vocabulary, so that a changed text never reuses stale ids; its own SHA-256
+    is verified before it is reused.
 
     Raises
     ------
     InputError
-        If the text cannot be read, or its ids not be written.
+        If the text cannot be read, or its ids cannot be written.
     """
     if text.longest() < CACHE_FROM:
         return _in_memory(text, vocab)
@@ -41,23 +41,23 @@ def ids_of(text: Text, vocab: Vocab) -> np.ndarray:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                raise PermissionError(errno.EACCES, "is somebody else's", str(folder))
+                raise PermissionError(errno.EACCES, "owned by another user", str(folder))
             kept = _mapped(folder / key)
             return _write_mapped(folder / key, text, vocab) if kept is None else kept
         except OSError as error:
             failure = error
     raise InputError(
-        f"{_beside(text)}: cannot keep the text's ids there: {failure.strerror}; "
+        f"{_folder_of(text)}: cannot write the text's ids there: {failure.strerror}; "
         "free some space or set TMPDIR"
     )
 
 
 def _in_memory(text: Text, vocab: Vocab) -> np.ndarray:
     longest = text.longest()
-    ids, end = np.empty(longest, np.int32), 0  # a page that is not written to takes no memory
+    ids, end = np.empty(longest, np.int32), 0  # untouched pages take no memory
     for piece in _encoded(text, vocab):
         if end + len(piece) > longest:
-            raise InputError("the text changes while it is read: copy it first")
+            raise InputError("the text changed while being read: copy it first")
         ids[end : end + len(piece)] = piece
         end += len(piece)
     return ids[:end]
@@ -77,19 +77,19 @@ def _key(text: Text, vocab: Vocab) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
-def _beside(text: Text) -> Path:
-    """Return the folder of a text's first file; a text without one has the temporary folder."""
+def _folder_of(text: Text) -> Path:
+    """Return the folder of a text's first file, or the temporary folder if it has no files."""
     parents = (source.parent for source in text.sources if isinstance(source, Path))
     return next(parents, Path(tempfile.gettempdir()))
 
 
 def _folders(text: Text) -> tuple[Path, Path]:
-    own = f"{CACHE_FOLDER}-{os.getuid()}"  # everybody writes to the temporary folder
-    return _beside(text) / CACHE_FOLDER, Path(tempfile.gettempdir()) / own
+    private = f"{CACHE_FOLDER}-{os.getuid()}"  # the temporary folder is shared by all users
+    return _folder_of(text) / CACHE_FOLDER, Path(tempfile.gettempdir()) / private
 
 
 def _mapped(path: Path) -> np.ndarray | None:
-    """Return the verified ids kept at a path, or None if there are none or they are damaged."""
+    """Return the verified ids at a path, or None if they are missing or damaged."""
     try:
         seal = json.loads(path.with_suffix(".json").read_text())
         size, digest = hash_file(path)
@@ -108,7 +108,7 @@ def _write_mapped(path: Path, text: Text, vocab: Vocab) -> np.ndarray:
                 stream.write(ids.tobytes())
                 digest.update(ids.tobytes())
         if _key(text, vocab) != path.name:
-            raise InputError("the text changes while it is read: copy it first")
+            raise InputError("the text changed while being read: copy it first")
         tokens = part.stat().st_size // 4
         seal.write_text(json.dumps({"tokens": tokens, "sha256": digest.hexdigest()}))
         os.replace(part, path)

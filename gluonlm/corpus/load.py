@@ -1,4 +1,4 @@
-"""From the name of a text to ids: sources, texts, vocabulary, ids, parts."""
+"""Load a text as ids: sources, texts, vocabulary, ids, parts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .catalogue import CATALOGUE, named_sources
 from .ids import ids_of
 from .text import Source, Text
 
-_BLOCK = 1 << 24  # tokens counted at once: NumPy makes them twice as wide
-_ENOUGH = 1 << 27  # tokens to count: more would say the same, and a long text lies on the disk
+_BLOCK = 1 << 24  # tokens counted at once: NumPy converts them to int64
+_ENOUGH = 1 << 27  # tokens counted: enough for precise frequencies without reading a long text
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as ids: `train`, `valid` and `test` are int32 `(tokens,)`, `vocab` their meaning.
+    """A text as ids: `train`, `valid` and `test` are int32 `(tokens,)`, encoded by `vocab`.
 
-    `fingerprint` is a SHA-256 of the text, so that a run notices when it reads another one.
+    `fingerprint` is a SHA-256 of the text, with which a run detects a changed text.
     """
 
     name: str
@@ -38,9 +38,9 @@ class Corpus:
     fingerprint: str = field(repr=False)
 
     def frequencies(self) -> np.ndarray:
-        """Return how often each token comes in the training part, `(V,)`, as if once more.
+        """Return add-one-smoothed unigram frequencies of the training part, `(V,)`.
 
-        Of a long text the first 134 million tokens are counted.
+        At most the first 134 million tokens are counted.
         """
         counts, part = np.ones(len(self.vocab)), self.train[:_ENOUGH]
         for start in range(0, len(part), _BLOCK):
@@ -56,26 +56,26 @@ def load_corpus(
 ) -> Corpus:
     """Find, read, split and encode a text.
 
-    A corpus with its own parts keeps them; else `config.valid` and `config.test` name files, or
-    the text is split contiguously by `config.split`. The ids of a long text lie in a file that is
-    mapped into memory (`ids.ids_of`).
+    A corpus with its own parts keeps them; otherwise `config.valid` and `config.test` name files,
+    or the text is split contiguously by `config.split`. The ids of a long text are memory-mapped
+    (`ids.ids_of`).
 
     Parameters
     ----------
     config
-        Which text, and how it becomes ids; without one, the embedded corpus.
+        The text, and how to encode it (default: the embedded corpus).
     vocab
-        The vocabulary to encode with. Without one it is built: characters from all parts, words
+        The vocabulary to encode with. By default it is built: characters from all parts, words
         and subwords from the training part.
     fingerprint
-        That of the text it must be, if it must be one. Another is not read beyond its bytes.
+        Expected SHA-256 of the text, or None. A mismatch raises before the text is decoded.
     extend_vocab
-        Put the text's tokens that `vocab` does not have behind those that it has.
+        Append tokens of the text that are missing from `vocab`.
 
     Raises
     ------
     InputError
-        If the text is unavailable, is another one, or holds what `vocab` does not know.
+        If the text is unavailable, has another fingerprint, or contains unknown tokens.
     """
     config = config or DataConfig()
     fractions = config.fractions()
@@ -92,7 +92,7 @@ def load_corpus(
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
     if fingerprint is not None:
-        _check_same(name, texts, fingerprint)  # what was encoded; it may have grown meanwhile
+        _check_same(name, texts, fingerprint)  # the encoded bytes; the file may have grown
     return Corpus(name, vocab, train, valid, test, _fingerprint(texts))
 
 
@@ -103,7 +103,7 @@ def _fingerprint(texts: list[Text]) -> str:
 def _check_same(name: str, texts: list[Text], fingerprint: str) -> None:
     if _fingerprint(texts) != fingerprint:
         raise InputError(
-            f"{name}: is not the text that this run was trained on: give that one with `data`, "
+            f"{name}: is not the text that this run was trained on: give the original with `data`, "
             "or its folder with `data_dir`"
         )
 
@@ -117,19 +117,19 @@ def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
     if config.valid or config.test:
         if len(sources) > 1:
             raise InputError(
-                f"`valid`, `test`: {config.data[0]} has its own validation and test parts"
+                f"`valid`, `test`: {config.data[0]} has its own parts: leave these out"
             )
         sources += [[Path(path)] if path else [] for path in (config.valid, config.test)]
     return sources
 
 
 def expand(patterns: tuple[str, ...]) -> list[Source]:
-    """Return the files that names and patterns stand for, in order; "-" is standard input.
+    """Return the files that match names and patterns, in order; "-" is standard input.
 
     Raises
     ------
     InputError
-        For one that stands for nothing.
+        For a pattern without a match.
     """
     sources: list[Source] = []
     for pattern in patterns:
@@ -158,10 +158,10 @@ def _build_vocab(texts: list[Text], config: DataConfig, train_fraction: float) -
 
 
 def _split(ids: np.ndarray, fractions: list[float], vocab: Vocab) -> list[np.ndarray]:
-    """Cut a text's ids into contiguous parts, measured as its vocabulary was."""
+    """Split ids into contiguous parts, in the unit used to build the vocabulary."""
     train, valid, _ = fractions
     if vocab.level != "subword":
         return np.split(ids, [round(len(ids) * train), round(len(ids) * (train + valid))])
-    whole = vocab.count_characters(ids)
-    ends = [round(whole * train), round(whole * (train + valid))]
+    total = vocab.count_characters(ids)
+    ends = [round(total * train), round(total * (train + valid))]
     return np.split(ids, [vocab.place_of(ids, end) for end in ends])

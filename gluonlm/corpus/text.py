@@ -1,4 +1,4 @@
-"""Texts in files, read in pieces: decoded as they stand, rejected where they are not text."""
+"""Decode text files in pieces; reject binary input."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..system.files import hash_file
 from .gutenberg import stripped
 
 PIECE = 1 << 20  # characters read at a time
-LONGEST_WORD = 1 << 24  # characters that are kept to find a word's end
-Source = str | Path  # a text itself, or the file that holds it
+LONGEST_WORD = 1 << 24  # characters buffered to find the end of a word
+Source = str | Path  # the text itself, or its file
 
 
 def _before_space(text: str) -> int:
-    """Return the place before the last run of spaces, or after the last line break."""
+    """Return the position before the last run of spaces, or after the last line break."""
     words = text.rstrip(" ")
     return max(1 + text.rfind("\n"), len(words[: max(0, words.rfind(" "))].rstrip(" ")))
 
 
-# where a text may be cut; not after \r, which may belong to a \n that follows
+# end of the last piece that may be cut off; not after \r, which may be followed by \n
 CUTS = {
     "word": lambda text: 1 + max(map(text.rfind, " \n\t")),
     "space": _before_space,
@@ -35,23 +35,23 @@ CUTS = {
 
 
 class Text:
-    """One text: strings and files in order, with a line break between two of them.
+    """One text: strings and files in order, separated by line breaks.
 
-    Nothing is changed but byte-order marks, which are left out.
+    Byte-order marks are removed; everything else is unchanged.
 
     Parameters
     ----------
     sources
-        Strings (the text itself), `Path`s, or "-" for standard input, which is read at once.
+        Strings (the text itself), `Path`s, or "-" for standard input, which is read immediately.
     encoding
-        That of the files.
+        Encoding of the files.
     lower
-        Whether to turn the text into lower case.
+        Whether to convert the text to lower case.
     cut
-        Where a piece may end: "anywhere", after white space so that no "word" is cut, before a
-        "space" as subwords begin with theirs, or after a whole "line".
+        Where a piece may end: "anywhere"; "word": after white space; "space": before a space, with
+        which a subword begins; "line": after a line break.
     strip_gutenberg
-        Whether to leave out what Project Gutenberg puts before and after a book.
+        Whether to remove Project Gutenberg headers and licences.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class Text:
     ):
         self.encoding, self.lower, self.cut = encoding, lower, cut
         self.strip_gutenberg = strip_gutenberg
-        self._digests: dict[Path, str] = {}  # of the bytes of each file as they were last read
+        self._digests: dict[Path, str] = {}  # of the bytes of each file as last read
         self.sources: list[Source] = [
             _standard_input(encoding) if source == "-" else source for source in sources
         ]
@@ -80,7 +80,7 @@ class Text:
         Raises
         ------
         InputError
-            For a file that is missing, empty, binary or of another encoding.
+            For a file that is missing, empty, binary or in another encoding.
         """
         for number, source in enumerate(self.sources):
             if number:
@@ -113,8 +113,8 @@ class Text:
             raise InputError(f"{path} is empty: give a file with text")
 
     def _cut(self, source: Source, blocks: Iterable[str]) -> Iterator[str]:
-        """Yield the text of one source in pieces that end where `cut` lets them."""
-        # lower case too: that of a sigma depends on whether it ends a word
+        """Yield the text of one source in pieces that end as `cut` allows."""
+        # lower-casing needs complete words: the form of sigma depends on its position
         cut = "word" if self.lower and self.cut == "anywhere" else self.cut
         rest = ""
         for block in blocks:
@@ -122,10 +122,10 @@ class Text:
             place = len(rest) if cut == "anywhere" else CUTS[cut](rest)
             if not place and len(rest) > LONGEST_WORD:
                 if self.cut != "anywhere":
-                    what = "line" if cut == "line" else "word"
+                    unit = "line" if cut == "line" else "word"
                     raise InputError(
-                        f"{source}: a {what} of more than {LONGEST_WORD:,} characters: "
-                        "is this text? `level` char reads it as it is"
+                        f"{source}: a {unit} of more than {LONGEST_WORD:,} characters: "
+                        "the input may not be text; `level` char accepts lines of any length"
                     )
                 place = len(rest)
             if place:
@@ -135,37 +135,36 @@ class Text:
             yield rest
 
     def longest(self) -> int:
-        """Return a number of characters that this text does not exceed, without reading it.
+        """Return an upper bound of the number of characters, without reading the text.
 
         Raises
         ------
         InputError
-            For a file that is missing or not a regular one.
+            For a missing file, or one that is not a regular file.
         """
         sizes = (len(s) if isinstance(s, str) else _size(s) for s in self.sources)
-        total = len(self.sources) + sum(sizes)  # a line break between two
-        return total * (3 if self.lower else 1)  # lower case may be longer, at most three for one
+        total = len(self.sources) + sum(sizes)  # line breaks between sources
+        return total * (3 if self.lower else 1)  # one character has at most three in lower case
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of the sources' bytes and of how they are read.
+        """Return a SHA-256 of the sources' bytes and of the reading settings.
 
-        A file that was read to its end is not read again: what counts is what was read, and a log
-        may have grown since.
+        A file that was read to its end is not read again: it may have grown in the meantime.
 
         Raises
         ------
         InputError
-            For a file that cannot be read, or is not a regular one.
+            For a file that cannot be read, or is not a regular file.
         """
         how = (self.encoding, self.lower) + ("stripped",) * self.strip_gutenberg
         digest = hashlib.sha256(repr(how).encode())
         for source in self.sources:
             if isinstance(source, str):
-                own = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+                hashed = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
             else:
                 _size(source)  # opening a pipe would wait for a writer
-                own = self._digests.get(source) or hash_file(source)[1]
-            digest.update(bytes.fromhex(own))
+                hashed = self._digests.get(source) or hash_file(source)[1]
+            digest.update(bytes.fromhex(hashed))
         return digest.hexdigest()
 
 
@@ -183,27 +182,27 @@ class _HashedFile(io.FileIO):
 
 
 def read_text(path: Source, encoding: str = "utf-8") -> str:
-    """Read a whole file as text; "-" is standard input.
+    """Read a file as text; "-" is standard input.
 
     Raises
     ------
     InputError
-        As `Text.pieces` does.
+        As for `Text.pieces`.
     """
     return "".join(Text([path if path == "-" else Path(path)], encoding).pieces())
 
 
 def _size(path: Path) -> int:
-    """Return a file's size; reject a pipe or a device, which could not be read twice."""
+    """Return a file's size; reject pipes and devices, which cannot be read twice."""
     try:
         status = os.stat(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise InputError(
-            f"{path} is not a regular file: copy it into one, or give - and pipe it in"
+            f"{path} is not a regular file: copy it to one, or pipe it to standard input and give -"
         )
-    if not status.st_size:  # so are the files of /proc, which may wait for ever
+    if not status.st_size:  # also for files in /proc, which may block
         raise InputError(f"{path} is empty: give a file with text")
     return status.st_size
 
@@ -223,27 +222,25 @@ def _standard_input(encoding: str) -> str:
 
 
 def _reject_encoding(encoding: str) -> NoReturn:
-    raise InputError(
-        f"`encoding` {encoding!r}: Python knows no such encoding of text; try utf-8 or latin-1"
-    ) from None
+    raise InputError(f"`encoding` {encoding!r}: unknown to Python; try utf-8 or latin-1") from None
 
 
 def _reject_nul(name: Source, piece: str, position: int) -> None:
     if "\0" in piece:
         raise InputError(
             f"{name} looks binary: character {position + piece.index(chr(0))} is NUL; "
-            "if it is text, name its `encoding`, such as utf-16"
+            "if it is text, give its `encoding`, such as utf-16"
         )
 
 
 def _explain_undecodable(name: Source, content: bytes, encoding: str) -> NoReturn:
-    """Raise InputError with the place of the first byte that is not of this encoding."""
+    """Raise an InputError with the offset of the first byte that is invalid in this encoding."""
     try:
         content.decode(encoding)
         place = len(content) - 1
     except UnicodeError as error:
         place = min(getattr(error, "start", 0), len(content) - 1)
     raise InputError(
-        f"{name}: the byte 0x{content[place : place + 1].hex()} at offset {place} is not "
-        f"{encoding}: if this is text, name its `encoding`, such as latin-1 or utf-16"
+        f"{name}: byte 0x{content[place : place + 1].hex()} at offset {place} is not valid "
+        f"{encoding}: if this is text, give its `encoding`, such as latin-1 or utf-16"
     ) from None

@@ -1,1 +1,1 @@
-"""Scoring texts, and models that adapt while they are scored."""
+"""Score texts, with the weights fixed or adapted while reading."""

@@ -26,8 +26,8 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "evaluate",
-        "Score a text with a trained model, read as one stream from its first token to its last: "
-        "nats per token, bits per character, perplexity.",
+        "Score a text with a trained model as one continuous stream; print nats per token, "
+        "perplexity and bits per character.",
         examples=("runs/book", "runs/book --data letter.txt --html surprise.html"),
     )
     parser.add_run()
@@ -35,57 +35,57 @@ def make_parser() -> Parser:
     add(
         "--data",
         metavar="FILE",
-        help="text to score; - reads standard input (default: a part of the run's own text)",
+        help="text to score; - reads standard input (default: --part of the run's own text)",
     )
     add(
         "--part",
         choices=("test", "valid", "train"),
         default="test",
-        help="which part of it (default: test)",
+        help="part of the run's own text to score (default: test)",
     )
-    add("--encoding", metavar="TEXT", help="encoding of --data (default: the run's)")
-    add("--data-dir", metavar="DIR", help="folder of the run's own corpus (default: the run's)")
+    add("--encoding", metavar="TEXT", help="encoding of --data (default: as in training)")
+    add("--data-dir", metavar="DIR", help="folder of the run's corpus (default: as in training)")
     add(
         "--seq-len",
         type=int,
         default=1000,
         metavar="N",
-        help="tokens read at a time: speed only (default: 1000)",
+        help="tokens per segment; affects only speed and memory (default: 1000)",
     )
     parser.add_overwrite()
     parser.add_unknown("")
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     add("--json", action="store_true", help="print the result as JSON")
-    add_views(parser.add_argument_group("other views of the score").add_argument)
-    adapting = parser.add_argument_group("a model that adapts while it reads")
-    add_cache(adapting, "score once more, with")
-    add_dynamic(adapting, "score once more, learning from each segment after it was scored")
+    add_views(parser.add_argument_group("other output, of the last score computed").add_argument)
+    adapting = parser.add_argument_group("adapting the model to the text")
+    add_cache(adapting, "score again with")
+    add_dynamic(adapting, "score again, updating the weights after each segment")
     adapting.add_argument(
         "--tune",
         action="store_true",
-        help="choose rate and decay, or theta and weight, on the run's validation part first; "
-        "the views show the last of all these scores",
+        help="first choose lr and decay of --dynamic, and theta and weight of --cache, on the "
+        "run's validation part",
     )
     return parser
 
 
 def add_views(add: Callable) -> None:
-    """Add the flags that show where the surprise lies, or score as others do."""
+    """Add the flags of per-token output, and `--streams`."""
     add(
         "--streams",
         type=int,
         default=1,
         metavar="N",
-        help="score as others publish: N columns from a cold start, whole segments of --seq-len "
-        "only (default: 1)",
+        help="score N parallel columns, each with a zero initial state, in complete segments of "
+        "--seq-len, as many papers do (default: 1)",
     )
     add(
         "--per-token",
         metavar="FILE",
-        help="write each token's surprise, nats, as tab-separated lines",
+        help="write each token's surprise in nats to a tab-separated file",
     )
-    add("--html", metavar="FILE", help="draw a page of the text, each token on its surprise")
-    add("--ansi", action="store_true", help="print the text so, for a terminal of 256 colours")
+    add("--html", metavar="FILE", help="write the text, coloured by surprise, as an HTML page")
+    add("--ansi", action="store_true", help="print the text coloured by surprise (256 colours)")
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -96,30 +96,30 @@ def parse(argv=None) -> argparse.Namespace:
     if arguments.streams < 1:
         raise InputError(f"`streams` {arguments.streams}: must be at least 1")
     if arguments.streams > 1 and (arguments.per_token or arguments.html or arguments.ansi):
-        raise InputError("`streams` leave gaps in a text: `per_token`, `html` and `ansi` need one")
+        raise InputError("`per_token`, `html` and `ansi` need one stream: leave out `streams`")
     if arguments.ansi and arguments.json:
-        raise InputError("`ansi` prints a text and `json` a record: leave out one")
+        raise InputError("`ansi` and `json` cannot be combined: leave out one")
     return arguments
 
 
 def _check_adapting(arguments):
     adapting = arguments.dynamic or arguments.cache
     if adapting and arguments.streams > 1:
-        raise InputError("`dynamic` and `cache` read one stream: leave out `streams`")
+        raise InputError("`dynamic` and `cache` need one stream: leave out `streams`")
     if arguments.tune and not adapting:
-        raise InputError("`tune` chooses settings of `dynamic` or `cache`: give one, too")
+        raise InputError("`tune` requires `dynamic` or `cache`: give at least one of them")
     if arguments.tune and not arguments.data and arguments.part == "valid":
         raise InputError("`tune` uses the validation part: score another `part`")
     check_adaptive(arguments)
 
 
 def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
-    """Return the ids to score: of `--data`, or of a part of the text the run was trained on.
+    """Return the ids to score: `--data`, or a part of the run's own text.
 
     Raises
     ------
     InputError
-        If the text cannot be read, or is not the run's own.
+        If the text cannot be read, or differs from the text of the run.
     """
     from ..corpus.text import read_text
     from ..run.text import load_own
@@ -154,7 +154,7 @@ def main(argv=None) -> None:
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.html:
-        title, about = f"What surprises {arguments.run}", describe(result).replace("  ", " · ")
+        title, about = f"Surprise per token: {arguments.run}", describe(result).replace("  ", " · ")
         pieces = page(title, about, vocab, spans(vocab, ids, losses))
         with output_file(arguments.html, arguments.overwrite) as stream:
             stream.writelines(piece.encode() for piece in pieces)
@@ -167,9 +167,9 @@ def main(argv=None) -> None:
 
 
 def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:
-    """Yield the name, the settings and the nats of each token, of each way to adapt asked for.
+    """Yield name, settings and losses (nats per token) for each requested kind of adaptation.
 
-    With both, the cache is that of the model that learns, which reads the text once for the two.
+    With both, the cache uses the hidden states of the dynamic model, which reads the text once.
     """
     from .cache import Cached, CacheSettings, tune_cache
 
@@ -192,7 +192,7 @@ def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> I
 
 
 def dynamic_model(arguments, model, checkpoint: Checkpoint, ctx) -> tuple:
-    """Return the settings, and the model that learns while it reads."""
+    """Return the settings of dynamic evaluation and the dynamic model."""
     from .dynamic import Dynamic, DynamicSettings, squared_gradients, tune
 
     settings = DynamicSettings.named(arguments)
@@ -209,17 +209,17 @@ def validation_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     Raises
     ------
     InputError
-        As `read_ids` does, or if it is empty.
+        As for `read_ids`, or if the part is empty.
     """
-    own = argparse.Namespace(**{**vars(arguments), "data": None, "part": "valid"})
-    ids = read_ids(own, checkpoint)
+    valid = argparse.Namespace(**{**vars(arguments), "data": None, "part": "valid"})
+    ids = read_ids(valid, checkpoint)
     if len(ids) < 2:
-        raise InputError("`tune` needs a validation part, and the run has none")
+        raise InputError("`tune` needs a validation part, but this run has none")
     return ids
 
 
 def best_of(trials: Iterable) -> Any:
-    """Print the nats of validation with each setting that is tried; return the best."""
+    """Print the validation loss of each trial in nats; return the best settings."""
     found = {}
     for settings, nats in trials:
         found[settings] = nats
@@ -228,14 +228,14 @@ def best_of(trials: Iterable) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """Return figures for JSON, which has no infinity: None in its place."""
+    """Replace infinite and NaN numbers by None, for JSON."""
     if isinstance(value, dict):
         return {name: finite(each) for name, each in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
-    """Return the figures of a text `(tokens,)` whose last tokens have these losses, in nats."""
+    """Return the metrics of a text `(tokens,)`, given the losses of its last tokens in nats."""
     from .scoring import Unit, perplexity
 
     nats = float(losses.mean())
@@ -248,16 +248,16 @@ def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
 
 
 def describe(result: dict) -> str:
-    """Return the figures as one line, and on another those of a model that adapts as it reads."""
-    own = {name: value for name, value in result.items() if not isinstance(value, dict)}
-    shown = {name: f"{value:.6f}" for name, value in own.items()}
+    """Return the metrics as one line, followed by one line for each kind of adaptation."""
+    metrics = {name: value for name, value in result.items() if not isinstance(value, dict)}
+    shown = {name: f"{value:.6f}" for name, value in metrics.items()}
     shown["tokens"] = f"{result['tokens']:,}"
     lines = ["  ".join(f"{name} {value}" for name, value in shown.items())]
-    for name in filter(lambda name: name not in own, result):
+    for name in filter(lambda name: name not in metrics, result):
         found = result[name]
-        how = {setting: value for setting, value in found.items() if setting not in own}
-        figures = {figure: found[figure] for figure in own}
-        lines.append(f"{name} ({_shown(how)}): {describe(figures)}")
+        settings = {key: value for key, value in found.items() if key not in metrics}
+        adapted_metrics = {key: found[key] for key in metrics}
+        lines.append(f"{name} ({_shown(settings)}): {describe(adapted_metrics)}")
     return "\n".join(lines)
 
 

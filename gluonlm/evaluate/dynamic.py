@@ -1,7 +1,7 @@
-"""Models that adapt to what they have just read: dynamic evaluation, and the neural cache.
+"""Dynamic evaluation: the weights are updated on each segment after it has been scored.
 
-A score made this way is another measure than a static one, and stands beside it, never in its
-place: the model has all of the text before the token that it predicts, not only its state.
+Report a dynamic score next to the static one, never instead of it: the model uses all of the text
+before a token, not only its state.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ..system.errors import InputError
 from ..system.numerics import log_softmax
 from .scoring import score
 
-SMALL = 1e-8  # keeps a division finite, as Adam's epsilon
-LONGEST = 20_000  # tokens that settings are tuned on: more take minutes and change little
+SMALL = 1e-8  # keeps the division finite, like Adam's epsilon
+LONGEST = 20_000  # tokens used for tuning: more take minutes and change little
 GRID = {"sgd": (0.003, 0.01, 0.03, 0.1, 0.3), "rms": (2e-5, 1e-4, 2e-4, 5e-4, 2e-3)}
 DECAYS = (0.0, 0.001, 0.01)
 
 
 class DynamicSettings(NamedTuple):
-    """How a model learns while it reads.
+    """Settings of dynamic evaluation.
 
-    `seq_len` tokens are predicted, then learnt from by one step of size `lr`, divided for `rms` by
-    the root mean square of each weight's gradient; then every weight goes `decay` of the way back
-    to what it was trained to be, for `rms` more where gradients are large.
+    After each `seq_len` scored tokens, the weights take one step of size `lr`, divided for `rms` by
+    the root mean square of each weight's gradient. Then each weight moves by the fraction `decay`
+    back to its trained value; for `rms`, by more where gradients are large.
     """
 
     rule: str = "sgd"
@@ -42,23 +42,23 @@ class DynamicSettings(NamedTuple):
 
     @classmethod
     def named(cls, flags: Any) -> DynamicSettings:
-        """Return the settings that the flags of a command ask for."""
+        """Return the settings given by command-line flags."""
         rule, lr = flags.dynamic, flags.dynamic_lr
         lr = GRID[rule][2] if lr is None else lr
         return cls(rule, lr, flags.dynamic_decay, flags.dynamic_seq_len)
 
 
 class Dynamic:
-    """A model that learns from each segment once it has been scored, from its loss alone.
+    """A model that is updated on the loss of each segment after scoring it.
 
-    Dropout and penalties on the output are switched off.
+    Dropout and activation penalties are off.
 
     Source: Krause et al. 2018.
 
     Parameters
     ----------
     model
-        On one context; its weights are changed until `forget`.
+        On one context; its weights change until `forget` is called.
     squares
         For the rule "rms", the mean square of each gradient, as `squared_gradients` returns it.
     """
@@ -78,16 +78,18 @@ class Dynamic:
             self.decay = nd.minimum(settings.decay * size / size.mean(), 1)
 
     def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
-        """Return the nats of each target, `(M,)`, and the new state; then learn from them.
+        """Return the loss of each target in nats, `(M,)`, and the new state; update the weights.
 
         Raises
         ------
         InputError
-            If the weights have become numbers that are not finite.
+            If the losses are no longer finite.
         """
         losses, after = self.model.losses(inputs, targets, state)
         if not np.isfinite(losses).all():
-            raise InputError(f"`dynamic_lr` {self.settings.lr:g}: the model broke; try a lower one")
+            raise InputError(
+                f"`dynamic_lr` {self.settings.lr:g}: the model diverged; try a lower one"
+            )
         self.model.backward(inputs, targets, state)
         weights = self.whole.data()
         weights -= self.rate * self.whole.grad() / targets.size
@@ -96,27 +98,27 @@ class Dynamic:
         return losses, after
 
     def forget(self) -> None:
-        """Put the trained weights back."""
+        """Restore the trained weights."""
         self.whole.data()[:] = self.trained
 
     def score_text(self, ids: np.ndarray, ctx=None) -> np.ndarray:
-        """Score a text as `scoring.score` does, beginning with the trained weights."""
+        """Score a text like `scoring.score`, starting from the trained weights."""
         self.forget()
         return score(self, ids, ctx, self.settings.seq_len)
 
     def trace(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the nats and the hidden states of a text as `trace` does, learning as it reads."""
+        """Return losses and hidden states like `trace`, updating the weights while reading."""
         self.forget()
         ctx, size = self.trained.context, self.settings.seq_len
         state, parts, carried = self.begin_state(1, ctx=ctx), [], None
         for begin in range(0, len(ids) - 1, size):
             part = ids[begin : begin + size + 1]
-            stepper = self.model.stepper()  # with the weights as they are by now
+            stepper = self.model.stepper()  # copies the current weights
             stepper.state = carried or stepper.state
             parts.append(_read(stepper, part))
             carried = stepper.state
             inputs, targets = (
-                to_device(own, self.vocab_size, ctx) for own in (part[:-1], part[1:])
+                to_device(tokens, self.vocab_size, ctx) for tokens in (part[:-1], part[1:])
             )
             _, state = self.losses(inputs.expand_dims(1), targets, state)
         nats, hidden = zip(*parts)
@@ -124,12 +126,12 @@ class Dynamic:
 
 
 def squared_gradients(model: LanguageModel, checkpoint: Checkpoint) -> nd.NDArray:
-    """Return the mean square of each weight's gradient in training, as Adam kept it.
+    """Return the mean square of each weight's gradient in training, as stored by Adam.
 
     Raises
     ------
     InputError
-        If the model was trained by another optimizer.
+        If the model was trained with another optimizer.
     """
     parameters = list(model.parameters().values())
     whole = together(parameters)
@@ -138,8 +140,8 @@ def squared_gradients(model: LanguageModel, checkpoint: Checkpoint) -> nd.NDArra
         array = checkpoint.training.get(f"optimizer.{numbers[id(parameter)]}.1")
         if checkpoint.config.training.optimizer != "adam" or array is None:
             raise InputError(
-                "`dynamic` rms needs the squared gradients that adam keeps, "
-                "and this run has none: use sgd"
+                "`dynamic` rms needs the squared gradients stored by adam, "
+                "but this run has none: use sgd"
             )
         place[:] = array
     return squares
@@ -152,26 +154,26 @@ def tune(
     squares: nd.NDArray | None,
     ctx=None,
 ) -> Iterator[tuple[DynamicSettings, float]]:
-    """Yield settings of a grid, and the mean nats of the beginning of a text with each.
+    """Yield the settings of a grid, each with its mean loss in nats on the first `LONGEST` tokens.
 
     Parameters
     ----------
     settings
-        Whose rule and `seq_len` are kept.
+        Only their `rule` and `seq_len` are used.
     """
     for lr, decay in itertools.product(GRID[settings.rule], DECAYS):
         tried = settings._replace(lr=lr, decay=decay)
         dynamic = Dynamic(model, tried, squares)
         try:
             yield tried, float(dynamic.score_text(ids[:LONGEST], ctx).mean())
-        except InputError:  # too high a rate
+        except InputError:  # diverged
             yield tried, float("inf")
         finally:
             dynamic.forget()
 
 
 def trace(model: LanguageModel | Dynamic, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nats of each token but the first, and the hidden state that predicted it.
+    """Return the loss of each token but the first in nats, and the state that predicted it.
 
     Returns
     -------
@@ -182,7 +184,7 @@ def trace(model: LanguageModel | Dynamic, ids: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _read(stepper, ids):
-    """Read a text with a stepper; return the nats of each token but the first, and the states."""
+    """Read a text with a stepper; return the losses in nats and the hidden states."""
     nats, hidden = [], []
     for token, target in itertools.pairwise(ids):
         logits = stepper.step(np.array([token]))  # (1, V)

@@ -1,4 +1,4 @@
-"""The flags of models that adapt to what they read, for each command that can use them."""
+"""Command-line flags of the neural cache and of dynamic evaluation."""
 
 import argparse
 from typing import Any
@@ -7,17 +7,17 @@ from ..config.flags import check_bounds
 from ..system.errors import InputError
 
 
-def add_cache(group: Any, what: str) -> None:
-    """Add to a group the flags of the neural cache, with what it is for."""
+def add_cache(group: Any, purpose: str) -> None:
+    """Add the flags of the neural cache to a group; `purpose` begins the help text."""
     group.add_argument(
         "--cache",
         type=int,
         default=0,
         metavar="N",
-        help=f"{what} what followed those of the last N places that were like this one "
-        "(Grave et al. 2017); 0: without (default: 0)",
+        help=f"{purpose} a neural cache of the last N hidden states (Grave et al. 2017); "
+        "0: no cache (default: 0)",
     )
-    numbers = (("theta", 0.3, "how like they must be"), ("weight", 0.1, "its share"))
+    numbers = (("theta", 0.3, "flatness of the cache"), ("weight", 0.1, "weight of the cache"))
     for name, default, about in numbers:
         group.add_argument(
             f"--cache-{name}",
@@ -28,18 +28,18 @@ def add_cache(group: Any, what: str) -> None:
         )
 
 
-def add_dynamic(group: Any, what: str) -> None:
-    """Add to a group the flags of dynamic evaluation, with what it is for."""
+def add_dynamic(group: Any, purpose: str) -> None:
+    """Add the flags of dynamic evaluation to a group; `purpose` begins the help text."""
     group.add_argument(
         "--dynamic",
         choices=("sgd", "rms"),
-        help=f"{what} (Krause et al. 2018): by plain gradient descent, or with steps divided by "
-        "the size of each weight's gradients in training",
+        help=f"{purpose} (Krause et al. 2018): by plain gradient descent, or with each step "
+        "divided by the RMS of the weight's gradients in training",
     )
     numbers: tuple = (
-        ("lr", float, None, "size of its steps (default: 0.03; 0.0002)"),
-        ("decay", float, 0.0, "part of the way back to the trained weights at each step"),
-        ("seq-len", int, 32, "tokens predicted before they are learnt from"),
+        ("lr", float, None, "learning rate (default: 0.03 for sgd, 0.0002 for rms)"),
+        ("decay", float, 0.0, "decay towards the trained weights at each step"),
+        ("seq-len", int, 32, "tokens scored before each update"),
     )
     for name, kind, default, about in numbers:
         shown = "" if default is None else f" (default: {default:g})"
@@ -49,12 +49,12 @@ def add_dynamic(group: Any, what: str) -> None:
 
 
 def check_adaptive(arguments: argparse.Namespace) -> None:
-    """Reject settings that are out of their bounds.
+    """Reject settings that are out of bounds.
 
     Raises
     ------
     InputError
-        Naming the first.
+        If a setting is out of bounds; the message names the first.
     """
     bounds = {"cache": 1e6, "cache_theta": 1e3, "cache_weight": 1}
     check_bounds(arguments, {"dynamic_lr": 1e6, "dynamic_decay": 1, **bounds})

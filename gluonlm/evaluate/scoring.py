@@ -1,4 +1,4 @@
-"""How well a model predicts a text: nats per token, perplexity, bits per character."""
+"""Score a text: nats per token, perplexity, bits per character."""
 
 import math
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from ..vocab import Vocab
 
-SHORTEST = 1e-3  # characters of a token: a text of <unk> alone has some
+SHORTEST = 1e-3  # characters per token: a text of only <unk> would have none
 
 
 def batch_losses(model, batches, ctx) -> Iterator[np.ndarray]:
-    """Score batch by batch, the state carried and dropout off.
+    """Score batch by batch, with the state carried and dropout off.
 
     Yields
     ------
     numpy.ndarray
-        `(M,)`, the nats of each target of a batch.
+        `(M,)`, the loss of each target of a batch in nats.
     """
     state = None
     for index in range(len(batches)):
         inputs, targets = batches(0, index)  # (T, N), (M,)
-        if not targets.size:  # of few streams, not every process has one
+        if not targets.size:  # fewer streams than processes
             continue
         if state is None:
             state = model.begin_state(inputs.shape[1], ctx=ctx)
@@ -37,10 +37,10 @@ def batch_losses(model, batches, ctx) -> Iterator[np.ndarray]:
 
 
 def mean_loss(model, batches, ctx, world: Processes = ALONE) -> float:
-    """Return the mean over all tokens of all batches, in nats.
+    """Return the mean loss over all tokens of all batches, in nats.
 
-    Every token weighs the same, those of a short last batch included. Each process of `world`
-    scores its part of the streams, and all return the mean of the whole.
+    Every token has the same weight, including tokens of a short last batch. Each process of `world`
+    scores its share of the streams; all return the mean over all streams.
     """
     found = np.zeros(2)  # nats, tokens
     for losses in batch_losses(model, share_of(batches, world.rank, world.size), ctx):
@@ -50,43 +50,43 @@ def mean_loss(model, batches, ctx, world: Processes = ALONE) -> float:
 
 
 def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
-    """Score a text as one stream, its state carried from the first token to the last.
+    """Score a text as one stream, carrying the state from the first token to the last.
 
     Parameters
     ----------
     ids
         `(tokens,)`.
     seq_len
-        How many are read at a time, which changes memory and speed only.
+        Tokens per segment; affects only memory and speed.
 
     Returns
     -------
     numpy.ndarray
-        `(tokens - skipped,)`, the nats of each predicted token. The first token is only read, or
-        the first `model.window` of a model that reads windows.
+        `(tokens - skipped,)`, the loss of each predicted token in nats. The first token, or for
+        a model that reads windows the first `model.window` tokens, are only read.
 
     Raises
     ------
     InputError
-        If no token is left to predict.
+        If the text has no token to predict.
     """
     skipped = model.window or 1
     if len(ids) <= skipped:
         raise InputError(
             f"cannot score {len(ids)} tokens: the model reads {skipped} before its "
-            "first prediction, give more text"
+            "first prediction; give more text"
         )
-    # windows are read side by side: neighbours share all tokens but one, so few tokens hold many
+    # windows are read in parallel streams: neighbouring windows share all tokens but one
     streams = max(1, 4 * seq_len // skipped) if model.window else 1
     batches = make_batches(model.window, ids, streams, seq_len)
     return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
 
 
 def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) -> np.ndarray:
-    """Score a text as many publish it: in columns side by side, each from a cold start.
+    """Score a text in parallel columns, each with a zero initial state, as many papers do.
 
-    Only whole segments count: what the columns do not share, and a shorter last segment, is
-    dropped. It is for comparison with such figures; `score` is the measure.
+    Tokens left over after division into columns, and a shorter last segment, are dropped. Use this
+    only to compare with such published results, and `score` otherwise.
 
     Parameters
     ----------
@@ -96,41 +96,41 @@ def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) 
     Returns
     -------
     numpy.ndarray
-        `(T*N,)`, the nats of each target, segment by segment.
+        `(T*N,)`, the loss of each target in nats, segment by segment.
 
     Raises
     ------
     InputError
-        If there is no whole segment, or the model reads windows.
+        If there is no complete segment, or the model reads windows.
     """
     rows = len(ids) // columns
     kept = (rows - 1) // seq_len * seq_len + 1
     if model.window or kept < 2:
         raise InputError(
-            f"`streams` {columns}: the model reads windows of a text, not streams"
+            f"`streams` {columns}: this model reads windows, not streams"
             if model.window
-            else f"`streams` {columns}, `seq_len` {seq_len}: {len(ids)} tokens fill no segment"
+            else f"`streams` {columns}, `seq_len` {seq_len}: {len(ids)} tokens are too few"
         )
-    whole = ids[: columns * rows].reshape(columns, rows)[:, :kept].ravel()
-    batches = make_batches(None, whole, columns, seq_len)
+    scored = ids[: columns * rows].reshape(columns, rows)[:, :kept].ravel()
+    batches = make_batches(None, scored, columns, seq_len)
     return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
 
 
 def perplexity(nats: float) -> float:
-    """Return exp(nats); infinity beyond what a float holds."""
+    """Return exp(nats), or infinity if that overflows a float."""
     return math.exp(nats) if nats < 709 else math.inf
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The unit that losses are told in: bits per character, or for words perplexity.
+    """The unit in which losses are reported: bits per character, or perplexity for words.
 
     Parameters
     ----------
     level
         "char", "word" or "subword".
     characters
-        How many characters of the text a token stands for, on average.
+        Mean number of characters per token.
     """
 
     level: str
@@ -146,7 +146,7 @@ class Unit:
         return nats / math.log(2) / max(self.characters, SHORTEST)
 
     def describe(self, nats: float, whole: bool = False) -> str:
-        """Return a mean loss as text; with `whole`, bits per character stand beside perplexity."""
+        """Return a mean loss as text; with `whole`, both perplexity and bits per character."""
         bits = f"{self.bits(nats):.3f} bits per character"
         if self.level != "word":
             return bits

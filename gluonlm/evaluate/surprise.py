@@ -1,4 +1,4 @@
-"""Texts on a ground that shows how much each token surprised a model: a page, or a terminal."""
+"""Text highlighted by per-token surprise, as an HTML page or in a terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..system.console import harmless
 from ..system.files import output_file
 from ..vocab import Vocab
 
-SHADES = 16  # of the page's ground, the first one empty
-# of a terminal's 256 colours, from a pale ground to a strong one; all bear black letters
-GROUNDS = (230, 229, 223, 222, 216, 215, 209, 208, 202)
+SHADES = 16  # background colours of the page; the first is transparent
+# backgrounds from pale to strong, of 256 terminal colours; black text is readable on all
+BACKGROUNDS = (230, 229, 223, 222, 216, 215, 209, 208, 202)
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -37,13 +37,13 @@ body {{ background: #111; color: #eee }}
 </style>
 <h1>{title}</h1>
 <p>{summary}</p>
-<p>Surprise in bits: {legend}. What has no ground was read and not predicted, or no surprise.
-Point at a token to see its own.</p>
+<p>Surprise in bits: {legend}. Uncoloured text was not scored, or was not surprising.
+Point at a token to see its surprise.</p>
 <pre>"""
 
 
 class Span(NamedTuple):
-    """A token as it is written, and its surprise in bits; None if it was only read."""
+    """A token as text, and its surprise in bits, or None if it was not scored."""
 
     text: str
     bits: float | None
@@ -57,7 +57,7 @@ def spans(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> Iterator[Span]:
     ids
         `(tokens,)`.
     losses
-        Nats of the last of them, `(tokens - skipped,)`.
+        Losses of the last tokens in nats, `(tokens - skipped,)`.
     """
     spell, skipped = vocab.speller(), len(ids) - len(losses)
     for place, token in enumerate(ids):
@@ -67,23 +67,23 @@ def spans(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> Iterator[Span]:
 
 
 def shade(bits: float | None, vocab_size: int, shades: int) -> int:
-    """Return which of so many shades shows a surprise: the last is twice that of a blind guess."""
+    """Return the shade of a surprise; the last shade is twice the bits of a uniform guess."""
     if bits is None or not bits > 0:
         return 0
-    whole = 2 * math.log2(max(vocab_size, 2))
-    return min(shades - 1, int(shades * min(bits / whole, 1)))
+    most = 2 * math.log2(max(vocab_size, 2))
+    return min(shades - 1, int(shades * min(bits / most, 1)))
 
 
 def page(title: str, summary: str, vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
-    """Yield the pieces of a self-contained page, readable on a light and on a dark ground."""
-    whole = 2 * math.log2(max(len(vocab), 2))
+    """Yield the pieces of a self-contained page, for light and dark colour schemes."""
+    most = 2 * math.log2(max(len(vocab), 2))
     marks = range(0, SHADES, 3)
     yield PAGE.format(
         title=html.escape(harmless(title)),
         summary=html.escape(harmless(summary)),
-        light=_ground(95, 55),
-        dark=_ground(12, 36),
-        legend=" ".join(f"<i class=s{n}>&nbsp;{n * whole / SHADES:.0f}&nbsp;</i>" for n in marks),
+        light=_backgrounds(95, 55),
+        dark=_backgrounds(12, 36),
+        legend=" ".join(f"<i class=s{n}>&nbsp;{n * most / SHADES:.0f}&nbsp;</i>" for n in marks),
     )
     for text, bits in tokens:
         shown = html.escape(harmless(text)).replace("\n", "↵\n").replace("\r", "\\x0d")
@@ -93,8 +93,8 @@ def page(title: str, summary: str, vocab: Vocab, tokens: Iterator[Span]) -> Iter
     yield "</pre>\n</html>\n"
 
 
-def _ground(first, last):
-    """Return the rules of the shades: hues from yellow to red, of lightnesses between two."""
+def _backgrounds(first, last):
+    """Return the CSS of the shades, from yellow at lightness `first` to red at `last`."""
     steps = range(1, SHADES)
     return "\n".join(
         f".s{n} {{ background: hsl({50 - 40 * n / SHADES:.0f} 95% "
@@ -104,26 +104,26 @@ def _ground(first, last):
 
 
 def terminal(vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
-    """Yield the text with escapes for a terminal of 256 colours."""
+    """Yield the text with escape sequences for a 256-colour terminal."""
     for text, bits in tokens:
-        number = shade(bits, len(vocab), len(GROUNDS) + 1)
+        number = shade(bits, len(vocab), len(BACKGROUNDS) + 1)
         shown = harmless(text).replace("\n", "↵") if number else harmless(text)
         if number and shown:
-            shown = f"\x1b[38;5;16;48;5;{GROUNDS[number - 1]}m{shown}\x1b[0m"
+            shown = f"\x1b[38;5;16;48;5;{BACKGROUNDS[number - 1]}m{shown}\x1b[0m"
         yield shown + "\n" * (number > 0) * text.count("\n")
 
 
 def write_surprise(
     path, vocab: Vocab, ids: np.ndarray, losses: np.ndarray, overwrite: bool = False
 ) -> None:
-    """Write one line for each token: its place, the token as JSON, its surprise in nats.
+    """Write one line per token: position, token as JSON, surprise in nats.
 
-    Tokens that were only read, before the first prediction, have no surprise.
+    The surprise of tokens before the first prediction is empty.
 
     Raises
     ------
     InputError
-        If the file cannot be written, or another is there.
+        If the file cannot be written, or already exists.
     """
     with output_file(path, overwrite) as stream:
         stream.write(b"position\ttoken\tnats\n")

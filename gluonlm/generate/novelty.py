@@ -1,4 +1,4 @@
-"""How much of a written text stands in the text that its model was trained on."""
+"""Measure how much of a generated text occurs in the training text."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-GRAM = 8  # tokens of a piece that is looked for
-GAP = range(0xD800, 0xE000)  # code points that are half a character
+GRAM = 8  # tokens per n-gram
+GAP = range(0xD800, 0xE000)  # surrogate code points
 
 
 class Novelty(NamedTuple):
-    """What a written text has in common with another.
+    """The overlap of a generated text with the training text.
 
     Attributes
     ----------
     longest
-        Where the longest piece in common stands in the written text.
+        Position of the longest common piece in the generated text.
     grams
-        The part of all runs of `GRAM` tokens that the other text has, too; 0 if there is none.
+        Fraction of the generated text's `GRAM`-grams that occur in the training text; 0 if the
+        generated text is shorter.
     """
 
     longest: slice
@@ -26,7 +27,7 @@ class Novelty(NamedTuple):
 
 
 def novelty(written: np.ndarray, known: np.ndarray) -> Novelty:
-    """Compare a written text with a known one, both ids `(tokens,)`."""
+    """Compare a generated text with a known text, both ids `(tokens,)`."""
     text, other = _as_string(written), _as_string(known)
     best = slice(0, 0)
     for begin in range(len(text)):
@@ -38,7 +39,7 @@ def novelty(written: np.ndarray, known: np.ndarray) -> Novelty:
 
 
 def _as_string(ids):
-    """Return ids as a string of as many characters: Python finds pieces of strings fast."""
+    """Return ids as a string, one character per id: substring search is fast in Python."""
     codes = np.asarray(ids, np.uint32)
     codes = codes + len(GAP) * (codes >= GAP.start).astype(np.uint32)
     return codes.astype("<u4").tobytes().decode("utf-32-le")

@@ -1,4 +1,4 @@
-"""Writing text with a model: priming, temperature, top-k, top-p, greedy, beam search."""
+"""Generate text: priming, temperature, top-k, top-p, greedy decoding, beam search."""
 
 import math
 from collections.abc import Iterator
@@ -8,71 +8,70 @@ import numpy as np
 from ..system.errors import InputError
 from ..system.numerics import log_softmax
 
-COLDEST = 1e-10  # temperature: below it, differences of logits overflow
-HARDEST = 1e6  # repetition penalty
-WIDEST = 1 << 16  # beam: each text has a state and a row of logits
+COLDEST = 1e-10  # lowest temperature: below it, scaled logits overflow
+HARDEST = 1e6  # largest repetition penalty
+WIDEST = 1 << 16  # widest beam: each text has a state and a row of logits
 
 
 def probabilities(
     logits, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> np.ndarray:
-    """Return the distribution to draw from, `(N, V)`, float64, each row adding up to 1.
+    """Return the sampling distribution, `(N, V)`, float64; each row adds up to 1.
 
-    Of equally likely tokens the lower id stays.
+    Of equally likely tokens, the lower id is kept.
 
     Parameters
     ----------
     logits
-        `(N, V)`, divided by `temperature` first.
+        `(N, V)`; first divided by `temperature`.
     top_k
-        Keep only that many of the most likely tokens; 0 keeps all.
+        Keep only the `top_k` most likely tokens; 0 keeps all.
     top_p
-        Then keep the fewest whose probabilities reach it (Holtzman et al. 2020).
+        Then keep the fewest tokens whose probabilities reach it (Holtzman et al. 2020).
 
     Raises
     ------
     InputError
-        If a parameter is out of its range.
+        If a parameter is out of range.
     """
     if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
         raise InputError(
             f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
-            f"at least {COLDEST:g} (greedy is its limit), top-k at least 0, "
+            f"at least {COLDEST:g} (use greedy instead of 0), top-k at least 0, "
             "top-p above 0 and at most 1"
         )
     scaled = np.asarray(logits, np.float64)  # (N, V)
     scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
-    chances = np.exp(scaled)
-    if 0 < top_k < chances.shape[1] or top_p < 1:
-        order = np.argsort(-chances, axis=1, kind="stable")
-        ranked = np.take_along_axis(chances, order, axis=1)
+    weights = np.exp(scaled)
+    if 0 < top_k < weights.shape[1] or top_p < 1:
+        order = np.argsort(-weights, axis=1, kind="stable")
+        ranked = np.take_along_axis(weights, order, axis=1)
         if top_k:
             ranked[:, top_k:] = 0
         ranked /= ranked.sum(axis=1, keepdims=True)
         before = np.cumsum(ranked, axis=1) - ranked
         ranked[(before >= top_p) & (np.arange(ranked.shape[1]) > 0)] = 0
-        np.put_along_axis(chances, order, ranked, axis=1)
-    return chances / chances.sum(axis=1, keepdims=True)
+        np.put_along_axis(weights, order, ranked, axis=1)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def penalise(logits, written: np.ndarray, penalty: float) -> np.ndarray:
-    """Return logits `(N, V)` in which what has been written is less likely.
+    """Return logits `(N, V)` in which tokens already generated are less likely.
 
-    The log-probability of each token that stands in `written` is multiplied by `penalty`, and the
-    rest share what that leaves (Keskar et al. 2019, on log-probabilities: raw logits may be shifted
-    at will).
+    The log-probability of each token in `written` is multiplied by `penalty` (Keskar et al. 2019,
+    applied to log-probabilities because raw logits are defined only up to a constant).
 
     Parameters
     ----------
     written
         Ids `(N, tokens)`.
     penalty
-        From 1, which changes nothing.
+        At least 1; 1 changes nothing.
 
     Raises
     ------
     InputError
-        If the penalty is out of its range.
+        If the penalty is out of range.
     """
     if not 1 <= penalty <= HARDEST:
         raise InputError(f"`repetition_penalty` {penalty}: must be from 1 to {HARDEST:g}")
@@ -87,14 +86,14 @@ def penalise(logits, written: np.ndarray, penalty: float) -> np.ndarray:
 def forbid_repeats(logits, written: np.ndarray, size: int) -> np.ndarray:
     """Return logits `(N, V)` in which a token that would repeat an n-gram is impossible.
 
-    Where that would leave none, all stay as they are.
+    If that would exclude every token, the row stays unchanged.
 
     Parameters
     ----------
     written
         Ids `(N, tokens)`.
     size
-        The n of the n-grams that may stand once only; 0 allows all.
+        The n of the n-grams that may occur only once; 0 allows all.
 
     Raises
     ------
@@ -103,11 +102,11 @@ def forbid_repeats(logits, written: np.ndarray, size: int) -> np.ndarray:
     """
     if size < 0:
         raise InputError(f"`no_repeat_ngram` {size}: must be at least 0")
-    starts = written.shape[1] - size + 1  # of the n-grams so far
+    starts = written.shape[1] - size + 1  # number of n-grams so far
     if not size or starts < 1:
         return logits
     same = np.ones((len(written), starts), bool)
-    for place in range(size - 1):  # of an n-gram, its last token left out
+    for place in range(size - 1):  # in an n-gram without its last token
         last = written[:, starts + place, None]
         same &= written[:, place : place + starts] == last
     rows, places = np.nonzero(same)
@@ -124,17 +123,17 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The logits of what follows, `(streams, V)`.
+        The logits of the next token, `(streams, V)`.
 
     Raises
     ------
     InputError
-        If the prompt is empty, or holds what is not an id of the vocabulary.
+        If the prompt is empty, or contains an invalid id.
     """
     if not len(prompt):
-        raise InputError("the prompt is empty: give at least one token to begin with")
+        raise InputError("the prompt is empty: give at least one token")
     if np.asarray(prompt).dtype.kind not in "iu":
-        raise InputError(f"prompt ids must be whole numbers, not {np.asarray(prompt).dtype}")
+        raise InputError(f"prompt ids must be integers, not {np.asarray(prompt).dtype}")
     if not 0 <= min(prompt) <= max(prompt) < stepper.vocab_size:
         raise InputError(
             f"prompt ids {min(prompt)} to {max(prompt)}: "
@@ -145,8 +144,8 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     return logits
 
 
-def _whole_window(prompt, window):
-    """Repeat a prompt backwards from its end until it fills a model's window."""
+def _fill_window(prompt, window):
+    """Repeat a prompt that is too short for the model's window; its end stays at the end."""
     short = 0 < len(prompt) < (window or 0)
     return np.resize(prompt[::-1], window)[::-1] if short else prompt
 
@@ -169,32 +168,32 @@ def sample(
     Parameters
     ----------
     prompt
-        Ids `(tokens,)`, repeated if the model's window holds more.
+        Ids `(tokens,)`, repeated if shorter than the model's window.
     length
-        How many tokens to write.
+        Number of tokens to generate.
     temperature, top_k, top_p
         As for `probabilities`.
     greedy
-        Always write the most likely token.
+        Always choose the most likely token.
     seed
-        Of the draws: the same seed writes the same text.
+        Random seed; the same seed generates the same text.
     streams
-        How many texts to write side by side.
+        Number of texts to generate in parallel.
     repetition_penalty, no_repeat_ngram
-        As for `penalise` and `forbid_repeats`, by what is written after the prompt.
+        As for `penalise` and `forbid_repeats`, applied to the tokens after the prompt.
 
     Yields
     ------
     numpy.ndarray
-        Ids `(streams,)`, as they are drawn.
+        Ids `(streams,)` of the next tokens.
 
     Raises
     ------
     InputError
-        If a parameter is out of its range.
+        If a parameter is out of range.
     """
     random, stepper = np.random.default_rng(seed), model.stepper(streams)
-    logits = prime(stepper, _whole_window(prompt, model.window), streams)  # (N, V)
+    logits = prime(stepper, _fill_window(prompt, model.window), streams)  # (N, V)
     looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
     written = np.empty((streams, length if looks_back else 0), np.int32)
     for place in range(length):
@@ -215,9 +214,9 @@ def sample(
 def beam_search(
     model, prompt, length: int, width: int, no_repeat_ngram: int = 0
 ) -> tuple[np.ndarray, float]:
-    """Find a likely continuation of a prompt.
+    """Find a likely continuation of a prompt by beam search.
 
-    Of all one-token extensions of the `width` best texts so far, the `width` best are kept.
+    At each step, the `width` best of all one-token extensions of the beam are kept.
 
     Parameters
     ----------
@@ -229,17 +228,17 @@ def beam_search(
     ids
         `(length,)`.
     likelihood
-        Its logarithm, in nats.
+        Log-likelihood in nats.
 
     Raises
     ------
     InputError
-        If `width` is under 1 or above 65,536.
+        If `width` is below 1 or above 65,536.
     """
     if not 1 <= width <= WIDEST:
         raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")
     stepper = model.stepper()
-    logits = prime(stepper, _whole_window(prompt, model.window))  # (1, V)
+    logits = prime(stepper, _fill_window(prompt, model.window))  # (1, V)
     texts, likelihood = np.empty((1, 0), np.int64), np.zeros((1, 1))
     for written in range(length):
         if written:

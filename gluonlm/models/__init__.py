@@ -1,4 +1,4 @@
-"""The networks, behind one interface: `base.LanguageModel`, the file to read first."""
+"""The networks; all implement `base.LanguageModel` (read `base` first)."""
 
 from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel

@@ -1,4 +1,4 @@
-"""Recurrent models for large vocabularies: rare tokens stand behind doors, in fewer dimensions."""
+"""Adaptive softmax for large vocabularies: rare tokens in low-dimensional tail clusters."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,17 +15,18 @@ from .stepper import RecurrentStepper
 
 
 class AdaptiveOutput(HybridBlock):
-    """Adaptive softmax: a head of the frequent tokens and of doors, and a tail behind each door.
+    """Adaptive softmax: a head of frequent tokens and tail clusters, and one tail per cluster.
 
-    The log-probability of a rare token is that of its door plus its own within the tail. What a
-    step costs is the head for every token, and a tail for those few that stand in it.
+    The log-probability of a rare token is the log-probability of its cluster in the head plus its
+    own within the tail. A training step computes the head for every target, and each tail only for
+    the targets in it.
 
     Source: Grave et al. 2017.
 
     Parameters
     ----------
     cutoffs
-        The ids at which the tails begin; tokens must be numbered by frequency.
+        The first id of each tail; token ids must be ordered by frequency.
     """
 
     def __init__(self, vocab_size: int, hidden_size: int, cutoffs: Sequence[int], **kwargs):
@@ -43,10 +44,10 @@ class AdaptiveOutput(HybridBlock):
                 self.tails.add(tail)
 
     def begin_at(self, frequencies: np.ndarray) -> None:
-        """Set each bias to the logarithm of a frequency, `(V,)`, a door's to that of its tail's."""
+        """Set biases to log frequencies, `(V,)`; clusters use the sum over their tokens."""
         first, *tails = np.split(frequencies, self.begins)
-        doors = [tail.sum() for tail in tails]
-        self.head.bias.set_data(nd.array(np.log([*first, *doors])))
+        clusters = [tail.sum() for tail in tails]
+        self.head.bias.set_data(nd.array(np.log([*first, *clusters])))
         for block, tail in zip(self.tails, tails):
             block[1].bias.set_data(nd.array(np.log(tail)))
 
@@ -54,49 +55,50 @@ class AdaptiveOutput(HybridBlock):
         """Return the log-probability of every token: `(M, C)` to `(M, V)`."""
         head, first = nd.log_softmax(self.head(hidden)), int(self.begins[0])
         parts = [head[:, :first]]
-        for door, tail in enumerate(self.tails, first):
-            parts.append(nd.broadcast_add(head[:, door : door + 1], nd.log_softmax(tail(hidden))))
+        for cluster, tail in enumerate(self.tails, first):
+            inside = nd.log_softmax(tail(hidden))
+            parts.append(nd.broadcast_add(head[:, cluster : cluster + 1], inside))
         return nd.concat(*parts, dim=1)
 
-    def asked(self, hidden: nd.NDArray, targets: nd.NDArray) -> Iterator[tuple]:
-        """Yield what these targets ask for, of the head and of each tail that one stands in.
+    def needed(self, hidden: nd.NDArray, targets: nd.NDArray) -> Iterator[tuple]:
+        """Yield the logits needed for these targets, of the head and of each tail with a target.
 
         Yields
         ------
         rows
-            `(m,)`, which of the M targets; of the head, all.
+            `(m,)`, indices of the M targets (for the head, all).
         logits
             `(m, tokens)`.
         targets
-            `(m,)`, int32, counted within the head or the tail.
+            `(m,)`, int32, ids within the head or tail.
         """
         ids, ctx = targets.asnumpy(), hidden.context
         group = np.searchsorted(self.begins, ids, side="right")  # (M,); 0: in the head
-        doors = np.where(group, self.begins[0] + group - 1, ids)
-        yield np.arange(len(ids)), self.head(hidden), nd.array(doors, ctx, "int32")
+        in_head = np.where(group, self.begins[0] + group - 1, ids)
+        yield np.arange(len(ids)), self.head(hidden), nd.array(in_head, ctx, "int32")
         for number, tail in enumerate(self.tails, 1):
             rows = np.flatnonzero(group == number)
             if len(rows):
-                own = nd.array(ids[rows] - self.begins[number - 1], ctx, "int32")
-                yield rows, tail(nd.take(hidden, nd.array(rows, ctx, "int32"))), own
+                in_tail = nd.array(ids[rows] - self.begins[number - 1], ctx, "int32")
+                yield rows, tail(nd.take(hidden, nd.array(rows, ctx, "int32"))), in_tail
 
     def stepped(self) -> Callable:
-        """Return a copy for one token at a time, in NumPy: `(N, C)` to `(N, V)`."""
+        """Return a NumPy copy of the output for a stepper: `(N, C)` to `(N, V)`."""
         head, first = _matrices([self.head]), int(self.begins[0])
         tails = [_matrices(tail) for tail in self.tails]
 
         def log_probabilities(hidden):
             found = _log_softmax(_through(head, hidden))
-            doors = found[:, first:]
+            clusters = found[:, first:]
             inside = [_log_softmax(_through(tail, hidden)) for tail in tails]
-            rare = [doors[:, k : k + 1] + each for k, each in enumerate(inside)]
+            rare = [clusters[:, k : k + 1] + each for k, each in enumerate(inside)]
             return np.concatenate([found[:, :first], *rare], axis=1)
 
         return log_probabilities
 
 
 def _matrices(layers):
-    """Return the weights, transposed, and biases of dense layers."""
+    """Return the transposed weights and the biases of dense layers."""
     return [
         (np.ascontiguousarray(to_numpy(layer.weight).T), to_numpy(layer.bias) if layer.bias else 0)
         for layer in layers
@@ -117,19 +119,19 @@ def _log_softmax(x):
 class AdaptiveRNN(LanguageModel):
     """`RNNModel` with an adaptive softmax: from ids `(T, N)` to log-probabilities `(T*N, V)`.
 
-    Training and scoring compute only what the targets ask for; both are exact.
+    Training and scoring compute only the logits that the targets need; both are exact.
 
     Parameters
     ----------
     kind, embed_size, hidden_sizes, **settings
-        As for `RNNModel`, but for `tie_weights`.
+        As for `RNNModel`, except `tie_weights`.
     cutoffs
         As for `AdaptiveOutput`.
 
     Raises
     ------
     InputError
-        If the cut-offs are not ascending, or not below the size of the vocabulary.
+        If the cutoffs are not ascending and below the vocabulary size.
     """
 
     def __init__(
@@ -144,8 +146,8 @@ class AdaptiveRNN(LanguageModel):
         super().__init__()
         if not all(low < high for low, high in zip(cutoffs, [*cutoffs[1:], vocab_size])):
             raise InputError(
-                f"`adaptive_softmax` {','.join(map(str, cutoffs))}: must be ascending, and below "
-                f"the {vocab_size:,} tokens of the vocabulary"
+                f"`adaptive_softmax` {','.join(map(str, cutoffs))}: must be ascending and below "
+                f"the vocabulary size of {vocab_size:,}"
             )
         self.vocab_size = vocab_size
         with self.name_scope():
@@ -158,13 +160,13 @@ class AdaptiveRNN(LanguageModel):
         return self.body.embedding
 
     def prepare(self, *args, **kwargs):
-        """Set initial weights and compile, as every model; a tail's rows differ at each step."""
+        """Initialize and compile, except the output: the rows of a tail vary from step to step."""
         super().prepare(*args, **kwargs)
         self.decoder.hybridize(False)
         return self
 
     def begin_at(self, frequencies: np.ndarray) -> None:
-        """Set the biases of head and tails; a door's is that of all that stand behind it."""
+        """Set the biases of head and tails to log frequencies."""
         self.decoder.begin_at(frequencies)
 
     def begin_state(self, batch_size: int, ctx=None) -> list:
@@ -178,23 +180,23 @@ class AdaptiveRNN(LanguageModel):
     def backward(self, inputs, targets, state: list) -> tuple[nd.NDArray, list]:
         with autograd.record():
             hidden, state = self.body(inputs, state)  # (M, C)
-            asked = list(self.decoder.asked(hidden, targets))
+            needed = list(self.decoder.needed(hidden, targets))
         losses, gradients = nd.zeros(targets.shape, targets.context), []
-        for rows, logits, own in asked:
-            each, gradient = cross_entropy(logits, own)
+        for rows, logits, inside in needed:
+            each, gradient = cross_entropy(logits, inside)
             gradients.append(gradient)
             places = nd.array(rows[None], targets.context, "int32")
             losses = losses + nd.scatter_nd(each, places, losses.shape)
         for parameter in self.decoder.tails.collect_params().values():
-            parameter.grad(targets.context)[:] = 0  # of a tail that nothing asks for
-        autograd.backward([logits for _, logits, _ in asked], gradients)
+            parameter.grad(targets.context)[:] = 0  # for tails without a target
+        autograd.backward([logits for _, logits, _ in needed], gradients)
         return losses, [array.detach() for array in state]
 
     def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
         hidden, state = self.body(inputs, state)
         losses = np.zeros(targets.shape)
-        for rows, logits, own in self.decoder.asked(hidden, targets):
-            losses[rows] += negative_log_likelihood(logits, own)
+        for rows, logits, inside in self.decoder.needed(hidden, targets):
+            losses[rows] += negative_log_likelihood(logits, inside)
         return losses, state
 
     def stepper(self, batch_size: int = 1) -> RecurrentStepper:

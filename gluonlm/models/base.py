@@ -1,4 +1,4 @@
-"""The interface of every network, so that nothing outside this folder asks which one it is."""
+"""The common interface of all networks."""
 
 import math
 
@@ -13,40 +13,40 @@ from ..system.errors import InputError
 from .loss import cross_entropy, negative_log_likelihood
 from .stepper import WindowStepper
 
-LARGEST = 1e6  # initial weight: what is beyond overflows in the first product
+LARGEST = 1e6  # initial weight; larger weights overflow in the first product
 
 
 class LanguageModel(HybridBlock):
     """A network that predicts the next token: `model(inputs, state)` returns `(logits, state)`.
 
-    Inputs are ids `(T, N)`, logits `(M, V)`, and the state is a flat list of arrays. M is `T * N`
-    for a model that carries its state along the text, and N for one that reads windows.
+    Inputs are ids `(T, N)`, logits are `(M, V)`, and the state is a flat list of arrays. M is
+    `T * N` for a model that carries its state along the text, and N for one that reads windows.
 
     Attributes
     ----------
     vocab_size
-        V, the number of tokens it knows.
+        V, the number of tokens in the vocabulary.
     window
-        How many tokens one prediction reads; None if the state is carried instead.
+        Number of tokens read per prediction; None if the model carries a state instead.
     """
 
     vocab_size: int
     window: int | None = None
-    static_shape = True  # plan buffers once for each shape, instead of at each call
+    static_shape = True  # plan buffers once per shape instead of at each call
 
     def begin_state(self, batch_size: int, ctx=None) -> list:
-        """Return the state before any text: zeros on a context, or nothing if none is carried."""
+        """Return the initial state: zeros on a context, or [] if no state is carried."""
         return []
 
     def backward(self, inputs, targets, state: list) -> tuple[mx.nd.NDArray, list]:
-        """Run a training pass, and leave the gradient of the summed loss in the parameters.
+        """Run a training pass, and store the gradient of the summed loss in the parameters.
 
         Returns
         -------
         losses
-            `(M,)`, of each target in nats.
+            `(M,)`, the loss of each target in nats.
         state
-            After the last token, detached: back-propagation through time ends here.
+            After the last token, detached: backpropagation through time ends here.
         """
         with autograd.record():
             logits, state = self(inputs, state)  # (M, V)
@@ -55,18 +55,18 @@ class LanguageModel(HybridBlock):
         return losses, [array.detach() for array in state]
 
     def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
-        """Return the nats of each target, `(M,)`, float64, and the state after the last token."""
+        """Return the loss of each target in nats, `(M,)`, float64, and the new state."""
         logits, state = self(inputs, state)  # (M, V)
         return negative_log_likelihood(logits, targets), state
 
     def gradient_norm(self, squares: np.ndarray) -> float:
-        """Return the norm by which gradients are clipped, from each parameter's squared norm."""
+        """Return the gradient norm for clipping, given each parameter's squared norm."""
         return math.sqrt(squares.sum())
 
     def stepper(self, batch_size: int = 1):
-        """Return a copy that reads one token of each of `batch_size` streams at a time.
+        """Return a copy of the model that reads `batch_size` streams token by token.
 
-        A model without a carried state reads its whole window again for each token.
+        A model without a carried state reads its complete window again for each token.
         """
 
         def logits_of(window):  # (T, N) to (N, V)
@@ -76,21 +76,21 @@ class LanguageModel(HybridBlock):
         return WindowStepper(logits_of, self.window or 0, self.vocab_size, batch_size)
 
     def embedding_matrix(self) -> np.ndarray:
-        """Return what the embedding has learnt, `(V, C)`.
+        """Return the embedding matrix, `(V, C)`.
 
         Raises
         ------
         InputError
-            If the model has none.
+            If the model has no embedding.
         """
         if not hasattr(self, "embedding"):
-            raise InputError("this model has no embedding: it reads its tokens as they are")
+            raise InputError("this model has no embedding: it reads token ids directly")
         return to_numpy(self.embedding.weight)
 
     def parameters(self) -> dict[str, Parameter]:
         """Return the parameters by name, in a fixed order.
 
-        One that is shared appears once, under its first name.
+        A shared parameter is listed once, under its first name.
         """
         first: dict = {}
         for name, parameter in sorted(self._collect_params_with_prefix().items()):
@@ -98,23 +98,23 @@ class LanguageModel(HybridBlock):
         return dict(first.values())
 
     def count_parameters(self) -> int:
-        """Return how many numbers are trained."""
+        """Return the number of trainable weights."""
         return sum(int(np.prod(parameter.shape)) for parameter in self.parameters().values())
 
     def prepare(self, ctx: list | None = None, init: str = "xavier", seed: int | None = 1):
-        """Set initial weights on these contexts (the CPU if None), and compile.
+        """Initialize the weights on these contexts (default: the CPU), and compile.
 
         Parameters
         ----------
         init
-            "xavier", or "uniform:0.1".
+            "xavier", or for example "uniform:0.1".
         seed
-            Of the weights; None leaves MXNet's generator as it is.
+            Random seed; None leaves MXNet's generator unchanged.
 
         Returns
         -------
         LanguageModel
-            Itself.
+            The model itself.
 
         Raises
         ------
@@ -128,28 +128,27 @@ class LanguageModel(HybridBlock):
         return self
 
     def begin_at(self, frequencies: np.ndarray) -> None:
-        """Set the output's bias to the logarithm of each token's frequency, `(V,)`.
+        """Set the output bias to the log frequency of each token, `(V,)`.
 
-        What the network adds is then about 0: training begins near the unigram model, and need not
-        find it first.
+        Training then starts near the unigram model instead of learning it first.
         """
         self.decoder.bias.set_data(mx.nd.array(np.log(frequencies)))
 
     def pack(self) -> None:
-        """Lay the weights of each fused layer behind each other in memory, once.
+        """Pack the weights of each fused layer contiguously in memory, once.
 
-        `parameters()` stays as it is; `collect_params()` has all of a layer's as one.
+        `parameters()` is unchanged; `collect_params()` returns one parameter per layer.
         """
         self.apply(lambda block: block.lay_together() if hasattr(block, "lay_together") else None)
 
     def draws(self) -> bool:
-        """Return whether a training pass leaves out anything at random."""
+        """Return whether a training pass uses dropout."""
         rates: list = []
         self.apply(lambda block: rates.append(getattr(block, "_rate", 0)))
         return any(rates)
 
     def without_dropout(self) -> "LanguageModel":
-        """Switch off for good what training passes leave out or penalise; return the model."""
+        """Permanently disable dropout and activation penalties; return the model."""
         self.apply(_switch_off)
         self.pack()
         return self
@@ -159,44 +158,44 @@ class LanguageModel(HybridBlock):
         return {name: to_numpy(parameter) for name, parameter in self.parameters().items()}
 
     def load_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Set the weights, on every context.
+        """Set the weights on every context.
 
         Raises
         ------
         InputError
-            As `check_arrays` does.
+            As for `check_arrays`.
         """
         self.check_arrays(arrays)
         for name, parameter in self.parameters().items():
             parameter.set_data(arrays[name])
 
     def check_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Compare arrays with the parameters, which need not be initialized yet.
+        """Compare arrays with the parameters, which may be uninitialized.
 
         Raises
         ------
         InputError
-            Unless names, shapes and types are the model's own, and all numbers finite.
+            If names, shapes or types differ from the model's, or a number is not finite.
         """
         parameters = self.parameters()
         for name in sorted(set(parameters) ^ set(arrays)):
-            fault = "missing" if name in parameters else "not one of this model"
+            fault = "missing" if name in parameters else "not part of this model"
             raise InputError(f"checkpoint: parameter {name} is {fault}")
         for name, parameter in parameters.items():
             array = arrays[name]
             if array.shape != parameter.shape or array.dtype != np.float32:
                 raise InputError(
                     f"checkpoint: parameter {name} is {array.dtype} {array.shape}, "
-                    f"the model's is float32 {parameter.shape}"
+                    f"expected float32 {parameter.shape}"
                 )
             if not np.isfinite(array).all():
-                raise InputError(f"checkpoint: parameter {name} holds a number that is not finite")
+                raise InputError(f"checkpoint: parameter {name} contains non-finite numbers")
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose masks come from MXNet's own generator, on a GPU too.
+    """Dropout with masks from MXNet's own generator, also on a GPU.
 
-    cuDNN's generator cannot be seeded, so no run could be resumed exactly.
+    cuDNN's generator cannot be seeded, which would prevent exact resumption of a run.
     """
 
     def hybrid_forward(self, F, x):
@@ -204,14 +203,14 @@ class Dropout(nn.Dropout):
 
 
 def _switch_off(block):
-    for rate in ("_rate", "penalty"):  # of dropout, and of what is added to the loss
+    for rate in ("_rate", "penalty"):  # of `Dropout` and of `Penalty`
         if hasattr(block, rate):
             setattr(block, rate, 0.0)
-    block._clear_cached_op()  # the graphs that had it
+    block._clear_cached_op()  # compiled graphs contain the old rate
 
 
 def initializer(text: str) -> mx.init.Initializer:
-    """Return the initializer that `xavier` or `uniform:0.1` stands for.
+    """Return the initializer for `xavier` or, for example, `uniform:0.1`.
 
     Raises
     ------
@@ -226,9 +225,9 @@ def initializer(text: str) -> mx.init.Initializer:
             return mx.init.Uniform(float(scale))
     except ValueError:
         pass
-    raise InputError(f"`init` {text!r}: give xavier, or uniform:0.1")
+    raise InputError(f"`init` {text!r}: must be xavier, or for example uniform:0.1")
 
 
 def to_numpy(parameter: Parameter) -> np.ndarray:
-    """Return a parameter's values, from its first context."""
+    """Return a parameter's values from its first context."""
     return parameter.data(parameter.list_ctx()[0]).asnumpy()

@@ -1,4 +1,4 @@
-"""From settings to a network."""
+"""Build a network from settings."""
 
 from ..config import Config, ModelConfig
 from ..system.errors import InputError
@@ -14,17 +14,17 @@ from .window import WindowModel
 def build_model(
     config: ModelConfig, vocab_size: int, separator: int | None = None
 ) -> LanguageModel:
-    """Return the network that the settings describe, its weights not set yet.
+    """Return the network described by the settings, with uninitialized weights.
 
     Parameters
     ----------
     separator
-        The id of the token that begins a document; None if the text is one.
+        The id of the token that begins a document; None if the text is a single document.
 
     Raises
     ------
     InputError
-        If settings contradict each other.
+        If settings are incompatible.
     """
     if config.model in FUSED:
         networks = [_recurrent(config, vocab_size, separator) for _ in range(config.members)]
@@ -33,7 +33,7 @@ def build_model(
         raise InputError(
             f"`document_separator`: `model` {config.model} reads windows and carries no state"
         )
-    _reject_what_only_fused_layers_have(config)
+    _reject_settings_of_fused_layers(config)
     (size,), embed_size, window = config.layer_sizes(), config.embed_size, config.window
     if config.model == "window":
         how = config.representation
@@ -43,7 +43,7 @@ def build_model(
 
 
 def model_for(config: Config, vocab: Vocab) -> LanguageModel:
-    """Return the network of all settings of a run, and of its vocabulary, as `build_model` does."""
+    """Return the network for the settings and vocabulary of a run, like `build_model`."""
     return build_model(config.model, len(vocab), vocab.separator(config.data.document_separator))
 
 
@@ -63,15 +63,14 @@ def _recurrent(config, vocab_size, separator):
     if not config.adaptive_softmax:
         return RNNModel(*sizes, tie_weights=config.tie_weights, **settings)
     if config.tie_weights:
-        raise InputError("`adaptive_softmax` has no matrix like the embedding's: no `tie_weights`")
+        raise InputError("`adaptive_softmax` does not support `tie_weights`: leave out one of them")
     return AdaptiveRNN(*sizes, config.adaptive_softmax, **settings)
 
 
-def _reject_what_only_fused_layers_have(config):
+def _reject_settings_of_fused_layers(config):
     if config.members > 1:
         raise InputError(
-            f"`members` {config.members}: ensembles are of rnn, lstm or gru, "
-            f"not of `model` {config.model}"
+            f"`members` {config.members}: only for rnn, lstm and gru, not `model` {config.model}"
         )
     if len(config.layer_sizes()) > 1 or config.tie_weights:
         raise InputError(
@@ -80,13 +79,13 @@ def _reject_what_only_fused_layers_have(config):
         )
     if config.adaptive_softmax:
         raise InputError(
-            f"`model` {config.model} has an ordinary output: leave out `adaptive_softmax`"
+            f"`model` {config.model} does not support `adaptive_softmax`: leave it out"
         )
     if config.variational or config.embed_dropout >= 0:
         raise InputError(
-            f"`model` {config.model} has ordinary dropout in one place: "
+            f"`model` {config.model} supports only `dropout`: "
             "leave out `variational` and `embed_dropout`"
         )
     for name in ("weight_drop", "word_dropout", "activation_reg", "temporal_reg"):
         if getattr(config, name):
-            raise InputError(f"`{name}` is of rnn, lstm and gru, not of `model` {config.model}")
+            raise InputError(f"`{name}`: only for rnn, lstm and gru, not `model` {config.model}")

@@ -1,4 +1,4 @@
-"""Several networks side by side, each trained for itself, their probabilities averaged."""
+"""Ensembles: independently trained networks with averaged probabilities."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from .stepper import EnsembleStepper
 
 
 class Ensemble(LanguageModel):
-    """Networks of one kind that differ by their initial weights and dropout alone.
+    """Networks of one architecture that differ only in initial weights and dropout masks.
 
     From ids `(T, N)` to logits `(M, V)`, the logarithm of the mean probability. These cannot be
-    differentiated: `backward` trains each member on its own loss. The state is that of the first
-    member, then of the second, and so on.
+    differentiated: `backward` trains each member on its own loss. The state is the concatenation of
+    the members' states.
 
     Source: Hansen and Salamon 1990; for language models Zaremba et al. 2014, section 4.1.
     """
@@ -41,28 +41,29 @@ class Ensemble(LanguageModel):
 
     def forward(self, inputs, state):
         """Run every member network on the batch."""
-        results = [network(inputs, own) for network, own in self._members(state)]
+        results = [network(inputs, part) for network, part in self._members(state)]
         logits = log_mean_probability(np.stack([logits.asnumpy() for logits, _ in results]))
         states = [array for _, new in results for array in new]
         return mx.nd.array(logits, ctx=inputs.context), states  # (M, V)
 
     def backward(self, inputs, targets, state: list) -> tuple:
-        """Run a training pass of every member; `losses` are the means of their own."""
-        results = [network.backward(inputs, targets, own) for network, own in self._members(state)]
+        """Run a training pass of every member; `losses` are the means over members."""
+        members = self._members(state)
+        results = [network.backward(inputs, targets, part) for network, part in members]
         losses = mx.nd.add_n(*(losses for losses, _ in results)) / len(results)  # (M,)
         return losses, [array for _, new in results for array in new]
 
     def begin_at(self, frequencies: np.ndarray) -> None:
-        """Set the bias of every member's output."""
+        """Set the output bias of every member."""
         for network in self.networks:
             network.begin_at(frequencies)
 
     def gradient_norm(self, squares: np.ndarray) -> float:
-        """Return the root mean square of the members' norms: one factor clips all of them."""
+        """Return the root mean square of the members' norms; all are clipped by one factor."""
         return math.sqrt(squares.sum() / len(self.networks))
 
     def embedding_matrix(self) -> np.ndarray:
-        """Return the members' embeddings side by side, `(V, K*C)`."""
+        """Return the concatenated embeddings of the members, `(V, K*C)`."""
         return np.hstack([network.embedding_matrix() for network in self.networks])
 
     def stepper(self, batch_size: int = 1) -> EnsembleStepper:

@@ -1,4 +1,4 @@
-"""Cross-entropy, its gradient in one pass, and the average of several predictions."""
+"""Cross-entropy and its gradient in one pass."""
 
 import numpy as np
 from mxnet import nd
@@ -8,16 +8,16 @@ TINY = 1e-37  # keeps the logarithm finite where a float32 softmax underflows
 
 
 class _Softmax(HybridBlock):
-    """The losses, and what their gradient is made of, in one graph.
+    """The losses and the inputs of their gradient, in one graph.
 
-    For a small model the number of calls is what a step costs.
+    For a small model, the number of calls dominates the time of a step.
     """
 
     def hybrid_forward(self, F, logits, targets):
         probabilities = F.softmax(logits)  # (M, V)
         chosen = F.pick(probabilities, targets)  # (M,)
         at_target = F.stack(F.cast(F.contrib.arange_like(targets), "int32"), targets)  # (2, M)
-        # oneDNN's softmax turns NaN into 0: the logit itself brings it back
+        # oneDNN's softmax turns NaN into 0: adding 0 * logit restores it
         losses = 0 * F.pick(logits, targets) - F.log(chosen + TINY)  # (M,)
         return losses, probabilities, chosen - 1, at_target
 
@@ -44,7 +44,7 @@ def cross_entropy(logits, targets) -> tuple:
     losses
         `(M,)`, the negative log likelihood of each target in nats, at most 85.
     gradient
-        `(M, V)`, with respect to the logits: the softmax less one at each target.
+        `(M, V)`, with respect to the logits: the softmax minus one at each target.
     """
     losses, gradient, less_one, at_target = _softmax(logits, targets)
     nd._internal._scatter_set_nd(
@@ -54,10 +54,10 @@ def cross_entropy(logits, targets) -> tuple:
 
 
 def negative_log_likelihood(logits, targets) -> np.ndarray:
-    """Return the loss of each target in nats, exact however small its probability.
+    """Return the loss of each target in nats, exact also for tiny probabilities.
 
-    oneDNN's `log_softmax` is off by 1e-6 on some processors, its softmax is not. Where that
-    underflows, or is not a number, the few rows concerned are computed from their logits.
+    Uses softmax because oneDNN's `log_softmax` is off by 1e-6 on some processors. The few rows in
+    which softmax underflows or is NaN are computed from their logits.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def negative_log_likelihood(logits, targets) -> np.ndarray:
     """
     chosen = nd.pick(nd.softmax(logits), targets).asnumpy().astype(np.float64)  # (M,)
     losses = -np.log(np.maximum(chosen, TINY))
-    rare = np.flatnonzero(~(chosen > 1e-30))  # NaN is not above anything either
+    rare = np.flatnonzero(~(chosen > 1e-30))  # also true for NaN
     if len(rare):
         places = nd.array(rare, ctx=logits.context, dtype="int32")
         rows = nd.take(logits, places).asnumpy().astype(np.float64)  # (rare, V)

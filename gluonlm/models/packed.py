@@ -1,4 +1,4 @@
-"""Arrays that share memory: parameters behind each other, and their gradients in one buffer."""
+"""Parameters packed contiguously in memory, with their gradients in one buffer."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,12 @@ from mxnet.base import _LIB, check_call
 
 
 class Packed(gluon.Parameter):
-    """One parameter in place of several, which stay as the names of its parts.
+    """One parameter that replaces several, which become views of it.
 
     Parameters
     ----------
     parts
-        Initialized parameters, in the order in which they are to lie; some may be packed, too.
+        Initialized parameters in memory order; some may be packed themselves.
     """
 
     def __init__(self, name: str, parts: Sequence[gluon.Parameter]):
@@ -30,7 +30,7 @@ class Packed(gluon.Parameter):
         put_gradients(self, self.list_grad())
 
     def views(self, arrays: Sequence[nd.NDArray]) -> list:
-        """Return for each part its place in each of these arrays `(size,)`."""
+        """Return for each part its view of each of these arrays `(size,)`."""
         found, begin = [], 0
         for part in self.parts:
             end = begin + part.list_data()[0].size
@@ -40,14 +40,14 @@ class Packed(gluon.Parameter):
 
 
 def outermost(parameters: Sequence[gluon.Parameter]) -> list:
-    """Return what parameters are packed in, once each; those that are in nothing are themselves."""
+    """Return the outermost packed parameter of each parameter (itself if unpacked), once each."""
     return list(dict.fromkeys(_around(parameter) for parameter in parameters))
 
 
 def together(parameters: Sequence[gluon.Parameter]) -> gluon.Parameter:
-    """Return one parameter that holds all of these, which are packed if they are not yet."""
-    wholes = outermost(parameters)
-    return wholes[0] if len(wholes) == 1 else Packed("together", wholes)
+    """Return one parameter that contains all of these, packing them if necessary."""
+    outer = outermost(parameters)
+    return outer[0] if len(outer) == 1 else Packed("together", outer)
 
 
 def _around(parameter):
@@ -62,7 +62,7 @@ def _put_values(parameter, arrays):
 
 
 def put_gradients(parameter: gluon.Parameter, arrays: Sequence[nd.NDArray]) -> None:
-    """Make these arrays the gradients of a parameter, and views of them those of its parts."""
+    """Set the gradient arrays of a parameter, and views of them as gradients of its parts."""
     parameter._grad = list(arrays)
     autograd.mark_variables(parameter.list_data(), parameter._grad, parameter.grad_req)
     if isinstance(parameter, Packed):
@@ -71,7 +71,7 @@ def put_gradients(parameter: gluon.Parameter, arrays: Sequence[nd.NDArray]) -> N
 
 
 def split(parameter: gluon.Parameter, array: nd.NDArray) -> Iterator[tuple]:
-    """Yield each part that is not packed itself, and its place in an array like the parameter."""
+    """Yield each innermost part, and its view of an array shaped like the parameter."""
     if not isinstance(parameter, Packed):
         yield parameter, array
         return
@@ -80,7 +80,7 @@ def split(parameter: gluon.Parameter, array: nd.NDArray) -> Iterator[tuple]:
 
 
 def memory_of(array: nd.NDArray) -> np.ndarray:
-    """Return the memory of an array on the CPU, its pending writes done, to be read and written."""
+    """Return a writable NumPy view of a CPU array, after its pending writes."""
     array.wait_to_read()
     address = ctypes.c_void_p()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
@@ -90,10 +90,10 @@ def memory_of(array: nd.NDArray) -> np.ndarray:
 
 
 class BufferPool:
-    """Puts numbers on a context, those of one shape always into the same array.
+    """Copies numbers to a context, always reusing the same array for each shape.
 
-    Memory that is lent anew comes back through Python, on a thread of MXNet's: a tenth of a small
-    model's step. Whatever reads an array must be done before the next numbers are put there.
+    A new buffer is released through a Python callback on an MXNet thread, which takes a tenth of a
+    small model's step. All reads of an array must finish before its next reuse.
     """
 
     def __init__(self, ctx):

@@ -1,4 +1,4 @@
-"""Fused RNN, LSTM and GRU layers, and the model that carries their state along a text."""
+"""Fused RNN, LSTM and GRU layers, and models that carry their state along a text."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -12,16 +12,16 @@ from .base import Dropout, LanguageModel, to_numpy
 from .packed import Packed
 from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
 
-PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # as the fused operator wants them
+PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # in the order of the fused operator
 
 
 class FusedLayer:
-    """Mixed into a fused layer: hands its weights to the operator in one piece.
+    """Mixin for a fused layer that passes contiguous weights to the operator.
 
-    Gluon joins them at every call, and splits their gradient. Once laid together, they lie behind
-    each other for good. `weight_drop` of the recurrent weights are dropped in training, the same
-    ones at every time step of a call; such a layer joins at every call, too, but by rows: every
-    part is a multiple of the bias in length, and flattened they would be copied at 7 ns a number.
+    Gluon concatenates the weights and splits their gradient at every call; `lay_together` packs
+    them once. The fraction `weight_drop` of the recurrent weights is dropped in training, with one
+    mask for all time steps of a call. Layers with weight drop concatenate at every call, but by
+    rows of the bias length: flat copies would take 7 ns per number.
     """
 
     _hidden_size: int
@@ -34,7 +34,7 @@ class FusedLayer:
         self.weight_drop = Dropout(weight_drop)
 
     def lay_together(self) -> None:
-        """Lay the initialized weights behind each other in memory, their names as before."""
+        """Pack the initialized weights contiguously in memory; their names are unchanged."""
         parts = [getattr(self, f"l0_{part}") for part in PARTS]
         if not self.weight_drop._rate and not hasattr(parts[0], "packed"):
             self._named = super()._collect_params_with_prefix()  # type: ignore[misc]
@@ -65,28 +65,28 @@ class FusedLayer:
 
 
 class RNN(FusedLayer, rnn.RNN):
-    """`gluon.rnn.RNN`, its weights in one piece."""
+    """`gluon.rnn.RNN` with packed weights."""
 
     def cell(self) -> RNNCell:
-        """Return a copy for one token at a time."""
+        """Return a copy for a stepper."""
         activation = ACTIVATIONS[self._mode.partition("_")[2]]
         i2h_weight, h2h_weight, i2h_bias, h2h_bias = self._arrays()
         return RNNCell(i2h_weight, h2h_weight, i2h_bias, h2h_bias, activation)
 
 
 class LSTM(FusedLayer, rnn.LSTM):
-    """`gluon.rnn.LSTM`, its weights in one piece."""
+    """`gluon.rnn.LSTM` with packed weights."""
 
     def cell(self) -> LSTMCell:
-        """Return a copy for one token at a time."""
+        """Return a copy for a stepper."""
         return LSTMCell(*self._arrays())
 
 
 class GRU(FusedLayer, rnn.GRU):
-    """`gluon.rnn.GRU`, its weights in one piece."""
+    """`gluon.rnn.GRU` with packed weights."""
 
     def cell(self) -> GRUCell:
-        """Return a copy for one token at a time."""
+        """Return a copy for a stepper."""
         return GRUCell(*self._arrays())
 
 
@@ -94,7 +94,7 @@ FUSED = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 class WordEmbedding(nn.Embedding):
-    """An embedding of which training leaves out whole tokens, the same ones all through a call.
+    """Embedding with word-level dropout: one mask over tokens per forward pass.
 
     Source: Gal and Ghahramani 2016; `dropoute` of Merity et al. 2018.
     """
@@ -104,7 +104,7 @@ class WordEmbedding(nn.Embedding):
         self.word_dropout = Dropout(word_dropout, axes=(1,))
 
     def _alias(self):
-        return "embedding"  # in the names of its parameters, whose order some optimizers go by
+        return "embedding"  # keeps parameter names, whose order matters to some optimizers
 
     def hybrid_forward(self, F, x, weight):
         if self.word_dropout._rate:
@@ -113,10 +113,10 @@ class WordEmbedding(nn.Embedding):
 
 
 class Penalty(HybridBlock):
-    """Hands hidden states `(T, N, C)` on, and adds the gradient of a penalty to theirs.
+    """Returns hidden states `(T, N, C)` unchanged, and adds a penalty to their gradient.
 
     The penalty of a token is `rate` times the mean square of its C numbers (AR), or with
-    `temporal` of what they have changed by since the token before, nothing for the first (TAR).
+    `temporal`, of their change since the previous token, 0 for the first (TAR).
 
     Source: Merity et al. 2017.
     """
@@ -128,12 +128,12 @@ class Penalty(HybridBlock):
     def hybrid_forward(self, F, x):
         if not self.penalty:
             return x
-        told = x
+        penalised = x
         if self.temporal:
             first = F.slice_axis(x, axis=0, begin=0, end=1)
-            told = x - F.slice_axis(F.concat(first, x, dim=0), axis=0, begin=0, end=-1)
-        total = F.sum(F.mean(F.square(told), axis=2))
-        # a loss of its own, whose gradient is 1 whatever becomes of its value
+            penalised = x - F.slice_axis(F.concat(first, x, dim=0), axis=0, begin=0, end=-1)
+        total = F.sum(F.mean(F.square(penalised), axis=2))
+        # MakeLoss has gradient 1, although its value is multiplied by 0
         return F.broadcast_add(x, 0 * F.MakeLoss(self.penalty * total).reshape((1, 1, 1)))
 
 
@@ -151,20 +151,20 @@ class RecurrentBody(LanguageModel):
     dropout
         On the embedding, between layers and before the output.
     activation
-        "tanh" or "relu", of an rnn.
+        "tanh" or "relu", for an rnn.
     embed_dropout
-        Another rate for the embedding.
+        Dropout rate of the embedding (default: `dropout`).
     variational
-        One mask for all time steps of a call (Gal and Ghahramani 2016).
+        Use one dropout mask for all time steps of a call (Gal and Ghahramani 2016).
     weight_drop
-        Which part of the recurrent weights a call leaves out (Merity et al. 2018).
+        Fraction of the recurrent weights dropped in each call (Merity et al. 2018).
     separator
-        The id of the token that begins a document: before it is read, the state is set to zeros.
+        The id of the token that begins a document; the state is reset to zeros before it.
     word_dropout
         As for `WordEmbedding`.
     activation_reg, temporal_reg
-        The rates of a `Penalty` on the last layer's output, after dropout, and of a temporal one,
-        before it.
+        Rates of the `Penalty` on the last layer's output after dropout, and of the temporal one
+        before dropout.
     """
 
     def __init__(
@@ -192,9 +192,9 @@ class RecurrentBody(LanguageModel):
             self.embedding = WordEmbedding(vocab_size, embed_size, word_dropout=word_dropout)
             axes = (0,) if variational else ()
             self.dropout = Dropout(dropout, axes)
-            own = embed_dropout is not None
-            self.embed_dropout = Dropout(embed_dropout, axes) if own else self.dropout
-            # one layer each, dropout between them: the fused layers' own does nothing on a CPU
+            separate = embed_dropout is not None
+            self.embed_dropout = Dropout(embed_dropout, axes) if separate else self.dropout
+            # single layers with `Dropout` between them: the fused operator ignores dropout on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
                 layer = FUSED[kind](size, input_size=input_size, weight_drop=weight_drop, **extra)
@@ -206,7 +206,7 @@ class RecurrentBody(LanguageModel):
         return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
 
     def forward(self, inputs, state):
-        """Read a batch; where a document begins in any stream, in pieces."""
+        """Read a batch, split where a document begins in any stream."""
         if self.separator is None:
             return super().forward(inputs, state)
         begins = inputs.asnumpy() == self.separator  # (T, N)
@@ -230,11 +230,11 @@ class RecurrentBody(LanguageModel):
             hidden = self.dropout(hidden)
             states += new
         hidden = self.activation_reg(hidden)
-        # the hidden states are reshaped, not the logits: those are V / C times as many numbers
+        # reshape the hidden states, not the logits, which are V / C times as large
         return hidden.reshape((-3, 0)), states  # (T*N, C)
 
     def stepper_with(self, output: Callable, batch_size: int) -> RecurrentStepper:
-        """Return a stepper with this output, hidden `(N, C)` to logits `(N, V)`."""
+        """Return a stepper with this output function, hidden `(N, C)` to logits `(N, V)`."""
         cells = [layer.cell() for layer in self.layers]
         embedding = to_numpy(self.embedding.weight)
         return RecurrentStepper(embedding, cells, output, batch_size, self.separator)
@@ -248,12 +248,12 @@ class RNNModel(RecurrentBody):
     kind, embed_size, hidden_sizes, **settings
         As for `RecurrentBody`.
     tie_weights
-        One matrix as embedding and output (Press and Wolf 2017).
+        Share one matrix between embedding and output (Press and Wolf 2017).
 
     Raises
     ------
     InputError
-        If weights are tied and the last hidden size is not the embedding's.
+        If weights are tied and the last hidden size differs from the embedding size.
     """
 
     def __init__(

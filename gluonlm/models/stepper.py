@@ -1,13 +1,12 @@
-"""One token at a time, in NumPy: a copy of a model for generating.
+"""Steppers: NumPy copies of a model that read one token at a time, for generation.
 
-MXNet's fused layers pack all their weights again at each call, which takes longer than the step
-itself; a stepper keeps the matrices as they are. Its equations are cuDNN's, as in
-`mxnet.gluon.rnn`, and the tests hold both to each other.
+MXNet's fused layers repack their weights at each call, which takes longer than the step itself; a
+stepper keeps the matrices. Its equations are cuDNN's, as in `mxnet.gluon.rnn`; tests compare both.
 
-A stepper holds what scoring sees, and nothing else. What acts in training only (dropout, weight
-drop, averaging of weights) lives in the Gluon layers and ends there. What changes weights while
-it reads changes the model's own, and asks it for a new stepper. What mixes predictions wraps the
-logits of any stepper. So nothing but these few equations is ever written twice.
+A stepper implements only inference. Training-only features (dropout, weight drop, weight
+averaging) are implemented in the Gluon layers. Dynamic evaluation changes the weights of the model
+and requests a new stepper. The cache and other mixtures wrap the logits of any stepper. Thus only
+these few equations are implemented twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +15,18 @@ import numpy as np
 
 from ..system.numerics import log_mean_probability
 
-# the first layer's products, numbers: made ahead for a small vocabulary, else kept as tokens come
+# numbers of input products of the first layer: precomputed up to AHEAD, else cached up to KEPT
 AHEAD, KEPT = 2**21, 2**24
 
 
 @np.errstate(over="ignore")
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-x)); where exp overflows to infinity, 0 is right."""
+    """Return 1 / (1 + exp(-x)), which is 0 where exp overflows to infinity."""
     return _sigmoid(np.array(x, copy=True))
 
 
 def _sigmoid(x):
-    """Replace numbers by their sigmoid: in place, as new memory takes longer than the numbers."""
+    """Compute the sigmoid in place: allocating takes longer than computing."""
     np.negative(x, out=x)
     np.exp(x, out=x)
     x += 1
@@ -35,7 +34,7 @@ def _sigmoid(x):
 
 
 def tanh(x: np.ndarray) -> np.ndarray:
-    """Replace numbers by their tanh, to 1e-7, by NumPy's vectorised exp.
+    """Compute tanh in place, accurate to 1e-7, with NumPy's vectorised exp.
 
     NumPy's own tanh takes three times as long on processors without AVX-512.
     """
@@ -47,7 +46,7 @@ def tanh(x: np.ndarray) -> np.ndarray:
 
 
 def relu(x: np.ndarray) -> np.ndarray:
-    """Replace numbers by max(x, 0)."""
+    """Compute max(x, 0) in place."""
     return np.maximum(x, 0, out=x)
 
 
@@ -57,7 +56,7 @@ ACTIVATIONS = {"tanh": tanh, "relu": relu}
 class Cell:
     """The matrices of one recurrent layer: `cell(x, state)` returns the new state, output first.
 
-    A subclass has `advance(read, state)`: the new state from what `read` returned and the old one.
+    Subclasses implement `advance(read, state)`: the new state from input products and old state.
     """
 
     states = 1
@@ -66,11 +65,11 @@ class Cell:
         self.i2h = np.ascontiguousarray(i2h_weight.T)  # (C_in, gates * C)
         self.h2h = np.ascontiguousarray(h2h_weight.T)  # (C, gates * C)
         self.i2h_bias, self.h2h_bias, self.activation = i2h_bias, h2h_bias, activation
-        self.bias = i2h_bias + h2h_bias  # (gates * C), where nothing comes between the two
+        self.bias = i2h_bias + h2h_bias  # (gates * C)
         self.size = h2h_weight.shape[1]
 
     def read(self, x: np.ndarray) -> np.ndarray:
-        """Return the input's part of every gate, and biases: `(N, C_in)` to `(N, gates * C)`."""
+        """Return the input products of all gates plus biases: `(N, C_in)` to `(N, gates * C)`."""
         return x @ self.i2h + self.bias
 
     @np.errstate(over="ignore")
@@ -78,7 +77,7 @@ class Cell:
         return self.advance(self.read(x), state)
 
     def advance(self, read: np.ndarray, state: list[np.ndarray]) -> list[np.ndarray]:
-        raise TypeError("a Cell is one of RNNCell, LSTMCell and GRUCell")
+        raise TypeError("Cell is abstract: use RNNCell, LSTMCell or GRUCell")
 
 
 class RNNCell(Cell):
@@ -97,7 +96,7 @@ class LSTMCell(Cell):
 
     def __init__(self, *arrays):
         super().__init__(*arrays)
-        # all four by one exp, as tanh(x) = 2 sigmoid(2 x) - 1
+        # one exp for all four gates, as tanh(x) = 2 sigmoid(2 x) - 1
         self.scale = np.repeat(np.array([1, 1, 2, 1], self.h2h.dtype), self.size)
 
     def advance(self, read, state):
@@ -117,7 +116,7 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """Cho et al. 2014, reset after the product as in cuDNN.
+    """Cho et al. 2014, with the reset gate applied after the product as in cuDNN.
 
     n = tanh(W x + b + r (W h + b)), h' = (1 - z) n + z h.
     """
@@ -125,9 +124,9 @@ class GRUCell(Cell):
     def __init__(self, *arrays):
         super().__init__(*arrays)
         both = 2 * self.size
-        # apart, so that what each product gives is one piece of memory
+        # separate, so that each product is contiguous
         self.to_gates, self.to_new = self.h2h[:, :both].copy(), self.h2h[:, both:].copy()
-        self.new_bias = self.h2h_bias[both:]  # the reset gate comes between it and the other
+        self.new_bias = self.h2h_bias[both:]  # added before the reset gate is applied
         self.bias[both:] = self.i2h_bias[both:]
 
     def advance(self, read, state):
@@ -162,7 +161,7 @@ class Affine:
 
 
 class Products:
-    """What the first layer reads of tokens, ids `(N,)` to `(N, gates * C)`; most are made once."""
+    """Cached input products of the first layer: ids `(N,)` to `(N, gates * C)`."""
 
     def __init__(self, embedding, cell: Cell):
         self.embedding, self.cell = embedding, cell
@@ -181,14 +180,14 @@ class Products:
 
 
 class RecurrentStepper:
-    """A stack of cells between an embedding `(V, C)` and an output; carries its state.
+    """A stack of cells between an embedding `(V, C)` and an output; it carries its state.
 
     Parameters
     ----------
     output
         From hidden `(N, C)` to logits `(N, V)`.
     separator
-        The id of the token before which the state is set to zeros; None for none.
+        The id of the token before which the state is reset to zeros, or None.
     """
 
     def __init__(
@@ -225,16 +224,16 @@ class RecurrentStepper:
 
     @property
     def hidden(self) -> np.ndarray:
-        """What the output reads, `(N, C)`: the state of the last layer."""
+        """The hidden state of the last layer, `(N, C)`."""
         return self.state[-1][0]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these streams, in this order: a beam search drops some and doubles others."""
+        """Keep these streams in this order; beam search drops some and duplicates others."""
         self.state = [[array[rows] for array in arrays] for arrays in self.state]
 
 
 class EnsembleStepper:
-    """Several steppers that read the same tokens; their probabilities are averaged."""
+    """Several steppers that read the same tokens, with averaged probabilities."""
 
     def __init__(self, steppers: Sequence[RecurrentStepper]):
         self.steppers, self.vocab_size = steppers, steppers[0].vocab_size
@@ -256,19 +255,19 @@ class EnsembleStepper:
 
     @property
     def hidden(self) -> np.ndarray:
-        """The members' hidden states side by side, `(N, K*C)`."""
+        """The concatenated hidden states of the members, `(N, K*C)`."""
         return np.hstack([stepper.hidden for stepper in self.steppers])
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these streams, in this order."""
+        """Keep these streams in this order."""
         for stepper in self.steppers:
             stepper.select(rows)
 
 
 class WindowStepper:
-    """The last tokens, read again for each step by a model that reads a fixed number of them.
+    """A stepper for models that read a fixed window of tokens for each step.
 
-    Before `window` tokens are known there is nothing to read, and `step` returns equal logits.
+    Before the window is full, `step` returns equal logits.
 
     Parameters
     ----------
@@ -288,5 +287,5 @@ class WindowStepper:
         return self.logits_of(self.read)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these streams, in this order."""
+        """Keep these streams in this order."""
         self.read = self.read[:, rows]

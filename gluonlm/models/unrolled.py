@@ -1,4 +1,4 @@
-"""A recurrent network written out by hand, as dense layers that share their weights."""
+"""A recurrent network unrolled by hand into dense layers with shared weights."""
 
 from mxnet.gluon import nn
 
@@ -16,9 +16,9 @@ class UnrolledRNN(LanguageModel):
     window
         The number of tokens T.
     activation
-        f, "relu" as published, or "tanh".
+        f: "relu" as published, or "tanh".
     fold
-        Whether the sum goes inside: h = f(W_h h + W_i e) from h = 0, which is `gluon.rnn.RNN`
+        Whether to sum inside f: h = f(W_h h + W_i e) from h = 0, which equals `gluon.rnn.RNN`
         with the same weights.
     """
 

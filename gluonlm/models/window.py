@@ -7,7 +7,7 @@ from .recurrent import LSTM
 
 
 class WindowModel(LanguageModel):
-    """An LSTM over a window, its last output, and a dense layer: ids `(T, N)` to logits `(N, V)`.
+    """An LSTM over a window and a dense layer on its last output: ids `(T, N)` to logits `(N, V)`.
 
     It carries no state.
 
@@ -16,12 +16,12 @@ class WindowModel(LanguageModel):
     window
         The number of tokens T.
     representation
-        What the LSTM reads at each step: "onehot", V features, made for one batch at a time;
-        "real", the id divided by V as one number; "embedding", of `embed_size`.
+        Input of the LSTM at each step: "onehot" (V features, computed per batch), "real" (the id
+        divided by V) or "embedding" (of size `embed_size`).
     """
 
-    # A window by itself, as at the end of a text, is scored with a last bit that depends on where
-    # its buffers lie; planned once, they lie anywhere, and no validation could be repeated exactly.
+    # With static buffers, the last bit of the score of a single window (as at the end of a text)
+    # depends on buffer addresses, so that validation would not be reproducible.
     static_shape = False
 
     def __init__(
@@ -54,7 +54,7 @@ class WindowModel(LanguageModel):
         return self.decoder(self.dropout(last)), state  # (N, V)
 
     def _features(self, F, inputs):
-        """Return what the LSTM reads, `(T, N, features)`."""
+        """Return the input of the LSTM, `(T, N, features)`."""
         if self.representation == "embedding":
             return self.embedding(inputs)
         if self.representation == "onehot":

@@ -1,11 +1,11 @@
-"""The files of one checkpoint, sealed: every byte is verified before it is used.
+"""Read and write checkpoints; every byte is verified before it is used.
 
-    manifest.json         format, and size and SHA-256 of every other file and of itself
+    manifest.json         format, size and SHA-256 of every other file, and its own SHA-256
     model.safetensors     parameters by name
     training.safetensors  optimizer and carried state
     progress.json  config.json  vocab.json
 
-Arrays are safetensors and the rest is JSON: nothing is ever unpickled.
+Arrays are stored as safetensors and everything else as JSON; nothing is unpickled.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from ..vocab import Vocab
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-SMALL = 10**6  # parameters that are built without a thought
+SMALL = 10**6  # below this many parameters, skip the size check
 ARRAYS = ("model.safetensors", "training.safetensors")
-LIMITS = {  # bytes; of arrays there may be as many as the model has
+LIMITS = {  # bytes; arrays are limited by the manifest only
     MANIFEST: 1 << 16,
     "config.json": 1 << 20,
     "progress.json": 1 << 20,
@@ -40,7 +40,7 @@ FILES = ("config.json", "model.safetensors", "progress.json", "training.safetens
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: settings, vocabulary, arrays by name, and how far training was."""
+    """The contents of a checkpoint: settings, vocabulary, arrays by name and progress."""
 
     config: Config
     vocab: Vocab
@@ -62,12 +62,12 @@ class Checkpoint:
         ]
 
     def encode(self, text: str, unknown: str = "error") -> np.ndarray:
-        """Return the ids `(tokens,)` of a text, read as the run's own text was.
+        """Return the ids `(tokens,)` of a text, lower-cased if the run's own text was.
 
         Raises
         ------
         InputError
-            As `Vocab.encode` does.
+            As for `Vocab.encode`.
         """
         return self.vocab.encode(text.lower() if self.config.data.lower else text, unknown)
 
@@ -78,7 +78,7 @@ def write_checkpoint(folder: Path, contents: Checkpoint) -> None:
     Raises
     ------
     OSError, InputError
-        If the disk does not take it, or returns something else.
+        If writing fails, or the data read back differ.
     """
     content = {
         "config.json": _canonical(contents.config.to_dict()),
@@ -89,22 +89,22 @@ def write_checkpoint(folder: Path, contents: Checkpoint) -> None:
     for name in content:
         write_file(folder / name, content[name])
     try:
-        for name in ARRAYS:  # as they lie in memory: a copy would be the peak of a training
+        for name in ARRAYS:  # without a copy, which would be the memory peak of training
             write_arrays(arrays[name], folder / name)
             sync_file(folder / name)
-        same = all(_holds(folder / name, arrays[name]) for name in ARRAYS)
+        same = all(_contains(folder / name, arrays[name]) for name in ARRAYS)
     except SafetensorError as error:
         raise InputError(f"arrays: {error}") from None
     if not same or any(read_file(folder / name) != content[name] for name in content):
-        raise InputError("the disk returned something else than was written")
+        raise InputError("the data read back differ from the data written")
     files = {name: hash_file(folder / name) for name in FILES}
     write_file(folder / MANIFEST, seal(files))
     sync_folder(folder)
     _manifest(folder / MANIFEST)
 
 
-def _holds(path, arrays):
-    """Return whether a file holds these arrays, to the bit; one at a time is read."""
+def _contains(path, arrays):
+    """Return whether a file contains exactly these arrays, reading one at a time."""
     with safe_open(path, framework="np") as stored:
         return set(stored.keys()) == set(arrays) and all(
             stored.get_tensor(name).tobytes() == array.tobytes() for name, array in arrays.items()
@@ -117,17 +117,17 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     InputError
-        Naming the file at fault.
+        If a file is missing or damaged; the message names it.
     """
     folder = Path(folder)
     content = _sealed_content(folder)
     try:
         arrays = {name: parse_arrays(content[name]) for name in ARRAYS}
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{folder}: arrays cannot be read: {error}") from None
+        raise InputError(f"{folder}: cannot read the arrays: {error}") from None
     progress = _json(folder / "progress.json", content["progress.json"])
     if type(progress.get("step")) is not int or progress["step"] < 0:
-        raise InputError(f"{folder / 'progress.json'}: not the progress of a training")
+        raise InputError(f"{folder / 'progress.json'}: not the progress of a training run")
     vocab = _json(folder / "vocab.json", content["vocab.json"])
     if not {"level", "tokens"} <= set(vocab) or not isinstance(vocab["tokens"], list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
@@ -135,12 +135,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     config = Config.from_kept(_json(path, content["config.json"]), path)
     parameters, training = (arrays[name] for name in ARRAYS)
     described = config.model.count_parameters(len(vocab["tokens"]))
-    held = sum(array.size for array in parameters.values())
+    found = sum(array.size for array in parameters.values())
     layers = config.model.members * len(config.model.layer_sizes())
-    if described > 2 * held + SMALL or layers > len(parameters):  # a forged size is not even built
+    if described > 2 * found + SMALL or layers > len(parameters):  # never build a forged size
         raise InputError(
-            f"{path}: its settings describe {described:,} parameters in {layers:,} layers, "
-            f"but {folder / ARRAYS[0]} holds {held:,} in {len(parameters):,} arrays"
+            f"{path}: the settings describe {described:,} parameters in {layers:,} layers, "
+            f"but {folder / ARRAYS[0]} contains {found:,} in {len(parameters):,} arrays"
         )
     return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
 
@@ -148,30 +148,30 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 def with_new_rows(
     old: dict[str, np.ndarray], new: dict[str, np.ndarray], tokens: int
 ) -> dict[str, np.ndarray]:
-    """Return old parameters for a larger vocabulary: a row that is new is that of `new`.
+    """Extend old parameters to a larger vocabulary, taking the new rows from `new`.
 
     Parameters
     ----------
     tokens
-        How many the old vocabulary has; an array with a row for each of them gets more.
+        Size of the old vocabulary; arrays with one row per token are extended.
     """
     grown = dict(old)
     for name in set(old) & set(new):
-        first, whole = old[name], new[name]
-        if first.shape == (tokens, *whole.shape[1:]) and len(whole) > tokens:
-            grown[name] = np.concatenate([first, whole[tokens:]])
+        first, larger = old[name], new[name]
+        if first.shape == (tokens, *larger.shape[1:]) and len(larger) > tokens:
+            grown[name] = np.concatenate([first, larger[tokens:]])
     return grown
 
 
 def seal(files: dict[str, tuple[int, str]]) -> bytes:
-    """Return the manifest of files by name: their sizes and SHA-256, sealed by its own."""
+    """Return the manifest: size and SHA-256 of each file, and the SHA-256 of the manifest."""
     listed = {name: {"size": size, "sha256": digest} for name, (size, digest) in files.items()}
     manifest = {"format": FORMAT, "files": listed}
     return _canonical({**manifest, "sha256": _digest(_canonical(manifest))})
 
 
 def _sealed_content(folder):
-    """Return the content of each file, once all of them are known to be what was sealed."""
+    """Return the content of each file after verifying all of them against the manifest."""
     files = _manifest(folder / MANIFEST)
     extra = sorted(set(os.listdir(folder)) - {*FILES, MANIFEST})
     if extra:
@@ -182,23 +182,25 @@ def _sealed_content(folder):
     for name in FILES:
         if _digest(content[name]) != files[name].get("sha256"):
             raise InputError(
-                f"{folder / name}: its SHA-256 is not the manifest's: "
-                "the checkpoint is damaged, use another"
+                f"{folder / name}: SHA-256 differs from the manifest: "
+                "the checkpoint is damaged; use another one"
             )
     return content
 
 
 def _manifest(path):
-    """Return what a manifest says of each file, itself verified."""
+    """Verify a manifest and return its entry for each file."""
     raw = read_file(path, limit=LIMITS[MANIFEST])
     manifest = _json(path, raw)
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:
-        raise InputError(f"{path}: format {manifest.get('format')!r}, this version reads {FORMAT}")
+        raise InputError(
+            f"{path}: format {manifest.get('format')!r}, but this version reads {FORMAT}"
+        )
     untouched = raw == _canonical({**manifest, "sha256": claimed})
     if not untouched or claimed != _digest(_canonical(manifest)):
         raise InputError(
-            f"{path}: does not match its own SHA-256: the checkpoint is damaged, use another"
+            f"{path}: does not match its own SHA-256: the checkpoint is damaged; use another one"
         )
     files = manifest.get("files")
     if not isinstance(files, dict) or sorted(files) != list(FILES):
@@ -224,9 +226,7 @@ def _json(path, content):
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise InputError(
-            f"{path}: not the JSON it should be: the checkpoint is damaged, use another"
-        )
+        raise InputError(f"{path}: not a JSON object: the checkpoint is damaged; use another one")
     return value
 
 
@@ -235,6 +235,6 @@ def _reject_constant(name):
 
 
 def _finite(text):
-    """Return a number; 1e999 would be infinity, which JSON cannot hold."""
+    """Return a finite number; 1e999 would become infinity, which JSON does not support."""
     number = float(text)
     return number if math.isfinite(number) else _reject_constant(text)

@@ -1,4 +1,4 @@
-"""Command line: average the probabilities of runs. `python -m gluonlm combine --help`."""
+"""Command line: combine runs into an ensemble. `python -m gluonlm combine --help`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..system.console import run_command, show
 from ..system.errors import InputError
 from .checkpoint import Checkpoint
 
-# what the members of an ensemble share; a part that one has learnt from can test none
+# settings that all members share; no member may have been trained on another's test part
 ALIKE = {
     "model": ("model", "embed_size", "hidden_size", "num_layers", "tie_weights", "activation"),
     "data": ("level", "tokenizer", "lower", "split", "valid", "test", "document_separator"),
@@ -23,12 +23,17 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "combine",
-        "Make one run of several that were trained apart, with other seeds, on whichever "
-        "machines: their probabilities are averaged, as those of train --members are.",
+        "Combine several runs, trained separately with different seeds, into one run that "
+        "averages their probabilities, like train --members.",
         examples=("runs/seed1 runs/seed2 runs/seed3 --run runs/three",),
     )
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="runs of one kind of network on one text")
+    add(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="runs with the same architecture, trained on the same text",
+    )
     parser.add_checkpoint()
     add("--run", metavar="DIR", required=True, help="folder of the new run")
     parser.add_overwrite()
@@ -36,37 +41,38 @@ def make_parser() -> Parser:
 
 
 def combined(checkpoints: Mapping[str, Checkpoint]) -> Checkpoint:
-    """Return the ensemble of checkpoints, which stand by the name of their run.
+    """Return the ensemble of checkpoints, given by the name of their run.
 
     Raises
     ------
     InputError
-        If one is of another kind, another vocabulary, or another text than the first.
+        If the settings, vocabulary or text of a run differ from those of the first.
     """
     (name, first), *others = checkpoints.items()
     for other, checkpoint in others:
         for group, settings in ALIKE.items():
-            its, own = (vars(getattr(each.config, group)) for each in (first, checkpoint))
+            wanted, found = (vars(getattr(each.config, group)) for each in (first, checkpoint))
             for setting in settings:
-                if own[setting] != its[setting]:
+                if found[setting] != wanted[setting]:
                     raise InputError(
-                        f"{other}: `{setting}` is {_say(own[setting])}, that of {name} "
-                        f"{_say(its[setting])}: only what is alike can be averaged"
+                        f"{other}: `{setting}` is {_shown(found[setting])}, but "
+                        f"{_shown(wanted[setting])} in {name}: must be the same in all runs"
                     )
         if checkpoint.vocab != first.vocab:
-            raise InputError(f"{other}: has another vocabulary than {name}")
+            raise InputError(f"{other}: its vocabulary differs from {name}")
         if checkpoint.progress.get("corpus") != first.progress.get("corpus"):
-            raise InputError(f"{other}: was trained on another text than {name}")
+            raise InputError(f"{other}: was not trained on the text of {name}")
     members = sum(each.config.model.members for each in checkpoints.values())
     model = dataclasses.replace(first.config.model, members=members)
     config = dataclasses.replace(first.config, model=model)
     text = {key: first.progress[key] for key in ("corpus",) if key in first.progress}
-    whole = Checkpoint(config, first.vocab, _side_by_side(checkpoints), {}, {"step": 0, **text})
-    return dataclasses.replace(whole, training=_squares_of_all(whole, checkpoints))
+    arrays = _member_arrays(checkpoints)
+    ensemble = Checkpoint(config, first.vocab, arrays, {}, {"step": 0, **text})
+    return dataclasses.replace(ensemble, training=_squares_of_all(ensemble, checkpoints))
 
 
-def _side_by_side(checkpoints):
-    """Return the arrays of all networks, by the names that they have in an ensemble."""
+def _member_arrays(checkpoints):
+    """Return the arrays of all networks under the names of ensemble members."""
     networks = [network for each in checkpoints.values() for network in each.networks()]
     return {
         f"networks.{number}.{part}": array
@@ -75,8 +81,8 @@ def _side_by_side(checkpoints):
     }
 
 
-def _squares_of_all(whole, checkpoints):
-    """Return the squared gradients that `dynamic` needs, or nothing if a run has none."""
+def _squares_of_all(ensemble, checkpoints):
+    """Return the squared gradients that `dynamic` needs, or {} if they are missing in a run."""
     squares = {}
     for run, checkpoint in checkpoints.items():
         kept = {
@@ -88,18 +94,18 @@ def _squares_of_all(whole, checkpoints):
         ):
             return {}
         squares[run] = dataclasses.replace(checkpoint, parameters=kept)
-    named = _side_by_side(squares)
-    return {f"optimizer.{number}.1": named[name] for number, name in enumerate(_names(whole))}
+    named = _member_arrays(squares)
+    return {f"optimizer.{number}.1": named[name] for number, name in enumerate(_names(ensemble))}
 
 
 def _names(checkpoint):
-    """Return the names of the parameters as training numbers them."""
+    """Return the names of the parameters in the order of training."""
     from ..models import build_model
 
     return list(build_model(checkpoint.config.model, len(checkpoint.vocab)).parameters())
 
 
-def _say(value):
+def _shown(value):
     return ",".join(map(str, value)) if isinstance(value, tuple) else value or "none"
 
 
@@ -123,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     count = sum(array.size for array in contents.parameters.values())
     show(
         f"{run.path}: {contents.config.model.members} networks, {count:,} parameters\n"
-        f"score it: evaluate {run.path}\n"
+        f"score it with: evaluate {run.path}\n"
     )
 
 

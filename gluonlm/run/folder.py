@@ -1,11 +1,11 @@
-"""A run's folder: its settings, metrics, curve, and checkpoints that are whole or not there.
+"""A run's folder: settings, metrics, curve, and atomically written checkpoints.
 
     RUN/config.json  metrics.jsonl  samples.txt  curve.png
-    RUN/checkpoints/last  best   each names the folder of one checkpoint
-    RUN/checkpoints/00001200/    the checkpoint of that step: see `checkpoint`
+    RUN/checkpoints/last  best   name of the folder of one checkpoint
+    RUN/checkpoints/00001200/    the checkpoint of step 1200: see `checkpoint`
 
-A checkpoint is written beside the others, read back, and only then named: whatever kills the
-process, `last` names a whole one.
+A checkpoint is written to a new folder and read back before `last` names it: even if the process
+is killed, `last` names a complete checkpoint.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     pass
 
 ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
-NAME = r"\d{8,}a*"  # of a checkpoint's folder: its step
-WRITING = ".writing-"  # how the folder begins in which a checkpoint is being written
+NAME = r"\d{8,}a*"  # of a checkpoint folder: its step
+WRITING = ".writing-"  # prefix of a folder while its checkpoint is being written
 POINTERS = ("best", "last")
 
 
 class Run:
-    """A run's folder. `Run.create` makes a new one, `Run(path)` opens one that is there."""
+    """A run's folder. `Run.create` creates one; `Run(path)` opens an existing one."""
 
     def __init__(self, path):
         if not str(path):
-            raise InputError("the name of a run is empty; was a variable of the shell not set?")
+            raise InputError("the name of the run is empty; is a shell variable unset?")
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics, self.samples = self.path / "metrics.jsonl", self.path / "samples.txt"
@@ -48,15 +48,15 @@ class Run:
 
     @classmethod
     def create(cls, path, overwrite: bool = False) -> Run:
-        """Make a run's folder and lock it.
+        """Create a run's folder and lock it.
 
-        An existing folder is rejected, or with `overwrite` emptied if it holds a run. A run that
-        was killed before its first checkpoint holds nothing to lose, and is begun again.
+        An existing folder is rejected, or with `overwrite` emptied if it contains a run. A run
+        that was killed before its first checkpoint is always replaced.
 
         Raises
         ------
         InputError
-            If there is something else at `path`, or it cannot be written.
+            If `path` contains anything else, or cannot be written.
         """
         run = cls(path)
         try:
@@ -69,9 +69,9 @@ class Run:
         return run
 
     def _empty(self, overwrite):
-        """Remove the run that stands here, if it may go."""
+        """Remove the existing run, if that is allowed."""
         if self.path.is_dir():
-            self.lock()  # before looking: a training adds and removes entries at any moment
+            self.lock()  # before checking: a training process may add and remove entries
         try:
             self._check_removable(overwrite)
         except InputError:
@@ -88,21 +88,21 @@ class Run:
             )
         if not self._is_run():
             raise InputError(
-                f"`run` {self.path}: holds something else than a run, "
+                f"`run` {self.path}: contains something other than a run, "
                 "which `overwrite` does not remove"
             )
 
     def _is_run(self):
-        """Return whether this folder holds a run and nothing else."""
+        """Return whether this folder contains a run and nothing else."""
         if not self.checkpoints.is_dir() or self.checkpoints.is_symlink():
             return False
-        own = [entry.name.lstrip(".").removesuffix(".new") for entry in self.path.iterdir()]
-        return set(own) <= set(ENTRIES) and all(
+        names = [entry.name.lstrip(".").removesuffix(".new") for entry in self.path.iterdir()]
+        return set(names) <= set(ENTRIES) and all(
             _is_pointer(entry) or _is_checkpoint(entry) for entry in self.checkpoints.iterdir()
         )
 
     def _begun(self):
-        """Return whether this run was killed before its first checkpoint was named."""
+        """Return whether this run was killed before its first checkpoint was complete."""
         return (
             self._is_run()
             and os.listdir(self.path) == ["checkpoints"]
@@ -110,12 +110,12 @@ class Run:
         )
 
     def lock(self) -> None:
-        """Hold this run for this process until `unlock`.
+        """Lock this run for this process until `unlock`.
 
         Raises
         ------
         InputError
-            If another process has it.
+            If another process has locked it.
         """
         if self._lock is not None:
             return
@@ -138,37 +138,37 @@ class Run:
             self._lock = None
 
     def check_here(self) -> None:
-        """Check that this path still is the folder that is locked.
+        """Check that this path is still the locked folder.
 
         Raises
         ------
         InputError
-            If it was moved, removed or replaced: what is written now would be in somebody else's.
+            If the folder was moved, removed or replaced.
         """
         if self._lock is None:
             return
         try:
-            here, held = os.stat(self.path), os.fstat(self._lock)
-            if (here.st_dev, here.st_ino) == (held.st_dev, held.st_ino):
+            here, locked = os.stat(self.path), os.fstat(self._lock)
+            if (here.st_dev, here.st_ino) == (locked.st_dev, locked.st_ino):
                 return
         except OSError:
             pass
         raise InputError(
             f"{self.path}: this run's folder was moved, removed or replaced while it was in use: "
-            "nothing more is written; put it back and use `resume`"
+            "nothing more is written; restore it and use `resume`"
         )
 
     def write_config(self, config: Config) -> None:
-        """Write the settings where people look for them, ready for `--config`."""
+        """Write the settings to config.json, ready for `--config`."""
         replace_file(self.config, (json.dumps(config.to_dict(), indent=1) + "\n").encode())
 
     def save(self, contents: Checkpoint, pointers: Sequence[str] = ("last",)) -> Path:
-        """Write a checkpoint, verify it, and only then let `pointers` name it.
+        """Write and verify a checkpoint, then update `pointers` to name it.
 
         Parameters
         ----------
         pointers
-            Of "best" and "last". Checkpoints that neither names are removed.
+            "best", "last" or both. Checkpoints named by neither are removed.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class Run:
         Raises
         ------
         InputError
-            If the disk does not take it; what was there before is still there then.
+            If it cannot be written; earlier checkpoints are then unchanged.
         """
         self.check_here()
         step = contents.progress["step"]
@@ -199,7 +199,7 @@ class Run:
             before = os.path.lexists(self.checkpoints / "last")
             raise InputError(
                 f"{self.path}: the checkpoint of step {step} could not be written ({error}); "
-                + ("the one before it is whole" if before else "there is none before it")
+                + ("the previous one is intact" if before else "there is no earlier one")
             ) from None
         self._prune()
         return self.checkpoints / name
@@ -211,12 +211,12 @@ class Run:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def pointed(self, pointer: str) -> Path | None:
-        """Return the folder that `best` or `last` names, or None if there is no such pointer.
+        """Return the folder named by `best` or `last`, or None if that pointer is missing.
 
         Raises
         ------
         InputError
-            If it names nonsense.
+            If its content is invalid.
         """
         path = self.checkpoints / pointer
         if not os.path.lexists(path):
@@ -224,19 +224,19 @@ class Run:
         name = read_file(path, limit=100).decode("ascii", "replace").strip()
         if not re.fullmatch(NAME, name):
             raise InputError(
-                f"{path}: names no checkpoint: write the name of a folder beside it into it"
+                f"{path}: does not contain a checkpoint name; expected one such as 00001200"
             )
         return self.checkpoints / name
 
     def load(self, which: str = "best") -> Checkpoint:
-        """Read the checkpoint that is `best` or `last`.
+        """Read the checkpoint `best` or `last`.
 
-        A run that was never validated has no best, so its last is read.
+        A run that was never validated has no `best`: `last` is read instead.
 
         Raises
         ------
         InputError
-            If there is none, or it is damaged.
+            If it is missing or damaged.
         """
         if self.is_checkpoint():
             return read_checkpoint(self.path)
@@ -246,19 +246,18 @@ class Run:
         except InputError:
             if self._named(which) == folder:
                 raise
-            # a training has named another one meanwhile, and removed this
+            # a training process has replaced it in the meantime
             return read_checkpoint(self._named(which))
 
     def is_checkpoint(self) -> bool:
-        """Return whether this is the folder of one checkpoint instead of a whole run."""
+        """Return whether this is the folder of one checkpoint rather than of a run."""
         return (self.path / MANIFEST).exists()
 
     def _named(self, which):
         folder = self.pointed(which) or self.pointed("last")
         if folder is None or self.checkpoints.is_symlink() or folder.is_symlink():
             raise InputError(
-                f"{self.path}: no run with a checkpoint is there; "
-                "give the folder that training printed"
+                f"{self.path}: no checkpoint found; give the run folder printed by train"
             )
         return folder
 
@@ -268,7 +267,7 @@ def _is_pointer(entry):
 
 
 def _is_checkpoint(entry):
-    """Return whether this is a checkpoint's folder, begun or whole, with nothing else in it."""
+    """Return whether this is a partial or complete checkpoint folder, and nothing else."""
     if entry.is_symlink() or not entry.is_dir():
         return False
     if entry.name.startswith(WRITING):
@@ -277,7 +276,7 @@ def _is_checkpoint(entry):
 
 
 def new_folder(config: Config) -> Path:
-    """Return a folder under runs/ that is not there yet, named after model and corpus."""
+    """Return a path under runs/ that does not exist yet, named after model and corpus."""
     text = re.sub(r"[^\w.-]+", "", Path(config.data.data[0]).stem).strip(".-") or "text"
     stem, number = f"{config.model.model}-{text}", 1
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():

@@ -1,4 +1,4 @@
-"""A model from a run."""
+"""Load a model from a run."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ if TYPE_CHECKING:
 
 
 def load_model(run, which: str = "best", ctx=None) -> tuple[LanguageModel, Checkpoint]:
-    """Read a model from a run's folder, or from one checkpoint's.
+    """Load a model from the folder of a run or of one checkpoint.
 
     Parameters
     ----------
     which
         "best" or "last".
     ctx
-        A list of contexts to load it on; the CPU if None.
+        List of contexts (default: the CPU).
 
     Returns
     -------
     (LanguageModel, Checkpoint)
-        The model, ready to score and generate, and all that was saved with it.
+        The model, ready to score and generate, and its checkpoint.
 
     Raises
     ------
     InputError
-        If anything is missing or damaged.
+        If a file is missing or damaged.
     """
     from ..models import model_for
 
     checkpoint = Run(run).load(which)
     model = model_for(checkpoint.config, checkpoint.vocab)
-    model.check_arrays(checkpoint.parameters)  # before anything of a forged size is allocated
+    model.check_arrays(checkpoint.parameters)  # before allocating anything of a forged size
     model.prepare(ctx, seed=None).load_arrays(checkpoint.parameters)
     model.pack()
     return model, checkpoint

@@ -1,4 +1,4 @@
-"""The text that a run was trained on."""
+"""Load the text that a run was trained on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def load_own(checkpoint: Checkpoint, given: dict[str, Any]) -> Corpus:
     Parameters
     ----------
     given
-        Settings of the text in place of the run's own: where it lies, how it is encoded.
+        Settings that replace the run's own, such as `data_dir` and `encoding`.
 
     Raises
     ------
     InputError
-        If it is not here, is another one, or the run may not lead there.
+        If the text is missing, has changed, or may not be read (see `follow`).
     """
     config = follow(dataclasses.replace(checkpoint.config.data, **given), given)
     return load_corpus(config, checkpoint.vocab, str(checkpoint.progress.get("corpus")))

@@ -62,7 +62,7 @@ def test_a_run_with_something_of_the_user_in_it_is_not_overwritten(name, tmp_pat
         if other.name not in (name, "last", "00000001"):
             shutil.rmtree(other) if other.is_dir() else other.unlink()
     run.unlock()
-    with pytest.raises(InputError, match="something else than a run"):
+    with pytest.raises(InputError, match="`overwrite` does not remove"):
         Run.create(tmp_path / "run", overwrite=True)
     assert (run.checkpoints / name).exists() and run.load("last").progress["step"] == 1
 
@@ -78,6 +78,6 @@ def test_a_full_disk_says_whether_there_is_a_checkpoint(before, tmp_path, monkey
     if before:
         run.save(contents(0))
     monkeypatch.setattr(module, "write_file", full)
-    said = "the one before it is whole" if before else "there is none before it"
+    said = "the previous one is intact" if before else "there is no earlier one"
     with pytest.raises(InputError, match=f"No space left on device.*; {said}$"):
         run.save(contents(1))

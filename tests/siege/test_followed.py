@@ -62,7 +62,7 @@ def test_a_run_leads_to_no_text_outside(text, setting, stranger, command, tmp_pa
         watched.clear()
         code, out, err = command(module, *arguments)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "not one of your own" in err or "not the text" in err or "neither" in err, err
+        assert "the run names this text" in err or "not the text" in err or "neither" in err, err
         assert not [
             path for _, path in watched if path.startswith(("/etc/sh", "/proc/km", "/dev/zero"))
         ]
@@ -78,7 +78,7 @@ def test_no_link_leads_outside(text, stranger, command, tmp_path, watched):
     os.symlink(tmp_path / "else", "folder")
     watched.clear()
     code, _, err = command("evaluate", stranger(data=(text,)))
-    assert code == 2 and "not one of your own" in err
+    assert code == 2 and "the run names this text" in err
     assert ("open", "link") not in watched and ("open", "folder/secret.txt") not in watched
 
 
@@ -132,7 +132,7 @@ def test_a_link_of_the_users_to_a_data_folder_is_followed(tmp_path, monkeypatch)
 def test_the_folder_of_everything_is_nobodys_own(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("a")
     monkeypatch.chdir("/")
-    with pytest.raises(InputError, match="not one of your own"):
+    with pytest.raises(InputError, match="the run names this text"):
         follow(DataConfig(data=(str(tmp_path / "a.txt"),)), ())
 
 

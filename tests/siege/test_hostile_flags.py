@@ -51,7 +51,7 @@ def test_a_training_that_cannot_be_is_one_line(
     [
         ("generate", ["--temperature", "5e-324"], "temperature must be at least 1e-10"),
         ("generate", ["--beam", "1000000"], "--beam 1000000: must be from 1 to 65,536"),
-        ("embeddings", ["--seed", "99999999999999999999"], "seed at 0 and ends before"),
+        ("embeddings", ["--seed", "99999999999999999999"], "seed from 0 to"),
     ],
 )
 def test_a_request_that_cannot_be_met_is_one_line(module, flags, words, trained, command):
@@ -62,7 +62,7 @@ def test_a_request_that_cannot_be_met_is_one_line(module, flags, words, trained,
 @pytest.mark.parametrize("module", ["generate", "evaluate", "embeddings"])
 def test_a_run_without_a_name_is_one_line(module, command):
     code, out, err = command(module, "")
-    assert (code, out) == (2, "") and "the name of a run is empty" in err
+    assert (code, out) == (2, "") and "the name of the run is empty" in err
 
 
 def test_a_number_of_threads_that_ends_openmp_is_one_line(trained):

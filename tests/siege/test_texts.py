@@ -55,7 +55,7 @@ def test_ids_of_a_long_text_that_changes_are_not_kept(tmp_path, monkeypatch):
         return name
 
     monkeypatch.setattr(ids, "_key", changing)
-    with pytest.raises(InputError, match="changes while it is read"):
+    with pytest.raises(InputError, match="copy it first"):
         ids.ids_of(Text([path]), vocab)
     assert not [p for p in (tmp_path / ids.CACHE_FOLDER).iterdir() if p.is_file()]
     assert text.fingerprint() == Text([path]).fingerprint()

@@ -1,6 +1,6 @@
-"""A page of one file that types with you, opened from disk; it sends nothing anywhere.
+"""Export to a single HTML page that completes text as you type, offline.
 
-`model.js` is the arithmetic, tried in Node against the stepper; `page.js` what one sees.
+`model.js` runs the network and is tested in Node against the stepper; `page.js` is the interface.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..network import Network, networks_of
 from ..reference import numpy_runner
 
 HERE = Path(__file__).parent
-LARGEST = 200_000_000  # bytes of weights: a browser reads the page whole
+LARGEST = 200_000_000  # bytes of weights: a browser loads the complete page
 EXAMPLE = "The quick brown fox "
 DATA = re.compile(rb'<script id="data" type="application/json">(.*?)</script>', re.DOTALL)
 
@@ -32,19 +32,19 @@ def build(checkpoint: Checkpoint, title: str, half: bool = False) -> bytes:
     Parameters
     ----------
     half
-        Whether to keep weights in 16 bits, in a page of half the size.
+        Whether to store 16-bit weights, which halves the size of the page.
 
     Raises
     ------
     InputError
-        If the page could not cut a text into this model's tokens, or would be too large.
+        If the page does not support this tokenizer, or would be too large.
     """
     networks, vocab = networks_of(checkpoint), checkpoint.vocab.to_dict()
     rule = vocab.get("tokenizer", "split")
     if vocab["level"] == "subword" or rule == "moses":
         raise InputError(
-            f"`format` html: a page does not cut texts by {rule}: characters, and words by split "
-            "or punctuation, it does; `format` onnx or torch take this model"
+            f"`format` html: a page does not support `tokenizer` {rule}, only characters and words "
+            "by split or punctuation; use `format` onnx or torch for this model"
         )
     named = {
         f"{number}.{name}": array
@@ -54,7 +54,7 @@ def build(checkpoint: Checkpoint, title: str, half: bool = False) -> bytes:
     kind = "<f2" if half else "<f4"
     size = sum(array.size for array in named.values()) * int(kind[-1])
     if size > LARGEST:
-        raise InputError(f"`format` html: {size / 1e6:.0f} MB of weights are too many for a page")
+        raise InputError(f"`format` html: {size / 1e6:.0f} MB of weights are too large for a page")
     data = {
         "title": title,
         "about": _about(checkpoint, networks),
@@ -98,19 +98,19 @@ def _about(checkpoint, networks):
     return (
         f"{many}{first.kind.upper()} of {count:,} parameters, {first.vocab_size:,} "
         f"{checkpoint.vocab.kind.unit}s, step {checkpoint.progress['step']:,}. "
-        "It works without a network and sends nothing anywhere."
+        "This page works offline and makes no network requests."
     )
 
 
 def _known(checkpoint, text):
-    """Return what a text leaves if the model's unknown characters are taken out."""
+    """Remove the characters that the model does not know."""
     if checkpoint.vocab.level != "char":
         return text
     return "".join(letter for letter in text if letter in checkpoint.vocab.index)
 
 
 def _described(network: Network, number: int) -> dict:
-    """Return what model.js needs to know of a network."""
+    """Return the description of a network for model.js."""
     embedded = network.kind in ("rnn", "lstm", "gru", "unrolled")
     embedded = embedded or network.representation == "embedding"
     return {
@@ -131,16 +131,16 @@ def _described(network: Network, number: int) -> dict:
 
 
 def runner(content: bytes, networks: list[Network]) -> Runner:
-    """Return a function that runs, in NumPy, the weights that stand in a page.
+    """Return a function that runs the weights of a page in NumPy.
 
     Raises
     ------
     InputError
-        If they are not there.
+        If the page does not contain them.
     """
     found = DATA.search(content)
     if not found:
-        raise InputError("`format` html: what was written holds no model")
+        raise InputError("`format` html: the exported file contains no model")
     data = json.loads(found[1])
     numbers = np.frombuffer(base64.b64decode(data["weights"]), "<f2" if data["half"] else "<f4")
     ends = np.cumsum([count for _, count in data["shapes"]])

@@ -1,5 +1,5 @@
 "use strict";
-// One token at a time, as the package's stepper reads: no library, any browser, or Node.
+// Run a network one token at a time, like the package's stepper; no dependencies, browser or Node.
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 const ACTIVATIONS = { tanh: Math.tanh, relu: (x) => Math.max(0, x) };
@@ -18,12 +18,12 @@ function dense(weight, bias, x) {
 function softmax(logits, temperature = 1) {
   let top = -Infinity, sum = 0;
   for (const logit of logits) top = Math.max(top, logit);
-  const chances = Float64Array.from(logits, (x) => Math.exp((x - top) / temperature));
-  for (const chance of chances) sum += chance;
-  return chances.map((chance) => chance / sum);
+  const weights = Float64Array.from(logits, (x) => Math.exp((x - top) / temperature));
+  for (const weight of weights) sum += weight;
+  return weights.map((weight) => weight / sum);
 }
 
-// Each returns the new state of a layer, its output first.
+// Each function returns the new state of a layer, output first.
 const ADVANCE = {
   rnn: (read, carried, [h], f) => [h.map((_, i) => f(read[i] + carried[i]))],
   lstm(read, carried, [h, c]) {
@@ -52,7 +52,7 @@ class Network {
     Object.assign(this, plan);
     this.get = (name) => arrays[plan.prefix + name];
     this.f = ACTIVATIONS[plan.activation];
-    this.firsts = new Map(); // the first layer's reading of each token, once it was met
+    this.firsts = new Map(); // cache: the first layer's input products by token
   }
 
   begin() {
@@ -70,7 +70,7 @@ class Network {
     return this.get(name).subarray(token * width, (token + 1) * width);
   }
 
-  // what the first layer makes of a token
+  // the first layer's input products for a token
   first(token) {
     if (!this.firsts.has(token)) this.firsts.set(token, this.read(token));
     return this.firsts.get(token);
@@ -86,7 +86,7 @@ class Network {
     return bias.map((b, row) => b + weight[row * width + token]);
   }
 
-  // Read a token: the new state. Nothing of the old one is changed, so that all may be kept.
+  // Read a token and return the new state; the old one is unchanged, so that callers may keep it.
   step(state, token) {
     if (this.window) return { recent: [...state.recent, token].slice(-this.window), layers: [] };
     return { recent: [], layers: this.advance(state.layers, token) };
@@ -96,9 +96,9 @@ class Network {
     let read = this.first(token);
     return this.layers.map(({ name }, number) => {
       const get = (part) => this.get(`${name}.${part}`);
-      const own = layers[number];
-      const carried = dense(get("h2h_weight"), get("h2h_bias"), own[0]);
-      const next = ADVANCE[this.cell](read, carried, own, this.f);
+      const old = layers[number];
+      const carried = dense(get("h2h_weight"), get("h2h_bias"), old[0]);
+      const next = ADVANCE[this.cell](read, carried, old, this.f);
       const above = this.layers[number + 1];
       if (above) {
         const part = (name) => this.get(`${above.name}.${name}`);
@@ -108,7 +108,7 @@ class Network {
     });
   }
 
-  // the logits of the next token; a window that is not full yet knows nothing
+  // the logits of the next token; zeros until a window is full
   logits(state) {
     if (this.window && state.recent.length < this.window) return new Float32Array(this.vocab_size);
     return dense(this.get("decoder.weight"), this.get("decoder.bias"), this.hidden(state));
@@ -128,7 +128,7 @@ class Network {
   }
 }
 
-// One network, or several whose probabilities are averaged.
+// One network, or several with averaged probabilities.
 class Model {
   constructor(plans, arrays) {
     this.networks = plans.map((plan) => new Network(plan, arrays));
@@ -145,12 +145,12 @@ class Model {
   logits(state) {
     const all = this.networks.map((network, k) => network.logits(state[k]));
     if (all.length === 1) return all[0];
-    const chances = all.map((logits) => softmax(logits));
-    return all[0].map((_, i) => Math.log(chances.reduce((sum, c) => sum + c[i], 0) / all.length));
+    const each = all.map((logits) => softmax(logits));
+    return all[0].map((_, i) => Math.log(each.reduce((sum, p) => sum + p[i], 0) / all.length));
   }
 }
 
-// base64 of little-endian numbers of 4 bytes, or of 2, to arrays by name
+// base64 of little-endian numbers of 4 or 2 bytes, to arrays by name
 function decodeArrays(text, shapes, half) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)), arrays = {};
   let at = 0;
@@ -169,7 +169,7 @@ function fromHalf(bits) {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-// Text to tokens and back: characters, or words by the rules split and punctuation.
+// Text to tokens and back: characters, or words by the tokenizers split and punctuation.
 const JOINER = "\uffed", UNKNOWN = "<unk>", END = "<eos>";
 
 class Vocabulary {
@@ -179,7 +179,7 @@ class Vocabulary {
     this.lineBreak = this.index.get(level === "char" ? "\n" : END) ?? 0;
   }
 
-  // pieces {text, id}: put together they are the whole text; id is -1 for an unknown character
+  // pieces {text, id}; joined texts equal the input; id is -1 for an unknown character
   split(text) {
     const known = (token) => this.index.get(token) ?? this.index.get(UNKNOWN) ?? -1;
     const id = (piece) => known(this.lower ? piece.toLowerCase() : piece);
@@ -206,7 +206,7 @@ class Vocabulary {
     });
   }
 
-  // how a token is written after another one
+  // the text of a token after another one
   spell(id, before) {
     const token = this.tokens[id];
     if (this.level === "char") return token;

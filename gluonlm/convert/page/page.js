@@ -1,6 +1,6 @@
 "use strict";
-// The page: a keyboard that predicts, a mirror of surprise, and the state inside.
-// Texts and tokens enter the page as text only, never as markup.
+// The interface: predictive keyboard, surprise view and hidden state.
+// Texts and tokens are inserted as text only, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
@@ -8,30 +8,31 @@ const vocabulary = new Vocabulary(data.vocabulary, data.lower);
 const at = (id) => document.getElementById(id);
 const [field, map, strip] = [at("text"), at("map"), at("strip")];
 const chars = vocabulary.level === "char";
-const LONGEST = 20000, SLICE = 12; // characters; milliseconds of work between two frames
-const BLIND = 2 * Math.log2(vocabulary.tokens.length); // bits: twice those of a blind guess
+const LONGEST = 20000, SLICE = 12; // characters; milliseconds of work per frame
+const MOST_BITS = 2 * Math.log2(vocabulary.tokens.length); // twice the bits of a uniform guess
 const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "↵", [END]: "↵" };
 
-// What was read is kept as a tree: a text that begins like an earlier one costs nothing.
+// States are cached in a tree of prefixes.
 function begin() {
   let state = model.begin();
-  const reads = data.networks[0].window || 1; // before a text stand line breaks
+  const reads = data.networks[0].window || 1; // a text is preceded by line breaks
   for (let i = 0; i < reads; i++) state = model.step(state, vocabulary.lineBreak);
   return { state, token: vocabulary.lineBreak, bits: null, children: new Map() };
 }
 
-function chancesAfter(node) {
+function probabilitiesAfter(node) {
   return softmax(model.logits(node.state));
 }
 
 function child(node, token) {
   if (!node.children.has(token)) {
-    const chances = chancesAfter(node);
+    const probabilities = probabilitiesAfter(node);
     let best = 0;
-    chances.forEach((chance, i) => { if (chance > chances[best]) best = i; });
+    probabilities.forEach((p, i) => { if (p > probabilities[best]) best = i; });
     node.children.set(token, {
       state: model.step(node.state, token), token, children: new Map(),
-      bits: -Math.log2(Math.max(chances[token], 1e-300)), best, chance: chances[best],
+      bits: -Math.log2(Math.max(probabilities[token], 1e-300)), best,
+      probability: probabilities[best],
     });
   }
   return node.children.get(token);
@@ -42,7 +43,7 @@ let pieces = [], nodes = [], turn = 0, cell = null, layer = 0;
 
 const pause = () => new Promise((go) => setTimeout(go));
 
-// Read a text, a slice at a time; null when another keystroke has come meanwhile.
+// Read a text in time slices; return null if another keystroke occurred.
 async function walk(text, mine) {
   const found = vocabulary.split(text), path = [];
   let node = root, since = performance.now();
@@ -61,21 +62,21 @@ async function walk(text, mine) {
 async function update() {
   const mine = ++turn, started = performance.now();
   if (field.value.length > LONGEST) field.value = field.value.slice(0, LONGEST);
-  const whole = await walk(field.value, mine);
-  if (!whole) return;
-  [pieces, nodes] = [whole.found, whole.path];
+  const read = await walk(field.value, mine);
+  if (!read) return;
+  [pieces, nodes] = [read.found, read.path];
   const here = await predicted(mine);
   if (!here) return;
-  keys(here);
-  mirror();
-  inside();
+  showKeys(here);
+  showSurprise();
+  showState();
   document.body.dataset.milliseconds = (performance.now() - started).toFixed(2);
   await pause();
   if (mine === turn) await complete(here, mine);
   document.body.dataset.turn = mine;
 }
 
-// where the next token goes: the node before it, and a word that has begun (of a word model)
+// the node before the cursor and, for a word model, the word being typed
 async function predicted(mine) {
   const before = field.value.slice(0, field.selectionStart);
   const begun = chars ? "" : /[^\s]*$/u.exec(before)[0];
@@ -83,12 +84,12 @@ async function predicted(mine) {
   return read && { node: read.node, begun, before };
 }
 
-function button(label, hint, chance, insert) {
+function button(label, hint, probability, insert) {
   const key = document.createElement("button");
   key.type = "button";
   key.textContent = label;
-  key.setAttribute("aria-label", `${hint}, ${(100 * chance).toFixed(1)} percent`);
-  key.style.setProperty("--chance", chance);
+  key.setAttribute("aria-label", `${hint}, ${(100 * probability).toFixed(1)} percent`);
+  key.style.setProperty("--probability", probability);
   key.addEventListener("click", insert);
   return key;
 }
@@ -100,31 +101,31 @@ function put(text, drop = 0) {
   update();
 }
 
-function likeliest(chances, count, keep = () => true) {
+function likeliest(probabilities, count, keep = () => true) {
   const order = [];
-  chances.forEach((chance, id) => { if (keep(id)) order.push([chance, id]); });
+  probabilities.forEach((p, id) => { if (keep(id)) order.push([p, id]); });
   return order.sort((a, b) => b[0] - a[0] || a[1] - b[1]).slice(0, count);
 }
 
-// a token as it is put in: without a second space, and without one at the beginning
+// a token as inserted: without a leading space at the beginning or after a space
 function fitting(written, before) {
   return chars || written === "\n" || /\S$/u.test(before) ? written : written.trimStart();
 }
 
-function keys({ node, begun, before }) {
+function showKeys({ node, begun, before }) {
   const fits = (id) => chars || (vocabulary.tokens[id] !== UNKNOWN &&
     vocabulary.tokens[id].replaceAll(JOINER, "").startsWith(begun));
-  const found = likeliest(chancesAfter(node), 10, fits);
-  at("next").replaceChildren(...found.map(([chance, id]) => {
+  const found = likeliest(probabilitiesAfter(node), 10, fits);
+  at("next").replaceChildren(...found.map(([probability, id]) => {
     const written = vocabulary.spell(id, node === root ? undefined : node.token);
     const bare = written.trim() || written, label = SHOWN[written] ?? bare;
     const names = { "\n": "line break", " ": "space", "\t": "tab" };
-    return button(label, names[written] ?? bare, chance, () =>
+    return button(label, names[written] ?? bare, probability, () =>
       put(begun ? bare : fitting(written, before), begun.length));
   }));
 }
 
-// Words as the model would end them: a beam over its continuations, letter by letter.
+// Complete words by a beam search over letters.
 async function complete({ node, before }, mine) {
   if (!chars) return at("words").replaceChildren();
   const letter = (id) => /[\p{L}\p{M}'’]/u.test(vocabulary.tokens[id]);
@@ -132,11 +133,11 @@ async function complete({ node, before }, mine) {
   for (let length = 0; length < 14 && beam.length; length++) {
     const grown = [];
     for (const { node: from, text, log } of beam) {
-      const chances = chancesAfter(from);
-      const ends = chances.reduce((sum, chance, id) => sum + (letter(id) ? 0 : chance), 0);
-      if (text) done.push({ text, chance: Math.exp(log) * ends });
-      for (const [chance, id] of likeliest(chances, 5, letter)) {
-        grown.push({ from, id, text: text + vocabulary.tokens[id], log: log + Math.log(chance) });
+      const probabilities = probabilitiesAfter(from);
+      const ends = probabilities.reduce((sum, p, id) => sum + (letter(id) ? 0 : p), 0);
+      if (text) done.push({ text, probability: Math.exp(log) * ends });
+      for (const [p, id] of likeliest(probabilities, 5, letter)) {
+        grown.push({ from, id, text: text + vocabulary.tokens[id], log: log + Math.log(p) });
       }
     }
     grown.sort((a, b) => b.log - a.log);
@@ -148,27 +149,27 @@ async function complete({ node, before }, mine) {
     }
   }
   const begun = /[\p{L}\p{M}'’]*$/u.exec(before)[0];
-  done.sort((a, b) => b.chance - a.chance);
-  at("words").replaceChildren(...done.slice(0, 5).map(({ text, chance }) =>
-    button(begun + text, begun + text, chance, () => put(`${text} `))));
+  done.sort((a, b) => b.probability - a.probability);
+  at("words").replaceChildren(...done.slice(0, 5).map(({ text, probability }) =>
+    button(begun + text, begun + text, probability, () => put(`${text} `))));
 }
 
 function characters(piece) {
   return Array.from(piece.text).length;
 }
 
-function mirror() {
+function showSurprise() {
   map.replaceChildren(...pieces.map((piece, i) => {
     const span = document.createElement("span"), node = nodes[i];
     span.textContent = piece.text.replace(/\r\n|\r|\n/g, "↵\n");
     span.dataset.place = i;
     if (!node) {
       span.className = "unknown";
-      span.title = "not a character this model knows: left out";
+      span.title = "unknown to this model: skipped";
     } else {
       const guess = vocabulary.tokens[node.best];
       span.title = `${node.bits.toFixed(2)} bits; expected ${SHOWN[guess] ?? guess} ` +
-        `(${(100 * node.chance).toFixed(0)} %)`;
+        `(${(100 * node.probability).toFixed(0)}%)`;
     }
     return span;
   }));
@@ -176,23 +177,24 @@ function mirror() {
   const read = nodes.filter(Boolean), bits = read.reduce((sum, node) => sum + node.bits, 0);
   const length = pieces.reduce((sum, piece, i) => sum + (nodes[i] ? characters(piece) : 0), 0);
   at("score").textContent = length
-    ? `${(bits / length).toFixed(3)} bits per character over ${length.toLocaleString("en")}`
-    : "Type or paste something: its surprise appears here.";
+    ? `${(bits / length).toFixed(3)} bits per character over ` +
+      `${length.toLocaleString("en")} characters`
+    : "Type or paste text to see its surprise.";
   const worst = pieces.map((piece, i) => ({ i, node: nodes[i] })).filter(({ node }) => node);
   worst.sort((a, b) => b.node.bits - a.node.bits);
   at("worst").replaceChildren(...worst.slice(0, 5).map(({ i, node }) => {
     const item = document.createElement("li"), guess = vocabulary.tokens[node.best];
     const before = pieces.slice(Math.max(0, i - (chars ? 12 : 3)), i).map(({ text }) => text);
-    const lead = document.createElement("span"), what = document.createElement("strong");
+    const lead = document.createElement("span"), token = document.createElement("strong");
     lead.textContent = before.join("").replace(/\s+/g, " ");
-    what.textContent = SHOWN[pieces[i].text] ?? pieces[i].text;
-    item.append(lead, what, `  ${node.bits.toFixed(1)} bits; it expected ` +
-      `${SHOWN[guess] ?? guess} with ${(100 * node.chance).toFixed(0)} %`);
+    token.textContent = SHOWN[pieces[i].text] ?? pieces[i].text;
+    item.append(lead, token, `  ${node.bits.toFixed(1)} bits; expected ` +
+      `${SHOWN[guess] ?? guess} with ${(100 * node.probability).toFixed(0)}%`);
     return item;
   }));
 }
 
-// the state of a layer after a token
+// the hidden state of a layer after a token
 function stateOf(node) {
   return node.state[0].layers[layer][0];
 }
@@ -205,9 +207,9 @@ function scale() {
   return top;
 }
 
-// the ground of every token: its surprise, or the value of the cell that is held
+// the background of every token: its surprise, or the value of the selected cell
 function colour() {
-  const most = cell === null ? BLIND : scale();
+  const most = cell === null ? MOST_BITS : scale();
   map.classList.toggle("cell", cell !== null);
   Array.from(map.children).forEach((span, i) => {
     const value = nodes[i] ? (cell === null ? nodes[i].bits : stateOf(nodes[i])[cell]) / most : 0;
@@ -216,11 +218,11 @@ function colour() {
     span.classList.toggle("minus", value < 0);
   });
   at("cell").textContent = cell === null
-    ? "Hold the pointer over a row, or use the arrow keys, to see one cell over the text."
+    ? "Point at a row, or use the arrow keys, to show one cell's value for each token."
     : `Cell ${cell} of layer ${layer}: orange is positive, blue negative.`;
 }
 
-function inside() {
+function showState() {
   if (data.networks[0].window) return;
   const shown = nodes.filter(Boolean).slice(-240), size = data.networks[0].layers[layer].size;
   strip.width = Math.max(1, shown.length);
@@ -235,7 +237,7 @@ function inside() {
   context.putImageData(image, 0, 0);
 }
 
-function hold(which) {
+function selectCell(which) {
   const size = data.networks[0].layers[layer].size;
   cell = which === null ? null : Math.max(0, Math.min(size - 1, which));
   colour();
@@ -245,7 +247,7 @@ let writing = false;
 
 async function writeOn() {
   writing = !writing;
-  at("write").textContent = writing ? "Stop" : "Write on";
+  at("write").textContent = writing ? "Stop" : "Generate";
   at("write").setAttribute("aria-pressed", writing);
   field.setSelectionRange(field.value.length, field.value.length);
   while (writing && field.value.length < LONGEST) {
@@ -261,10 +263,10 @@ async function writeOn() {
 }
 
 function draw(logits) {
-  const chances = softmax(logits, Number(at("temperature").value));
-  const kept = likeliest(chances, Number(at("top").value) || chances.length);
-  let left = Math.random() * kept.reduce((sum, [chance]) => sum + chance, 0);
-  for (const [chance, id] of kept) if ((left -= chance) < 0) return id;
+  const probabilities = softmax(logits, Number(at("temperature").value));
+  const kept = likeliest(probabilities, Number(at("top").value) || probabilities.length);
+  let left = Math.random() * kept.reduce((sum, [p]) => sum + p, 0);
+  for (const [p, id] of kept) if ((left -= p) < 0) return id;
   return kept[0][1];
 }
 
@@ -276,7 +278,7 @@ function start() {
   field.setSelectionRange(field.value.length, field.value.length);
   const layers = data.networks[0].window ? [] : data.networks[0].layers;
   at("inside").hidden = !layers.length;
-  at("layer").replaceChildren(...layers.map((_, i) => new Option(`layer ${i}`, i)));
+  at("layer").replaceChildren(...layers.map((_, i) => new Option(i, i)));
   field.addEventListener("input", update);
   field.addEventListener("keyup", ({ key }) => {
     if (/^(Arrow|Home|End|Page)/.test(key)) update();
@@ -289,20 +291,20 @@ function start() {
   });
   at("layer").addEventListener("change", ({ target }) => {
     layer = Number(target.value);
-    hold(null);
-    inside();
+    selectCell(null);
+    showState();
   });
   strip.addEventListener("pointermove", (event) => {
     const box = strip.getBoundingClientRect();
-    hold(Math.floor(((event.clientY - box.top) / box.height) * strip.height));
+    selectCell(Math.floor(((event.clientY - box.top) / box.height) * strip.height));
   });
-  strip.addEventListener("pointerleave", () => hold(null));
-  strip.addEventListener("blur", () => hold(null));
+  strip.addEventListener("pointerleave", () => selectCell(null));
+  strip.addEventListener("blur", () => selectCell(null));
   strip.addEventListener("keydown", (event) => {
     const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!move) return;
     event.preventDefault();
-    hold(cell === null ? 0 : cell + move);
+    selectCell(cell === null ? 0 : cell + move);
   });
   update();
 }
