@@ -19,6 +19,7 @@ from ..system.processes import Processes, joined
 from .start import (
     FreshStart,
     ResumedRun,
+    Start,
     Training,
     WarmStart,
     begin,
@@ -107,7 +108,7 @@ def add_run(add: Callable) -> None:
     add("--quiet", action="store_true", help="print the result only")
 
 
-def choose_start(settings: dict[str, Any], arguments) -> FreshStart:
+def choose_start(settings: dict[str, Any], arguments) -> Start:
     """Return how the training begins.
 
     A preset's run is runs/NAME unless another is named; if it is there, the command resumes it.

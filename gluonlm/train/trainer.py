@@ -41,8 +41,9 @@ class Trainer:
     callbacks
         Called with (event, record) for "step", "training", "validation" and "checkpoint".
     save
-        Called with the trainer and the names that the checkpoint gets: ("last",),
-        ("best", "last") or ("best",); in every process of `world`.
+        Writes a checkpoint: a `saving.Saver`, or any function of the trainer and the names that
+        the checkpoint gets, ("last",), ("best", "last") or ("best",); None to write none. It is
+        called in every process of `world`.
     world
         The processes that share the streams of each batch. Each draws its own dropout masks.
 
@@ -227,6 +228,7 @@ class Trainer:
         self.progress = kept
 
     def _save(self, pointers):
+        """Let callbacks flush their files, then write a checkpoint by `save`."""
         self._tell("checkpoint", step=self.progress.step)
         if self.save:
             self.save(self, pointers)

@@ -22,7 +22,7 @@ from ..system.plots import new_axes, to_png
 from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
 from ..train.curve import read_metrics
-from ..train.start import FreshStart, ResumedRun, Training, begin
+from ..train.start import FreshStart, ResumedRun, Start, Training, begin
 from .study import Choice, Outcome, Space, Study, Trial, as_flags, read_space
 
 COMMON = ("try", "trials", "first", "factor", "preset", "config", "data", "ctx")
@@ -136,7 +136,7 @@ def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
     from ..train.progress import Diverged
 
     if (trial.folder / "checkpoints" / "last").exists():
-        start: FreshStart = ResumedRun(str(trial.folder), {})
+        start: Start = ResumedRun(str(trial.folder), {})
     else:
         start = FreshStart({**settings, **read_values(trial.values)}, trial.folder)
     with contextlib.closing(start):
