@@ -1,4 +1,4 @@
-"""Checkpoints of a training, written into its run: `Trainer.fit` calls a `Saver` as `save`."""
+"""Write checkpoints during training: `Trainer.fit` calls a `Saver` as its `save`."""
 
 from __future__ import annotations
 

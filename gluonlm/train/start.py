@@ -1,4 +1,4 @@
-"""Begin a training: new, from another run's weights, or resumed from a checkpoint."""
+"""Begin training: a new run, a new run with another run's weights, or a resumed run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """The parts of a training; `run` is None in every process but the first."""
+    """The objects that training needs; `run` is None in every process but the first."""
 
     run: Run
     config: Config
@@ -49,7 +49,7 @@ class Training:
 
 
 class Start(Protocol):
-    """The interface that `begin` requires of every way to start a training.
+    """The interface that `begin` requires of every way to start training.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Start(Protocol):
         """Set the model's weights on `ctx` before training on `corpus`."""
 
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
-        """Create the run and its first checkpoint, or restore an existing run's training."""
+        """Create the run and its first checkpoint, or restore an existing run's state."""
 
     def close(self) -> None:
         """Release the run for other processes."""
@@ -172,7 +172,7 @@ class ResumedRun:
     def __init__(self, path, settings: dict[str, Any], preset: str | None = None):
         self.run = Run(path)
         if self.run.is_checkpoint():
-            raise InputError(f"`resume` {path}: is one checkpoint; give the folder of its run")
+            raise InputError(f"`resume` {path}: is a single checkpoint; give the folder of its run")
         self.run.lock()
         try:
             self._read(settings, preset)
@@ -191,14 +191,13 @@ class ResumedRun:
         for name, old, new, allowed in changed_settings(kept, self.config):
             if not allowed and preset:
                 raise InputError(
-                    f"`preset` {preset}: {path} has {name} {old}, not {new}: "
+                    f"`preset` {preset}: {path} has {name} {old}, not {new}; "
                     "give another `run`, or `overwrite`"
                 )
             if not allowed:
                 raise InputError(
-                    f"`resume` {path}: {name} was {old} and is now {new}: a resumed run keeps it; "
-                    f"for another, start a new run (with `init_from` {path}, "
-                    "if its weights are wanted)"
+                    f"`resume` {path}: {name} was {old} and is now {new}: a resumed run cannot "
+                    f"change it; start a new run (with `init_from` {path} to keep its weights)"
                 )
             self.notes.append(f"resuming with {name} {new} instead of {old}")
 
@@ -207,7 +206,7 @@ class ResumedRun:
         set_checkpoint_weights(model, self.config, ctx, corpus, self.checkpoint)
 
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
-        """Restore the training of this run."""
+        """Restore the training state of this run."""
         record = dict(self.checkpoint.progress)
         record.pop("corpus", None)
         restore(trainer, record, self.checkpoint.training)
@@ -297,7 +296,7 @@ def open_new_run(start: FreshStart | WarmStart, corpus: Corpus, trainer: Trainer
 
 
 def restore(trainer: Trainer, record: dict | None = None, arrays: dict | None = None) -> None:
-    """Restore a training in every process; only the first passes the record and the arrays."""
+    """Restore the training state in every process; only the first passes record and arrays."""
     record = trainer.world.from_first(lambda: record)
     trainer.restore(trainer.world.share_arrays(arrays), record)
 
@@ -331,7 +330,7 @@ def preset_settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
-    """Build all parts of a training; the run is created last, so invalid input leaves no files.
+    """Build all that training needs; the run is created last, so invalid input leaves no files.
 
     Raises
     ------
@@ -364,5 +363,5 @@ def _check_memory(config, vocab_size):
         raise InputError(
             f"`hidden_size` {', '.join(map(str, config.model.layer_sizes()[:4]))}: "
             f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
-            f"and {free / 1e9:,.1f} GB are free: give a smaller one"
+            f"and {free / 1e9:,.1f} GB are free; use a smaller model"
         )
