@@ -231,7 +231,7 @@ class Trainer:
         self.progress = kept
 
     def _save(self, pointers):
-        """Let callbacks flush their files, then write a checkpoint by `save`."""
+        """Let callbacks flush their files, then write a checkpoint; see saving.py."""
         self._notify("checkpoint", step=self.progress.step)
         if self.save:
             self.save(self, pointers)
