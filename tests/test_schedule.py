@@ -160,5 +160,5 @@ def test_drawn_segments_have_a_learning_rate_of_their_length(loss_scale, scaled)
 
 def test_windows_are_all_of_one_length():
     config = dataclasses.replace(BASE, random_seq_len=True)
-    with pytest.raises(InputError, match="`random_seq_len`: .* windows"):
+    with pytest.raises(InputError, match=r"`random_seq_len`: .* windows"):
         Trainer(make_model("window"), config, IDS)
