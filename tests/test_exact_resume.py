@@ -118,7 +118,7 @@ def test_a_state_that_is_no_number_is_refused():
         {"counts": {"x": 1}},
     ):
         optimizer = {**record["optimizer"], **change}
-        with pytest.raises(InputError, match="progress is not one of this version"):
+        with pytest.raises(InputError, match="checkpoint: progress"):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, "optimizer": optimizer})
     for change in (
         dict(step=-1),
@@ -129,7 +129,7 @@ def test_a_state_that_is_no_number_is_refused():
         dict(optimizer=None),
         dict(seconds=None),
     ):
-        with pytest.raises(InputError, match="progress is not one of this version"):
+        with pytest.raises(InputError, match="checkpoint: progress"):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, **change})
 
 

@@ -178,7 +178,7 @@ def test_a_run_without_a_state_says_that_it_goes_on_with_another_number(text):
     train(text, 2, f"{arguments} --run stateless")
     for steps, told in ((15, True), (20, False)):
         said, _ = start(text, 0, f"--resume stateless --max-steps {steps}").communicate()
-        assert ("resumed on 1 devices, not on 2 as before" in said) == told
+        assert ("resumed on 1 devices instead of 2" in said) == told
 
 
 ALIKE = """

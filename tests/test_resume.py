@@ -130,7 +130,7 @@ def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path, comman
 
 
 def test_a_place_that_cannot_be_written_is_told(whole, text_file, tmp_path, command, monkeypatch):
-    import gluonlm.run as module
+    import gluonlm.run.folder as module
 
     def readonly(*args, **kwargs):
         raise PermissionError(13, "Permission denied", "there")

@@ -66,10 +66,7 @@ def test_plateau_lowers_the_rate_and_patience_ends():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (
-            dict(optimizer="magic"),
-            "not among those that are proved .* these are: adadelta, adagrad",
-        ),
+        (dict(optimizer="magic"), "`optimizer` 'magic': .* adadelta, adagrad"),
         (dict(optimizer_params="momentum=fast"), "name=number"),
         (dict(optimizer="sgd", optimizer_params="speed=3"), "speed"),
         (dict(optimizer_params="wd=inf"), "name=number"),
@@ -163,5 +160,5 @@ def test_drawn_segments_have_a_learning_rate_of_their_length(loss_scale, scaled)
 
 def test_windows_are_all_of_one_length():
     config = dataclasses.replace(BASE, random_seq_len=True)
-    with pytest.raises(InputError, match="`random_seq_len`: this model reads windows"):
+    with pytest.raises(InputError, match=r"`random_seq_len`: .* windows"):
         Trainer(make_model("window"), config, IDS)

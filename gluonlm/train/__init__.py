@@ -1,1 +1,1 @@
-"""Training. Nothing is imported here: MXNet must not load before `--threads` is known."""
+"""Training. Imports nothing: MXNet must not load before `--threads` is applied."""

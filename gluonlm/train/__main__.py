@@ -19,6 +19,7 @@ from ..system.processes import Processes, joined
 from .start import (
     FreshStart,
     ResumedRun,
+    Start,
     Training,
     WarmStart,
     begin,
@@ -30,23 +31,23 @@ from .start import (
 def parse(argv=None) -> tuple[dict[str, Any], Any]:
     """Return the settings and the other arguments of a command line.
 
-    Flags win over `--config`, that over `--preset`, that over the defaults.
+    Precedence: flags, then `--config`, then `--preset`, then the defaults.
 
     Raises
     ------
     InputError
-        If they contradict each other.
+        If flags contradict each other.
     """
     arguments = make_parser().parse_args(argv)
     for name in ("preset", "config", "run", "resume", "init_from"):
         if getattr(arguments, name) == "":
-            raise InputError(f"`{name}`: is empty; was a variable of the shell not set?")
+            raise InputError(f"`{name}`: is empty; check that the shell variable is set")
     if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
         raise InputError(
             "`resume` names the run to continue: leave out `run`, `overwrite` and `init_from`"
         )
     if arguments.extend_vocab and not arguments.init_from:
-        raise InputError("`extend_vocab` adds to another run's vocabulary: give `init_from`")
+        raise InputError("`extend_vocab` extends another run's vocabulary: give `init_from`")
     if arguments.resume and arguments.preset:
         raise InputError("`resume` keeps the run's own settings: leave out `preset`")
     settings = preset_settings(arguments.preset) if arguments.preset else {}
@@ -56,7 +57,7 @@ def parse(argv=None) -> tuple[dict[str, Any], Any]:
     return settings, arguments
 
 
-# the flags that most people need, by field name
+# flags listed by --help, by field name; --help-all lists the rest
 COMMON = (
     *("data", "level", "model", "hidden_size", "num_layers", "dropout"),
     *("batch_size", "seq_len", "epochs", "lr", "max_minutes", "seed"),
@@ -69,7 +70,7 @@ def make_parser() -> Parser:
     parser = Parser(
         "train",
         "Train a recurrent language model on a text; "
-        "without flags, a GRU on the text inside Python itself.",
+        "without flags, a GRU on the Python language reference.",
         examples=(
             "--data book.txt",
             "--data ptb --level word --model lstm --hidden-size 256,128 --ctx gpu",
@@ -86,36 +87,36 @@ def make_parser() -> Parser:
 
 
 def add_run(add: Callable) -> None:
-    """Add the flags that say where a run lies, how it begins, and on what it is trained."""
+    """Add the flags for the run's folder, its start and its device."""
     add_device(add)
     add(
         "--preset",
         metavar="NAME",
-        help="settings of a published system; its run is runs/NAME, continued if it is there",
+        help="use the settings of a published system; create runs/NAME, or resume it if it exists",
     )
-    add("--list-presets", action="store_true", help="explain the presets")
-    add("--config", metavar="FILE", help="settings by name from a .toml or .json file")
+    add("--list-presets", action="store_true", help="describe the presets and exit")
+    add("--config", metavar="FILE", help="read settings from a .toml or .json file")
     add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
-    add("--init-from", metavar="RUN", help="start with another run's weights and vocabulary only")
+    add("--init-from", metavar="RUN", help="start with only another run's weights and vocabulary")
     add(
         "--extend-vocab",
         action="store_true",
-        help="with --init-from: add the tokens of the text that the other run does not know",
+        help="with --init-from: add the text's new tokens to the other run's vocabulary",
     )
-    add("--quiet", action="store_true", help="print the result only")
+    add("--quiet", action="store_true", help="print only the result")
 
 
-def choose_start(settings: dict[str, Any], arguments) -> FreshStart:
-    """Return how the training begins.
+def choose_start(settings: dict[str, Any], arguments) -> Start:
+    """Return the start that the settings and the other arguments select.
 
-    A preset's run is runs/NAME unless another is named; if it is there, the command resumes it.
+    A preset's run is runs/NAME unless `run` is given; an existing one is resumed.
 
     Raises
     ------
     InputError
-        If a run that is named cannot be read, or not be continued with these settings.
+        If a run cannot be read, or cannot be resumed with these settings.
     """
     folder, source = arguments.run, f"`config` {arguments.config}"
     if arguments.resume:
@@ -131,7 +132,7 @@ def choose_start(settings: dict[str, Any], arguments) -> FreshStart:
     return FreshStart(settings, folder, arguments.overwrite, source)
 
 
-# what ends a training from outside: its name, and the code that the process exits with
+# external reasons to stop, with the exit code of each
 REQUESTS = {
     "interrupted": 128 + signal.SIGINT,
     "terminated": 128 + signal.SIGTERM,
@@ -143,10 +144,10 @@ SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SI
 
 @contextlib.contextmanager
 def signals_watched(trainer) -> Iterator[None]:
-    """Make the first Ctrl-C, SIGTERM or SIGHUP end the training with a checkpoint.
+    """Make the first Ctrl-C, SIGTERM or SIGHUP stop training with a checkpoint.
 
-    It ends after the current step. A second signal ends the process at once. One that is ignored,
-    as SIGHUP under nohup, stays ignored.
+    Training stops after the current step; a second signal ends the process at once. Signals that
+    are already ignored, such as SIGHUP under nohup, stay ignored.
     """
     watched = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
@@ -173,25 +174,25 @@ def main(argv=None) -> int:
 
 
 def run(argv, world: Processes) -> int:
-    """Train as a command line says, in one of the processes of `world`; return the exit code."""
+    """Run the command in one process of `world`; return the exit code."""
     settings, arguments = parse(argv)
     if arguments.list_presets:
         print(list_presets())
         return 0
-    say = (lambda text: None) if arguments.quiet else functools.partial(show, end="\n")
+    log = (lambda text: None) if arguments.quiet else functools.partial(show, end="\n")
     chosen = share_start(world, lambda: choose_start(settings, arguments))
     with contextlib.closing(chosen) as start:
         for note in start.notes:
-            say(note)
+            log(note)
         operation = start.config.largest_operation()
         threads = min(runtime.threads_for(operation), world.cores(runtime.physical_cores()))
         runtime.configure(arguments.threads, threads)
         training = begin(start, get_ctx(arguments.ctx), world)
-        return follow(training) if world.rank else train(training, arguments.quiet, say)
+        return follow(training) if world.rank else train(training, arguments.quiet, log)
 
 
 def follow(training: Training) -> int:
-    """Train in a process that is not the first, without a word; return the exit code."""
+    """Train in any process but the first, without output; return the exit code."""
     from .progress import Diverged
 
     with signals_watched(training.trainer):
@@ -201,14 +202,14 @@ def follow(training: Training) -> int:
             return 3
 
 
-def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
+def train(training: Training, quiet: bool, log: Callable[[str], None]) -> int:
     """Train and report; return the exit code."""
     from .hints import how_to_resume
     from .progress import Diverged
     from .report import conclude, introduce
 
     run, trainer = training.run, training.trainer
-    say(introduce(training))
+    log(introduce(training))
     with contextlib.ExitStack() as stack:
         metrics, bar = watch(training, quiet, stack)
         try:
@@ -216,7 +217,7 @@ def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
                 reason = trainer.fit()
         except Diverged as error:
             kept = "best" if run.pointed("best") else "last"
-            line = f"stopped: {error}; the {kept} checkpoint before is {run.pointed(kept)}"
+            line = f"stopped: {error}; the {kept} checkpoint is {run.pointed(kept)}"
             complain(speak_flags(line))
             return 3
         finally:
@@ -224,29 +225,29 @@ def train(training: Training, quiet: bool, say: Callable[[str], None]) -> int:
         attempt("the curve", draw, training)
         skipped = f", {trainer.progress.skipped} steps skipped" if trainer.progress.skipped else ""
         seconds = f"{trainer.progress.seconds:.0f} s of training"
-        say(f"ended by {reason} at step {trainer.progress.step}{skipped}, {seconds}")
+        log(f"ended by {reason} at step {trainer.progress.step}{skipped}, {seconds}")
         if reason in REQUESTS:
             complain(f"{reason}: continue with {how_to_resume(run.path, training.config.data)}")
             return REQUESTS[reason]
-        if result := attempt("the result", conclude, training, reason, say):
+        if result := attempt("the result", conclude, training, reason, log):
             metrics("result", result)
     return 0
 
 
 def attempt(what: str, work: Callable, *arguments) -> Any:
-    """Do what comes after a training; if it fails, that costs nothing but itself.
+    """Call a function after training; print its error instead of raising it.
 
-    The training is saved by then, so that a picture, a damaged line or a terminal that cannot show
-    a name must not end it with an error.
+    The training is already saved, so that a failed plot, a damaged line of metrics or a terminal
+    that cannot encode a name must not end the command with an error.
     """
     try:
         return work(*arguments)
     except BrokenPipeError:
         raise
     except Exception as error:
-        own = isinstance(error, InputError)
-        reason = str(error) if own else f"{type(error).__name__}: {error}"
-        complain(f"{what} could not be made ({speak_flags(reason)}); the training is saved")
+        expected = isinstance(error, InputError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        complain(f"{what} could not be created ({speak_flags(reason)}); the training is saved")
         return None
 
 
@@ -268,7 +269,7 @@ def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple
 
 
 def draw(training: Training) -> None:
-    """Draw the curve of a training from its metrics."""
+    """Draw the learning curve from the metrics, and write it into the run."""
     from ..system.files import replace_file
     from .curve import draw_curve, read_metrics
 

@@ -1,4 +1,4 @@
-"""An average of the weights that a training passes through, which predicts better than the last."""
+"""Averaged weights, which predict better than the weights after the last step."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,16 +14,17 @@ from .replicas import copy_array
 
 
 class Average:
-    """The mean of a model's weights over the steps, to be used in their place.
+    """The mean of a model's weights over the training steps.
 
     Parameters
     ----------
     config
-        Whose `average` is "none"; "ema", over about the last 1 / (1 - `average_decay`) steps, or
-        the last tenth of all while these are fewer (Polyak and Juditsky 1992); or "nt-asgd", over
-        all steps since validation has not improved `average_patience` times (Merity et al. 2018).
+        Settings whose `average` is "none"; "ema", over about the last 1 / (1 - `average_decay`)
+        steps, or the last tenth of all steps while that is fewer (Polyak and Juditsky 1992); or
+        "nt-asgd", over all steps since validation failed to improve `average_patience` times
+        (Merity et al. 2018).
     ctx
-        The context whose weights are averaged: those of all others are the same.
+        The context whose weights are averaged; all contexts have the same weights.
     """
 
     def __init__(self, model: LanguageModel, config: TrainConfig, ctx):
@@ -33,7 +34,7 @@ class Average:
         self.means = [weight.copy() for weight in self.weights if config.average != "none"]
 
     def follow(self, progress: Progress) -> None:
-        """Take the weights after a step into the average, once it has begun."""
+        """Update the average with the weights after a step, if averaging has begun."""
         if self.means and (self.config.average == "ema" or self._late(progress)):
             progress.averaged += 1
             share = 1 / progress.averaged
@@ -47,7 +48,7 @@ class Average:
 
     @contextlib.contextmanager
     def in_place(self, progress: Progress) -> Iterator[None]:
-        """Put the average where the weights are, if it has begun, until the block ends."""
+        """Replace the weights with the average, if it has begun, until the block ends."""
         begun = bool(progress.averaged)
         if begun:
             self._exchange()
@@ -64,12 +65,12 @@ class Average:
             mean[:] = kept
 
     def arrays(self, progress: Progress) -> dict[str, np.ndarray]:
-        """Return the weights that training goes on with, `raw.PARAMETER`, if these are averaged."""
+        """Return the raw weights, `raw.PARAMETER`, if averaging has begun."""
         named = enumerate(self.parameters) if progress.averaged else ()
         return {f"raw.{number}": to_numpy(parameter) for number, parameter in named}
 
     def restore(self, progress: Progress, arrays: dict[str, np.ndarray]) -> None:
-        """Continue where `arrays()` was taken; the model's weights are the average.
+        """Restore the arrays returned by `arrays()`; the model's weights are the average.
 
         Raises
         ------
@@ -81,5 +82,5 @@ class Average:
         for mean, weight in zip(self.means, self.weights):
             mean[:] = weight
         for number, parameter in enumerate(self.parameters):
-            for place in parameter.list_data():
-                copy_array(arrays, f"raw.{number}", place)
+            for weight in parameter.list_data():
+                copy_array(arrays, f"raw.{number}", weight)

@@ -1,8 +1,8 @@
-"""What watches a training: a progress bar and lines on the screen, metrics.jsonl, samples.txt.
+"""Callbacks of the Trainer: the progress bar, metrics.jsonl and samples.txt.
 
-A callback is called with the name of an event and its record. "step" comes after every step,
-"training" and "validation" with the means since the last of them, "checkpoint" before one is
-written, and "result" at the end.
+A callback is called with an event and its record: "step" after every step, "training" and
+"validation" with means since the previous such event, "checkpoint" before a checkpoint is written,
+and "result" at the end.
 """
 
 import json
@@ -22,7 +22,7 @@ from .progress import Progress
 
 
 class ProgressBar:
-    """Shows loss, speed and time left on a terminal, and a line for each validation everywhere."""
+    """Prints a line per validation and, on a terminal, a bar with loss, speed and time left."""
 
     def __init__(self, trainer, unit: Unit, quiet: bool = False):
         from tqdm import tqdm
@@ -39,7 +39,7 @@ class ProgressBar:
         self._restart()
 
     def _restart(self):
-        """Begin to measure the speed again: what validating took is not training."""
+        """Restart the speed measurement, which excludes the time of validation."""
         self.tokens, self.seconds, self.began = 0, 0.0, time.perf_counter()
 
     def __call__(self, event: str, record: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class ProgressBar:
             if not self.quiet:
                 try:
                     self._print(record)
-                except BrokenPipeError:  # as by `| head`: the training ends with a checkpoint
+                except BrokenPipeError:  # such as `| head`: stop with a checkpoint
                     self.quiet = True
                     drop_output()
                     self.stop("output closed")
@@ -73,9 +73,9 @@ class ProgressBar:
             for part in ("train", "valid")
             if record[f"{part}_loss"] is not None
         ]
-        words = [f"epoch {round(record['epoch'], 2):g}", f"step {record['step']}", *losses]
-        words += [f"lr {record['lr']:.2g}", self._speed(), f"{record['seconds']:.0f} s"]
-        self.tqdm.write("  ".join(words + ["best"] * record["best"]), file=sys.stdout)
+        columns = [f"epoch {round(record['epoch'], 2):g}", f"step {record['step']}", *losses]
+        columns += [f"lr {record['lr']:.2g}", self._speed(), f"{record['seconds']:.0f} s"]
+        self.tqdm.write("  ".join(columns + ["best"] * record["best"]), file=sys.stdout)
         sys.stdout.flush()
 
     def _speed(self):
@@ -88,17 +88,18 @@ class ProgressBar:
 
 
 class GrowingFile:
-    """A file of a run that grows as it trains; the progress counts its bytes under `counter`.
+    """A file of a run to which events append; `counter` names its length field in Progress.
 
-    A subclass has `lines(event, record)`: what an event adds, as bytes that end with a line break.
+    A subclass defines `lines(event, record)`, which yields the bytes to append, ending with a
+    line break.
     """
 
     counter = ""
 
     def __init__(self, path: Path, progress: Progress):
-        """Open the file, cut back to where `progress` was taken.
+        """Open the file and truncate it to its length when `progress` was saved.
 
-        What a killed process wrote after that is written again.
+        Later lines of a killed process are discarded; training writes them again.
         """
         self.progress, length = progress, getattr(progress, self.counter)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
@@ -106,16 +107,16 @@ class GrowingFile:
             self.stream = open(os.open(path, flags, 0o666), "ab+")
             status = os.fstat(self.stream.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-                raise InputError(f"{path}: has another name or is no regular file: remove it")
+                raise InputError(f"{path}: must be a regular file with one link; remove it")
             self.stream.seek(0)
             kept = self.stream.read(min(length, status.st_size))
             kept = kept[: kept.rfind(b"\n") + 1]
             if len(kept) < length:
-                line = f"gluonlm: {path}: lines are missing; the training itself is whole"
+                line = f"gluonlm: {path}: lines are missing; the checkpoint is intact"
                 print(line, file=sys.stderr)
             self.stream.truncate(len(kept))
         except OSError as error:
-            raise InputError(f"{path}: cannot write it: {error.strerror}") from None
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
         setattr(progress, self.counter, len(kept))
 
     def __call__(self, event: str, record: dict[str, Any]) -> None:
@@ -129,7 +130,7 @@ class GrowingFile:
             setattr(self.progress, self.counter, length)
 
     def lines(self, event: str, record: dict[str, Any]) -> Iterator[bytes]:
-        raise TypeError("a GrowingFile is one of MetricsFile and SamplesFile")
+        raise TypeError("use MetricsFile or SamplesFile instead of GrowingFile")
 
     def close(self) -> None:
         """Close the file."""
@@ -137,7 +138,7 @@ class GrowingFile:
 
 
 class MetricsFile(GrowingFile):
-    """Appends each training, validation and result record to metrics.jsonl, a line each."""
+    """Appends each training, validation and result record to metrics.jsonl, one per line."""
 
     counter = "metrics_bytes"
 
@@ -170,11 +171,11 @@ class SamplesFile(GrowingFile):
 
     def lines(self, event, record):
         for temperature in self.temperatures if event == "validation" else ():
-            place = f"== step {record['step']}, epoch {record['epoch']:.2f}"
+            heading = f"== step {record['step']}, epoch {record['epoch']:.2f}"
             text = self.write(record["step"], temperature).encode("utf-8", "backslashreplace")
-            yield f"{place}, temperature {temperature:g}\n".encode() + text + b"\n\n"
+            yield f"{heading}, temperature {temperature:g}\n".encode() + text + b"\n\n"
 
 
 def _finite(value):
-    """Return a value as JSON can hold it: no infinity, no NaN."""
+    """Return a value for JSON: None for infinity and NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The curve of a training, drawn from its metrics."""
+"""Draw learning curves from the metrics of a run."""
 
 import json
 from pathlib import Path
@@ -14,8 +14,8 @@ STYLES = {
     "training": dict(color="#9aa5b1", linewidth=1),
     "validation": dict(color="#c2410c", marker="o", markersize=3),
 }
-HEADROOM = 1.4  # how far above the worst validation the axis ends
-LARGEST = np.log(np.finfo(float).max)  # the largest exponent whose power of e is finite
+HEADROOM = 1.4  # end of the axis, as a multiple of the worst validation loss
+LARGEST = np.log(np.finfo(float).max)  # the largest finite exponent of e
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        Naming the line that is damaged.
+        If a line is damaged; the message gives its number.
     """
     records = []
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
@@ -42,13 +42,13 @@ def draw_curve(records: list[dict[str, Any]], unit: Unit) -> bytes:
     Parameters
     ----------
     unit
-        That of the text: bits per character, or for words perplexity on a logarithmic axis, with
+        The text's unit: bits per character; or for words, perplexity on a logarithmic axis, with
         bits per character on the right.
 
     Returns
     -------
     bytes
-        The PNG.
+        The image in PNG format.
     """
     figure, axes = new_axes(7, 4)
     words = unit.level == "word"
@@ -86,7 +86,7 @@ def _points(records, event, key, shown):
 def _mark_best(axes, validated):
     epoch, best = min(validated, key=lambda point: point[1])
     highest = HEADROOM * max(loss for _, loss in validated)
-    # the first steps can cost many times the rest, which would lie flat under them
+    # the first losses can be many times the rest and would flatten the curve
     axes.set_ylim(top=min(axes.get_ylim()[1], highest))
     style = dict(color="#c2410c")
     axes.axhline(best, linewidth=0.6, linestyle=":", **style)

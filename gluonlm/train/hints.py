@@ -1,4 +1,4 @@
-"""What somebody who trains on a text of their own would do next, if they knew what we see."""
+"""Hints printed before and after training on a user's own text."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from ..system.errors import InputError
 from ..vocab import END_OF_LINE, UNKNOWN
 from ..vocab.levels import rule_of
 
-MANY = 0.1  # of the words: marks that stick to so many are worth a hint
-RARE = 1 / 3  # of the words: so many that stand once are worth one
-APART = 1.15  # a test loss so many times that of validation, or the other way round
+# thresholds above which a hint is printed
+MANY = 0.1  # fraction of words with punctuation attached
+RARE = 1 / 3  # fraction of words that occur only once
+APART = 1.15  # ratio of test and validation loss, either way
 
 
 def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
-    """Return lines on what is unusual in a text, and the flags that change it."""
+    """Return hints on unusual properties of a text, each with the flag to change."""
     lines = []
     books = [name for name in config.data if name != "-" and has_header(Path(name))]
     if books and not config.strip_gutenberg:
         lines.append(
-            f"{books[0]}: the header and licence of Project Gutenberg are in it; "
-            "`strip_gutenberg` leaves them out"
+            f"{books[0]}: includes the header and licence of Project Gutenberg; "
+            "`strip_gutenberg` removes them"
         )
     if config.level == "word":
         lines += _on_words(config, corpus)
@@ -37,12 +38,12 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
 def _on_words(config, corpus):
     vocab, ids = corpus.vocab, {"training": corpus.train, "validation": corpus.valid}
     shares = (f"{vocab.share_unknown(part):.1%} of {name}" for name, part in ids.items())
-    yield "<unk> stands for " + ", ".join(shares)
+    yield "<unk> replaces " + ", ".join(shares)
     once = int(np.count_nonzero(np.bincount(corpus.train, minlength=len(vocab)) == 1))
     if once > RARE * len(vocab) and not config.vocab_size:
         yield (
-            f"{once:,} of {len(vocab):,} words stand once: `vocab_size` {len(vocab) - once} makes "
-            "them <unk>, of which the model learns then"
+            f"{once:,} of {len(vocab):,} words occur only once: `vocab_size` {len(vocab) - once} "
+            "replaces them with <unk>, so that the model learns <unk>"
         )
     words = [
         w for w in vocab.tokens if w not in (UNKNOWN, END_OF_LINE) and any(map(str.isalnum, w))
@@ -50,24 +51,24 @@ def _on_words(config, corpus):
     stuck = [w for w in words if not (w[0] + w[-1]).isalnum()]
     if rule_of("word", config.tokenizer) == "split" and len(stuck) > MANY * len(vocab):
         yield (
-            f"marks stick to {len(stuck):,} of {len(vocab):,} words, such as {stuck[0]!r}: "
-            "`tokenizer` punctuation cuts them off"
+            f"{len(stuck):,} of {len(vocab):,} words have punctuation attached, such as "
+            f"{stuck[0]!r}: `tokenizer` punctuation splits it off"
         )
 
 
 def on_parts(valid: float | None, test: float) -> list[str]:
-    """Return a line if validation and test differ much; both are losses."""
+    """Return a hint if validation and test loss differ by much."""
     if not valid or 1 / APART <= test / valid <= APART:
         return []
     more = f"{abs(test / valid - 1):.0%} {'above' if test > valid else 'below'}"
     return [
-        f"the test's loss is {more} that of validation: the two parts of this text differ (another "
+        f"the test loss is {more} the validation loss: these parts of the text differ (another "
         "chapter, a list, a licence at its end?)"
     ]
 
 
 def how_to_resume(path: Path, config: DataConfig) -> str:
-    """Return the flags that resume a run, its text named where it would not be followed."""
+    """Return the flags that resume a run, including its text unless the run may name it."""
     words = ["--resume", str(path)]
     try:
         follow(config, ())
@@ -82,14 +83,14 @@ def how_to_resume(path: Path, config: DataConfig) -> str:
 
 
 def what_next(path: Path, config: Config, reason: str, steps: int) -> str:
-    """Return commands that use a run, and one that goes on with it.
+    """Return commands that use a run, and one that continues its training.
 
     Parameters
     ----------
     reason
-        What ended the training.
+        Why training ended.
     steps
-        How many it took.
+        The number of training steps.
     """
     training = config.training
     more = {
@@ -104,6 +105,6 @@ def what_next(path: Path, config: Config, reason: str, steps: int) -> str:
         for words in (
             f"generate {run} --temperature 0.7",
             f"evaluate {run} --data FILE",
-            f"train {how_to_resume(path, config.data)} {more}    # it ended by {more.split()[0]}",
+            f"train {how_to_resume(path, config.data)} {more}    # stopped by {more.split()[0]}",
         )
     )

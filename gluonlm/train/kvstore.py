@@ -1,6 +1,6 @@
-"""MPI as MXNet's own store interface: what `gluon.Trainer` hands its gradients to.
+"""An MXNet key-value store that sums gradients over MPI.
 
-`gluon.Trainer(parameters, rule, kvstore=MPIStore(world), update_on_kvstore=False)`.
+Usage: `gluon.Trainer(parameters, rule, kvstore=MPIStore(world), update_on_kvstore=False)`.
 """
 
 from typing import Any
@@ -11,45 +11,45 @@ from mxnet import gluon, nd
 from ..models.packed import memory_of, outermost, put_gradients
 from ..system.processes import Processes
 
-TAIL = 2  # numbers behind the gradients: a loss, and whether a process wants to stop
+TAIL = 2  # numbers after the gradients: a loss, and whether a process wants to stop
 
 
 class FlatGradients:
-    """One buffer on each device that all gradients are views of, so that one message sums them.
+    """One buffer per device with all gradients as views, so that one message sums them.
 
     Attributes
     ----------
     tails
-        `(TAIL,)` for each device, the numbers behind its gradients, summed with them.
+        `(TAIL,)` for each device: the numbers after its gradients, summed with them.
     """
 
     def __init__(self, parameters: list[gluon.Parameter], ctx: list):
-        wholes = outermost(parameters)
-        size = sum(whole.list_grad()[0].size for whole in wholes)
+        packed = outermost(parameters)
+        size = sum(parameter.list_grad()[0].size for parameter in packed)
         self.buffers = [nd.zeros(size + TAIL, ctx=device) for device in ctx]
         self.tails, begin = [buffer[size:] for buffer in self.buffers], 0
-        for whole in wholes:
-            end = begin + whole.list_grad()[0].size
-            views = [buffer[begin:end].reshape(whole.shape) for buffer in self.buffers]
-            put_gradients(whole, views)
+        for parameter in packed:
+            end = begin + parameter.list_grad()[0].size
+            views = [buffer[begin:end].reshape(parameter.shape) for buffer in self.buffers]
+            put_gradients(parameter, views)
             begin = end
 
 
 @mx.kvstore.KVStoreBase.register
 class MPIStore(mx.kvstore.KVStoreBase):
-    """A store that sums over the devices of this process and over all processes.
+    """A store that sums over all devices of all processes.
 
     Parameters
     ----------
     flat
-        The gradients in one buffer. With it, a step's are sent as one message, once each has been
-        handed over; without it, every array by itself.
+        The gradients in one buffer, which is sent as one message once every gradient of a step has
+        been pushed. If None, each array is sent separately.
     """
 
     def __init__(self, world: Processes, flat: FlatGradients | None = None):
         self.world, self.flat = world, flat
         self.keys: set = set()
-        self.handed_over = 0
+        self.pushed = 0
 
     @property
     def type(self) -> str:
@@ -65,18 +65,18 @@ class MPIStore(mx.kvstore.KVStoreBase):
 
     @staticmethod
     def is_capable(capability: str) -> bool:
-        """Return whether this store can do something else than summing: it cannot."""
+        """Return False: only summation is supported."""
         return False
 
     def broadcast(self, key, value, out, priority=0) -> None:
-        """Set `out`, on every device of every process, to the first process's value."""
+        """Copy the first process's value to `out` on every device of every process."""
         first = self.world.share_arrays({"value": _listed(value)[0].asnumpy()})["value"]
         for array in _listed(out):
             array[:] = first
         self.keys.add(key)
 
     def pushpull(self, key, value, out=None, priority=0) -> None:
-        """Sum a value over devices and processes; the result is in `out`, or in the value."""
+        """Sum a value over devices and processes, in place and into `out`."""
         arrays = _listed(value)
         if self.flat is None:
             _sum_on_first(arrays)
@@ -84,9 +84,9 @@ class MPIStore(mx.kvstore.KVStoreBase):
             for array in [*arrays[1:], *_listed(out)]:
                 arrays[0].copyto(array)
             return
-        self.handed_over += 1
-        if self.handed_over == len(self.keys):
-            self.handed_over, buffers = 0, self.flat.buffers
+        self.pushed += 1
+        if self.pushed == len(self.keys):
+            self.pushed, buffers = 0, self.flat.buffers
             _sum_on_first(buffers)
             self._sum_over_processes(buffers[0])
             for buffer in buffers[1:]:

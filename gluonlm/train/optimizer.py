@@ -1,6 +1,6 @@
-"""A Gluon optimizer whose whole state can be read and restored, without pickle.
+"""A Gluon optimizer whose complete state can be saved and restored without pickle.
 
-This is the one room that touches MXNet's private optimizer state.
+This is the only module that accesses MXNet's private optimizer state.
 """
 
 import math
@@ -17,47 +17,47 @@ from ..system.processes import ALONE, Processes
 from .kvstore import FlatGradients, MPIStore
 from .replicas import copy_array
 
-# Proved by tests: the clip inside the update equals clipped gradients, and resuming is exact.
+# tested: clipping inside the update equals clipping the gradients, and resuming is exact
 PROVED = (
     "adadelta", "adagrad", "adam", "ftml", "ftrl", "lamb", "lars", "nadam", "nag", "rmsprop",
     "sgd", "sgld", "signum",
 )  # fmt: skip
 REFUSED = {
-    "adamax": "its weights are NaN at the second step, by a fault of MXNet 1.9.1",
-    "dcasgd": "it raises with several arrays, and nobody delays its gradients here",
-    "groupadagrad": "it raises on every array that is not an embedding",
-    "lbsgd": "with batch_scale it neither clips nor resumes as it says",
+    "adamax": "a bug of MXNet 1.9.1 turns weights into NaN at the second step",
+    "dcasgd": "fails with several arrays, and gradients are not delayed here",
+    "groupadagrad": "fails on every array that is not an embedding",
+    "lbsgd": "with batch_scale, it neither clips nor resumes as documented",
 }
-# each array has its own factor, noise, or turn: nadam's schedule goes on with every one
+# updated array by array: each has its own factor or noise, or (nadam) advances the schedule
 BY_ARRAY = ("lamb", "lars", "nadam", "sgld")
-LARGEST_DIVISOR = 1e37  # its inverse is what MXNet takes, as a 32-bit number
-# numbers that change while an optimizer works; all others are those of the settings
+LARGEST_DIVISOR = 1e37  # MXNet takes the inverse, in float32
+# an optimizer's numbers that change during training; all others come from the settings
 COUNTERS = ("num_update", "begin_num_update", "m_schedule")
-# arguments of an optimizer that are the trainer's own
+# arguments of an optimizer that the trainer sets
 RESERVED = (
     "begin_num_update", "learning_rate", "lr_scheduler", "param_dict", "param_idx2name",
     "rescale_grad", "sym",
 )  # fmt: skip
 FRACTIONS = ("beta1", "beta2", "momentum", "gamma1", "gamma2", "rho", "schedule_decay")
-LARGEST = 1e6  # of any other argument: what is beyond overflows in float32
+LARGEST = 1e6  # of any other argument: larger numbers overflow in float32
 
 
 class Optimizer:
-    """Updates parameters that may live on several devices, and keeps its state as named arrays.
+    """Updates parameters on one or more devices; its state is saved as named arrays.
 
     Parameters
     ----------
     parameters
-        A list, in the order in which the state is named.
+        A list whose order determines the names in the state.
     ctx
-        The contexts they live on; gradients are summed over them.
+        The contexts of the parameters; gradients are summed over them.
     world
-        The processes over which gradients are summed, too; all begin with the first one's weights.
+        Processes over which gradients are summed too; all begin with the first one's weights.
 
     Raises
     ------
     InputError
-        If no such optimizer is offered, or it takes no such argument.
+        If the optimizer is not supported, or does not take one of its arguments.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Optimizer:
     ):
         self.parameters, self.ctx = parameters, ctx
         self.rule, self.weight_decay = make_rule(config), config.weight_decay
-        # one update of one array, where an update treats each number by itself
+        # elementwise rules update all parameters as one array
         apart = config.optimizer.lower() in BY_ARRAY
         updated = parameters if apart else [together(parameters)]
         self.flat = FlatGradients(updated, ctx) if world.size > 1 else None
@@ -77,7 +77,7 @@ class Optimizer:
         if self.flat:
             store = MPIStore(world, self.flat)
         self.trainer = gluon.Trainer(updated, self.rule, kvstore=store, update_on_kvstore=False)
-        if self.flat:  # by itself the trainer would send them after the first backward pass only
+        if self.flat:  # share weights now; by default, Gluon waits for the first backward pass
             self.trainer._init_kvstore()
             self.trainer._init_params()
         self.places = [
@@ -101,7 +101,7 @@ class Optimizer:
         Returns
         -------
         losses
-            `(K,)`, float64: their sum is that of all devices and processes.
+            `(K,)`, float64, whose sum is the loss of all devices and processes.
         squares
             `(parameters,)`, float64, the squared norm of each gradient.
         stop_requested
@@ -113,7 +113,7 @@ class Optimizer:
         if self.flat or len(self.ctx) > 1:
             self.trainer.allreduce_grads()
         if self.flat:
-            losses = self.flat.tails[0]  # (2,): the summed loss, the number of requests to stop
+            losses = self.flat.tails[0]  # (2,): the summed loss and the number of stop requests
         squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
         figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
         losses, squares = np.split(figures, [losses.size])
@@ -131,11 +131,11 @@ class Optimizer:
             updater(list(range(len(weights))), gradients, weights)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the state's arrays, `optimizer.PARAMETER.NUMBER`."""
+        """Return the arrays of the state, `optimizer.PARAMETER.NUMBER`."""
         return {name: array.asnumpy() for name, array in self._named(self.trainer._updaters[0])}
 
     def _named(self, updater):
-        """Yield the names and arrays of a device's state, one for each parameter and number."""
+        """Yield the name and array of each parameter's state on a device."""
         numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
         for index, state in updater.states.items():
             for i, array in enumerate(_flat(state)):
@@ -143,36 +143,37 @@ class Optimizer:
                     yield f"optimizer.{numbers[id(parameter)]}.{i}", part
 
     def record(self) -> dict[str, Any]:
-        """Return the state's numbers and update counts, for JSON."""
-        own = vars(self.rule).items()
-        numbers = {name: value for name, value in own if type(value) in (int, float)}
+        """Return the numbers and update counts of the state, for JSON."""
+        fields = vars(self.rule).items()
+        numbers = {name: value for name, value in fields if type(value) in (int, float)}
         count_of = self.rule._index_update_count
         counts = {str(i): count_of[self._index(i)] for i in range(len(self.parameters)) if count_of}
         return {"numbers": numbers, "counts": counts}
 
     def _index(self, number):
-        """Return under which number a parameter is updated: its own, or that of all in one."""
+        """Return the index of a parameter's update; 0 if all are updated as one array."""
         return number if len(self.trainer._params) > 1 else 0
 
     def restore(self, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Continue where `record()` and `arrays()` were taken.
+        """Restore the state returned by `record()` and `arrays()`.
 
         Raises
         ------
         InputError
-            If they are not this optimizer's.
+            If they do not fit this optimizer.
         """
         if not record:
             raise InputError(
-                "`resume`: this run was made by combine or import and holds weights alone, "
-                "nothing of a training: start a new run with `init_from`"
+                "`resume`: this run was made by combine or import and has no training state; "
+                "start a new run with `init_from`"
             )
         try:
-            own, counts = vars(self.rule), _checked_counts(record["counts"], len(self.parameters))
-            for name in set(record["numbers"]) & set(own) & set(COUNTERS):
-                own[name] = _checked_number(name, record["numbers"][name], type(own[name]))
+            fields = vars(self.rule)
+            counts = _checked_counts(record["counts"], len(self.parameters))
+            for name in set(record["numbers"]) & set(fields) & set(COUNTERS):
+                fields[name] = _checked_number(name, record["numbers"][name], type(fields[name]))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
-            raise InputError(f"checkpoint: progress is not one of this version: {error}") from None
+            raise InputError(f"checkpoint: progress does not fit this version: {error}") from None
         counts = {self._index(number): count for number, count in counts.items()}
         for device, updater in enumerate(self.trainer._updaters):
             self.rule._all_index_update_counts[device] = dict(counts)
@@ -191,28 +192,28 @@ def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
     Raises
     ------
     InputError
-        If none of this name is offered, or it takes no such argument.
+        If the optimizer is not supported, or does not take one of its arguments.
     """
     name = config.optimizer
     if name.lower() not in PROVED:
-        reason = REFUSED.get(name.lower(), "not among those that are proved to clip and to resume")
-        raise InputError(f"`optimizer` {name!r}: {reason}; these are: {', '.join(PROVED)}")
+        reason = REFUSED.get(name.lower(), "not supported")
+        raise InputError(f"`optimizer` {name!r}: {reason}; choose one of {', '.join(PROVED)}")
     params = parse_params(config.optimizer_params)
     try:
         return mx.optimizer.create(name, learning_rate=config.lr, **params)
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise InputError(
-            f"`optimizer_params` {config.optimizer_params!r}: {name} says: {error}"
+            f"`optimizer_params` {config.optimizer_params!r}: rejected by {name}: {error}"
         ) from None
 
 
 def parse_params(text: str) -> dict[str, Any]:
-    """Return the arguments of an optimizer that `momentum=0.9,wd=1e-6` stands for.
+    """Return the arguments in a text such as `momentum=0.9,wd=1e-6`.
 
     Raises
     ------
     InputError
-        If it is something else, out of its bounds, or the trainer's own.
+        If the text is malformed, a number is out of bounds, or the trainer sets the argument.
     """
     params = {}
     for part in filter(None, text.split(",")):
@@ -235,7 +236,7 @@ def parse_params(text: str) -> dict[str, Any]:
 
 
 def _checked_counts(counts, parameters):
-    """Return update counts by the number of the parameter, once they are known to be such."""
+    """Return update counts by parameter number, after checking them."""
     checked = {int(index): count for index, count in counts.items()}
     if checked and (len(checked) != parameters or len(set(checked.values())) != 1):
         raise ValueError("the optimizer's counts are not the same for every parameter")
@@ -252,7 +253,7 @@ def _checked_number(name, value, kind):
 
 
 def _flat(state):
-    """Return the arrays of an optimizer's state, which is None, one array, or tuples of them."""
+    """Return the arrays of an optimizer's state: None, an array, or nested tuples of arrays."""
     if state is None:
         return []
     if isinstance(state, nd.NDArray):

@@ -1,4 +1,4 @@
-"""How far a training is, apart from its arrays."""
+"""Training progress: all of the training state except arrays."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,47 +6,47 @@ from typing import Any, get_type_hints
 
 from ..system.errors import InputError
 
-SKIPS = 100  # steps in a row that may be skipped: after that nothing will come of it
+SKIPS = 100  # consecutive skipped steps; then give up
 
 
 class Diverged(Exception):
-    """Loss or gradient are no longer finite, or the loss has risen far above that of guessing."""
+    """The loss or gradient is not finite, or the loss exceeds three times log(vocab_size)."""
 
 
 @dataclass
 class Progress:
-    """Plain numbers, for JSON: what a training has done, seen and found best."""
+    """Counters, losses and the best result, as plain numbers for JSON."""
 
     step: int = 0
     seconds: float = 0.0  # of training, validating and sampling, over all sessions
-    loss_sum: float = 0.0  # nats since the last validation, and over how many tokens
-    tokens: int = 0
-    log_loss_sum: float = 0.0  # the same since the last training line
+    loss_sum: float = 0.0  # nats since the last validation
+    tokens: int = 0  # number of tokens in loss_sum
+    log_loss_sum: float = 0.0  # nats since the last training record
     log_tokens: int = 0
-    log_seconds: float = 0.0  # when that line was written
-    smoothed: float | None = None  # recent loss, to see divergence
+    log_seconds: float = 0.0  # value of `seconds` at that record
+    smoothed: float | None = None  # moving average of the loss, to detect divergence
     best: float | None = None  # best validation loss so far, nats
     best_step: int = 0
-    stale: int = 0  # validations since then
+    stale: int = 0  # validations since the best one
     validated: int = 0  # step of the last validation
-    drops: int = 0  # times that plateau lowered the learning rate
-    drop_stale: int = 0  # validations without improvement since it last did
+    drops: int = 0  # times that the plateau schedule lowered the learning rate
+    drop_stale: int = 0  # validations without improvement since the last drop
     averaged: int = 0  # steps whose weights are in the average
-    skipped: int = 0  # steps skipped because something was not finite
-    skipped_in_row: int = 0  # the latest of them
+    skipped: int = 0  # steps skipped because the loss or gradient was not finite
+    skipped_in_row: int = 0  # of these, the latest consecutive ones
     metrics_bytes: int = 0  # length of metrics.jsonl
     samples_bytes: int = 0  # length of samples.txt
-    devices: int = 0  # over how many, of all processes, the streams were divided
+    devices: int = 0  # number of devices, in all processes, that share the streams
     optimizer: dict = field(default_factory=dict)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Progress":
-        """Return the progress that a checkpoint kept.
+        """Return the progress saved in a checkpoint.
 
         Raises
         ------
         InputError
-            If a name or a type is not one of this version.
+            If a name, type or number is not valid in this version.
         """
         try:
             progress = cls(**record)
@@ -58,59 +58,59 @@ class Progress:
                 if type(value) in (int, float) and not 0 <= value < 2**53:
                     raise ValueError(f"{name} is {str(value)[:30]}")
         except (TypeError, ValueError) as error:
-            raise InputError(f"checkpoint: progress is not one of this version: {error}") from None
+            raise InputError(f"checkpoint: progress does not fit this version: {error}") from None
         return progress
 
     def count(self, loss: float, tokens: int) -> None:
-        """Add a step's mean loss, in nats, to what the next lines report."""
+        """Add a step's mean loss, in nats, to the sums for the next records."""
         self.loss_sum += loss * tokens
         self.log_loss_sum += loss * tokens
         self.tokens += tokens
         self.log_tokens += tokens
 
     def take_training_loss(self) -> float | None:
-        """Return the mean loss since the last validation, and begin a new sum."""
+        """Return the mean loss since the last validation, and reset the sum."""
         mean = self.loss_sum / self.tokens if self.tokens else None
         self.loss_sum, self.tokens = 0.0, 0
         return mean
 
     def skip(self) -> None:
-        """Count a step that was left out.
+        """Count a skipped step.
 
         Raises
         ------
         Diverged
-            If there were too many in a row.
+            If too many consecutive steps were skipped.
         """
         self.skipped += 1
         self.skipped_in_row += 1
         if self.skipped_in_row >= SKIPS:
             raise Diverged(
-                f"{SKIPS} steps in a row were not finite, to step {self.step + 1}: "
+                f"{SKIPS} consecutive steps were not finite, up to step {self.step + 1}: "
                 "try a lower `lr` or a `clip`"
             )
 
     def follow(self, loss: float, vocab_size: int) -> None:
-        """Follow the loss of a step that was not skipped.
+        """Update the smoothed loss after a step that was not skipped.
 
         Raises
         ------
         Diverged
-            If it has risen to three times that of guessing.
+            If it exceeds three times the loss of uniform guessing.
         """
         self.skipped_in_row = 0
         before = loss if self.smoothed is None else self.smoothed
         self.smoothed = 0.98 * before + 0.02 * loss
         if self.smoothed > 3 * math.log(max(3, vocab_size)):
             raise Diverged(
-                f"the loss has risen to {self.smoothed:.2f} nats at step {self.step + 1}, "
-                f"guessing costs {math.log(vocab_size):.2f}: try a lower `lr` or a `clip`"
+                f"the loss rose to {self.smoothed:.2f} nats at step {self.step + 1} (uniform "
+                f"guessing: {math.log(vocab_size):.2f}): try a lower `lr` or a `clip`"
             )
 
     def judge(self, valid: float | None, decay_patience: int) -> bool:
-        """Take note of a validation loss, None without one; return whether it is the best so far.
+        """Record a validation loss, or None; return whether it is the best so far.
 
-        Without improvement, every `decay_patience` validations call for a lower learning rate.
+        The learning rate drops after `decay_patience` validations without improvement.
         """
         self.validated = self.step
         reached = math.inf if valid is None or math.isnan(valid) else valid

@@ -1,4 +1,4 @@
-"""What a training says: what it is at the beginning, what it has become at the end."""
+"""Training reports: a summary at the start, samples, and the result at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .start import Training
 
 
 def introduce(training: Training) -> str:
-    """Return lines on what is trained on what, where, and how long."""
+    """Return a summary of text, model, device, steps and run, with hints."""
     config, corpus, trainer = training.config, training.corpus, training.trainer
     level, model, ctx = config.data.level, trainer.model, trainer.ctx
     parts = " + ".join(f"{len(ids):,}" for ids in (corpus.train, corpus.valid, corpus.test))
@@ -33,17 +33,17 @@ def introduce(training: Training) -> str:
     ]
     devices = trainer.replicas.count
     if trainer.world.size > 1:
-        lines.append(f"{trainer.world.size} processes, each with its part of the streams")
+        lines.append(f"{trainer.world.size} processes, each with a share of the streams")
     if trainer.devices_before not in (0, devices):
         lines.append(
-            f"resumed on {devices} devices, not on {trainer.devices_before} as before: the "
-            "training goes on, and its last bits are others"
+            f"resumed on {devices} devices instead of {trainer.devices_before}: results will "
+            "differ in the last bits"
         )
     if trainer.valid_batches and not model.window:
         streams = trainer.valid_batches(0, 0)[0].shape[1]
         lines.append(
-            f"validation reads its text in {streams} streams, each from a cold start; "
-            "the test is one stream"
+            f"validation reads {streams} streams, each with a zero initial state; "
+            "the test reads one stream"
         )
     if not trainer.progress.step:
         lines += map(speak_flags, hints.on_text(config.data, corpus))
@@ -53,33 +53,33 @@ def introduce(training: Training) -> str:
 def make_sampler(
     config: Config, corpus: Corpus, model: LanguageModel
 ) -> Callable[[int, float], str]:
-    """Return the function that writes a sample at a step and a temperature.
+    """Return a function that generates a sample for a step and a temperature.
 
-    It writes the same one whenever it is asked. The sample continues a line break, or the
-    beginning of the text for a model that reads windows.
+    Equal arguments give equal samples. The prompt is a line break, or the beginning of the text
+    for a model that reads windows.
     """
     prompt = corpus.train[: model.window] if model.window else corpus.vocab.default_prompt()
     length, seed = config.training.sample_length, config.training.seed
 
     def write(step, temperature):
-        own = derive_seed(seed, "sample", step, temperature)
-        drawn = [int(ids[0]) for ids in sample(model, prompt, length, temperature, seed=own)]
+        derived = derive_seed(seed, "sample", step, temperature)
+        drawn = [int(ids[0]) for ids in sample(model, prompt, length, temperature, seed=derived)]
         return corpus.vocab.typeset(drawn, prompt[-1])
 
     return write
 
 
-def conclude(training: Training, reason: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Score the best checkpoint on the test part, or without one on the validation part.
+def conclude(training: Training, reason: str, log: Callable[[str], None]) -> dict[str, Any]:
+    """Score the best checkpoint on the test part, or on the validation part if there is no test.
 
-    Prints the figure, where checkpoint and curve are, a sample, and what to type next.
+    Prints the score, the paths of checkpoint and curve, a sample, and commands to run next.
 
     Parameters
     ----------
     reason
-        What ended the training.
-    say
-        Prints what `--quiet` leaves out.
+        Why training ended.
+    log
+        Prints lines that `--quiet` omits.
 
     Returns
     -------
@@ -111,12 +111,12 @@ def conclude(training: Training, reason: str, say: Callable[[str], None]) -> dic
             )
             if part == "test":
                 for line in hints.on_parts(trainer.progress.best, nats):
-                    say(line)
+                    log(line)
             record.update(part=part, loss=nats, tokens=losses.size, bits=unit.bits(nats))
             break
     kept = run.pointed("best") or run.pointed("last")
     show(f"checkpoint {kept}\ncurve {run.curve}", "\n")
     text = make_sampler(config, corpus, trainer.model)(step, 1.0)
-    say(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
-    say(f"\nnext:\n{hints.what_next(run.path, config, reason, trainer.progress.step)}")
+    log(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
+    log(f"\nnext:\n{hints.what_next(run.path, config, reason, trainer.progress.step)}")
     return record

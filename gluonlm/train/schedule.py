@@ -1,10 +1,10 @@
-"""The course of the learning rate."""
+"""Learning-rate schedules."""
 
 import math
 
 from ..config import TrainConfig
 
-RISE, FOOT = 0.3, 0.04  # of one cycle: the part of all steps that it rises, and where it begins
+RISE, FOOT = 0.3, 0.04  # one-cycle: fraction of steps that rise, and initial fraction of the rate
 
 
 def learning_rate(
@@ -15,9 +15,9 @@ def learning_rate(
     Parameters
     ----------
     total_steps
-        Where cosine and one-cycle end.
+        The step at which cosine and one-cycle end.
     drops
-        How often plateau has lowered it.
+        How often plateau has lowered the rate.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps

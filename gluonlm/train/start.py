@@ -1,14 +1,12 @@
-"""How a training begins: fresh, warm from another run's weights, or resumed where one stopped."""
+"""Begin training: a new run, a new run with another run's weights, or a resumed run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from ..config import BEFORE, Config, changed_settings
+from ..config import BEFORE, Config, DataConfig, changed_settings
 from ..corpus import Corpus, follow, load_corpus, share_corpus
 from ..run.checkpoint import Checkpoint, with_new_rows
 from ..run.folder import Run, new_folder
@@ -17,9 +15,10 @@ from ..system.processes import ALONE, Processes
 from ..system.runtime import free_memory
 from ..system.seeds import derive_seed
 from ..vocab import Vocab
+from .saving import Saver, save_checkpoint
 
-NO_RUN: Any = None  # what the other processes of a training have
-COPIES = 4  # of each parameter in training: weight, gradient, and what Adam keeps
+NO_RUN: Any = None  # placeholder for the Run in every process but the first
+COPIES = 4  # of each parameter in training: weight, gradient, and two moments of Adam
 
 if TYPE_CHECKING:
     from ..evaluate.scoring import Unit
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """All that takes part in a training; only the first of several processes has a `run`."""
+    """The objects that training needs; `run` is None in every process but the first."""
 
     run: Run
     config: Config
@@ -38,68 +37,55 @@ class Training:
 
     @property
     def unit(self) -> Unit:
-        """The unit of its losses, by the part that it is validated on."""
+        """The unit in which losses are reported, from the part used for validation."""
         from ..evaluate.scoring import Unit
 
         corpus = self.corpus
         return Unit.of(corpus.vocab, corpus.valid if len(corpus.valid) else corpus.train)
 
     def save(self, trainer: Trainer, pointers: Sequence[str]) -> None:
-        """Write a checkpoint into the run, and let `pointers` name it.
-
-        The first process writes, and all take part: each holds the state of its own streams.
-
-        Raises
-        ------
-        Diverged
-            If the weights are not finite: the checkpoint before is the last one worth keeping.
-        """
-        from .progress import Diverged
-
-        _unify(trainer)
-        parameters = trainer.weights()
-        for name, array in parameters.items():
-            if not np.isfinite(array).all():
-                raise Diverged(
-                    f"{name} is not finite after step {trainer.progress.step}: "
-                    "try a lower `lr` or a `clip`"
-                )
-        progress = {**trainer.progress_record(), "corpus": self.corpus.fingerprint}
-        arrays = trainer.arrays()
-        contents = Checkpoint(self.config, self.corpus.vocab, parameters, arrays, progress)
-        trainer.world.from_first(
-            lambda: str(self.run.save(contents, pointers)) if self.run else None
-        )
+        """Write a checkpoint into the run; see `save_checkpoint`."""
+        save_checkpoint(self.run, self.config, self.corpus, trainer, pointers)
 
 
-def _unify(trainer):
-    """Make all processes' weights the first one's: processors of two kinds may round otherwise."""
-    world = trainer.world
-    if world.size > 1:
-        weights, state = trainer.model.arrays(), trainer.optimizer.arrays()
-        if not world.alike({**weights, **state}):
-            trainer.model.load_arrays(world.share_arrays(weights))
-            trainer.optimizer.restore(trainer.optimizer.record(), world.share_arrays(state))
-
-
-class FreshStart:
-    """A new run that begins with initial weights.
+class Start(Protocol):
+    """The interface that `begin` requires of every way to start training.
 
     Attributes
     ----------
     config
         The run's settings.
-    vocab
-        A vocabulary to keep; None to build one from the text.
-    extend_vocab
-        Whether the text may hold tokens that `vocab` does not, which are added to it.
-    fingerprint
-        That of the text it must be; None for any.
     data
-        The settings its text is found by.
+        The settings used to find the text.
+    vocab
+        An existing vocabulary; None to build one from the text.
+    extend_vocab
+        Whether to add the text's new tokens to `vocab`.
+    fingerprint
+        The expected fingerprint of the text; None to accept any text.
     notes
-        Lines that say what was taken over, for the user.
+        Lines for the user about the settings and weights in use.
     """
+
+    config: Config
+    data: DataConfig
+    vocab: Vocab | None
+    extend_vocab: bool
+    fingerprint: str | None
+    notes: list[str]
+
+    def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
+        """Set the model's weights on `ctx` before training on `corpus`."""
+
+    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+        """Create the run and its first checkpoint, or restore an existing run's state."""
+
+    def close(self) -> None:
+        """Release the run for other processes."""
+
+
+class FreshStart:
+    """A new run that begins with initial weights."""
 
     vocab: Vocab | None = None
     extend_vocab = False
@@ -115,27 +101,12 @@ class FreshStart:
         self.run: Run | None = None
 
     def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
-        """Set a model's weights on these contexts, before it learns from this text."""
-        seed = derive_seed(self.config.training.seed, "init")
-        model.prepare(ctx, self.config.model.init, seed)
-        if self.config.model.output_bias == "frequency":
-            model.begin_at(corpus.frequencies())
+        """Set the initial weights."""
+        set_initial_weights(model, self.config, ctx, corpus)
 
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
-        """Make the run's folder and write the first checkpoint into it.
-
-        Raises
-        ------
-        InputError
-            If something else stands there.
-        """
-        trainer.world.from_first(self._create)
-        assert self.run
-        Training(self.run, self.config, corpus, trainer).save(trainer, ("last",))
-        return self.run
-
-    def _create(self):
-        self.run = Run.create(self.folder or new_folder(self.config), self.overwrite)
+        """Create the run; see `open_new_run`."""
+        return open_new_run(self, corpus, trainer)
 
     def close(self) -> None:
         """Release the run for other processes."""
@@ -143,8 +114,10 @@ class FreshStart:
             self.run.unlock()
 
 
-class WarmStart(FreshStart):
-    """A new run that begins with another run's weights and vocabulary, and nothing else of it."""
+class WarmStart:
+    """A new run that takes only its weights and vocabulary from another run."""
+
+    fingerprint: str | None = None
 
     def __init__(
         self, path, settings: dict[str, Any], folder=None, overwrite=False, extend_vocab=False
@@ -153,118 +126,190 @@ class WarmStart(FreshStart):
         config = self.checkpoint.config
         kept = {name: getattr(config.data, name) for name in ("level", "tokenizer", "lower")}
         kept.update(vars(config.model))
-        super().__init__({**kept, **settings}, folder, overwrite, "`init_from`")
-        self.vocab, self.extend_vocab = self.checkpoint.vocab, extend_vocab
+        self.config = Config.from_dict({**kept, **settings}, "`init_from`")
+        self.data = self.config.data
+        self.vocab: Vocab | None = self.checkpoint.vocab
+        self.extend_vocab = extend_vocab
+        self.folder, self.overwrite = folder, overwrite
         self.notes = [
             f"weights and vocabulary of {path}, step {self.checkpoint.progress['step']}; "
             "optimizer and progress start again"
         ]
+        self.run: Run | None = None
 
     def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
-        """Set the other run's weights on these contexts.
+        """Set the other run's weights; see `set_checkpoint_weights`."""
+        kept = self.checkpoint
+        set_checkpoint_weights(model, self.config, ctx, corpus, kept, self.extend_vocab)
 
-        Raises
-        ------
-        InputError
-            If they do not fit the model; unless its vocabulary grows, nothing is allocated then.
-        """
-        parameters = self.checkpoint.parameters
-        if not self.extend_vocab:
-            model.check_arrays(parameters)
-        super().set_weights(model, ctx, corpus)
-        if self.extend_vocab:
-            parameters = with_new_rows(parameters, model.arrays(), len(self.checkpoint.vocab))
-        model.load_arrays(parameters)
+    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+        """Create the run; see `open_new_run`."""
+        return open_new_run(self, corpus, trainer)
+
+    def close(self) -> None:
+        """Release the run for other processes."""
+        if self.run:
+            self.run.unlock()
 
 
-class ResumedRun(WarmStart):
+class ResumedRun:
     """A run that continues exactly where it stopped.
 
     Parameters
     ----------
     preset
-        The name of the preset that asks for it, for the error.
+        The preset that resumes the run, named in errors; None for `resume`.
 
     Raises
     ------
     InputError
-        If a setting differs that may not: those on which parameters, text or course so far depend.
-        If the run names a text that is not the user's.
+        If a setting that must not change differs: parameters, text or past progress depend on it.
+        If the run names a text that does not belong to the user.
     """
 
+    extend_vocab = False
+
     def __init__(self, path, settings: dict[str, Any], preset: str | None = None):
-        run = Run(path)
-        if run.is_checkpoint():
-            raise InputError(f"`resume` {path}: is one checkpoint; give the folder of its run")
-        run.lock()
+        self.run = Run(path)
+        if self.run.is_checkpoint():
+            raise InputError(f"`resume` {path}: is a single checkpoint; give the folder of its run")
+        self.run.lock()
         try:
-            self._read(run, settings, preset)
+            self._read(settings, preset)
         except BaseException:
-            run.unlock()
+            self.run.unlock()
             raise
 
-    def _read(self, run, settings, preset):
-        self.run, self.checkpoint, path = run, run.load("last"), run.path
+    def _read(self, settings, preset):
+        self.checkpoint, path = self.run.load("last"), self.run.path
         kept = self.checkpoint.config
         self.config = Config.from_dict({**kept.to_dict(), **settings}, "`resume`")
         self.data = follow(self.config.data, settings)
-        self.fingerprint = str(self.checkpoint.progress.get("corpus"))
-        self.vocab, self.notes = self.checkpoint.vocab, []
+        self.fingerprint: str | None = str(self.checkpoint.progress.get("corpus"))
+        self.vocab: Vocab | None = self.checkpoint.vocab
+        self.notes: list[str] = []
         for name, old, new, allowed in changed_settings(kept, self.config):
             if not allowed and preset:
                 raise InputError(
-                    f"`preset` {preset}: {path} has {name} {old}, not {new}: "
+                    f"`preset` {preset}: {path} has {name} {old}, not {new}; "
                     "give another `run`, or `overwrite`"
                 )
             if not allowed:
                 raise InputError(
-                    f"`resume` {path}: {name} was {old} and is now {new}: a resumed run keeps it; "
-                    f"for another, start a new run (with `init_from` {path}, "
-                    "if its weights are wanted)"
+                    f"`resume` {path}: {name} was {old} and is now {new}: a resumed run cannot "
+                    f"change it; start a new run (with `init_from` {path} to keep its weights)"
                 )
             self.notes.append(f"resuming with {name} {new} instead of {old}")
 
+    def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
+        """Set the run's weights; see `set_checkpoint_weights`."""
+        set_checkpoint_weights(model, self.config, ctx, corpus, self.checkpoint)
+
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
-        """Restore the training of this run."""
+        """Restore the training state of this run."""
         record = dict(self.checkpoint.progress)
         record.pop("corpus", None)
         restore(trainer, record, self.checkpoint.training)
-        assert self.run
         return self.run
 
+    def close(self) -> None:
+        """Release the run for other processes."""
+        self.run.unlock()
 
-class JoinedStart(FreshStart):
-    """The start of a process that is not the first: all it knows comes from that one."""
+
+class JoinedStart:
+    """The start of every process but the first, which sends the settings and the training state."""
+
+    vocab: Vocab | None = None
+    extend_vocab = False
+    fingerprint: str | None = None
 
     def __init__(self, settings: dict[str, Any], resumed: bool):
-        super().__init__(settings)
-        self.resumed = resumed
+        self.config = Config.from_dict(settings, "configuration")
+        self.data, self.resumed = self.config.data, resumed
+        self.notes: list[str] = []
+
+    def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
+        """Set initial weights; the optimizer replaces them with the first process's weights."""
+        set_initial_weights(model, self.config, ctx, corpus)
 
     def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
-        """Take over what the first process has opened."""
+        """Receive the training state, or take part in the first checkpoint."""
         if self.resumed:
             restore(trainer)
         else:
             trainer.world.from_first(None)
-            Training(NO_RUN, self.config, corpus, trainer).save(trainer, ("last",))
+            save_checkpoint(NO_RUN, self.config, corpus, trainer, ("last",))
         return NO_RUN
 
-
-def restore(trainer: Trainer, record: dict | None = None, arrays: dict | None = None) -> None:
-    """Continue a training, in every process, from what the first process read."""
-    record = trainer.world.from_first(lambda: record)
-    trainer.restore(trainer.world.share_arrays(arrays), record)
+    def close(self) -> None:
+        """Do nothing: this process has no run."""
 
 
-def share_start(world: Processes, choose: Callable[[], FreshStart]) -> FreshStart:
-    """Return in every process the start that `choose` returns in the first.
+def set_initial_weights(model: LanguageModel, config: Config, ctx: list, corpus: Corpus) -> None:
+    """Initialise a model's weights on `ctx`, and the output bias from token frequencies."""
+    model.prepare(ctx, config.model.init, derive_seed(config.training.seed, "init"))
+    if config.model.output_bias == "frequency":
+        model.begin_at(corpus.frequencies())
+
+
+def set_checkpoint_weights(
+    model: LanguageModel,
+    config: Config,
+    ctx: list,
+    corpus: Corpus,
+    checkpoint: Checkpoint,
+    extend_vocab: bool = False,
+) -> None:
+    """Load a checkpoint's weights on `ctx`; rows of tokens that it lacks keep initial weights.
 
     Raises
     ------
     InputError
-        In every process, if `choose` does.
+        If they do not fit the model; raised before memory is allocated unless `extend_vocab`.
     """
-    start: FreshStart | None = None  # in the first process only
+    parameters = checkpoint.parameters
+    if not extend_vocab:
+        model.check_arrays(parameters)
+    set_initial_weights(model, config, ctx, corpus)
+    if extend_vocab:
+        parameters = with_new_rows(parameters, model.arrays(), len(checkpoint.vocab))
+    model.load_arrays(parameters)
+
+
+def open_new_run(start: FreshStart | WarmStart, corpus: Corpus, trainer: Trainer) -> Run:
+    """Create the run's folder and write the first checkpoint into it.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and must not be overwritten.
+    """
+
+    def create():
+        start.run = Run.create(start.folder or new_folder(start.config), start.overwrite)
+
+    trainer.world.from_first(create)
+    assert start.run
+    save_checkpoint(start.run, start.config, corpus, trainer, ("last",))
+    return start.run
+
+
+def restore(trainer: Trainer, record: dict | None = None, arrays: dict | None = None) -> None:
+    """Restore the training state in every process; only the first passes record and arrays."""
+    record = trainer.world.from_first(lambda: record)
+    trainer.restore(trainer.world.share_arrays(arrays), record)
+
+
+def share_start(world: Processes, choose: Callable[[], Start]) -> Start:
+    """Call `choose` in the first process; return its result there, a JoinedStart elsewhere.
+
+    Raises
+    ------
+    InputError
+        In every process, if `choose` raises it.
+    """
+    start: Start | None = None  # in the first process only
 
     def describe():
         nonlocal start
@@ -276,16 +321,16 @@ def share_start(world: Processes, choose: Callable[[], FreshStart]) -> FreshStar
 
 
 def preset_settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return all settings that a preset's command stands for, so that one left out is reset.
+    """Return a preset command's settings with all defaults, so that omitted flags are reset.
 
-    Those that earlier versions did not have stay as the run has them.
+    Settings that earlier versions did not have are left out, so the run's own values apply.
     """
     everything = Config.from_dict(settings).to_dict()
     return {name: everything[name] for name in everything if name in settings or name not in BEFORE}
 
 
-def begin(start: FreshStart, ctx: list, world: Processes = ALONE) -> Training:
-    """Make everything that a training needs, the run's folder last: bad input leaves no trace.
+def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
+    """Build all that training needs; the run is created last, so invalid input leaves no files.
 
     Raises
     ------
@@ -301,21 +346,22 @@ def begin(start: FreshStart, ctx: list, world: Processes = ALONE) -> Training:
     _check_memory(config, len(corpus.vocab))
     model = model_for(config, corpus.vocab)
     start.set_weights(model, ctx, corpus)
-    trainer = Trainer(model, config.training, corpus.train, corpus.valid, ctx, world=world)
-    training = Training(start.open_run(corpus, trainer), config, corpus, trainer)
-    trainer.save = training.save
-    if training.run:
-        training.run.write_config(config)
-    return training
+    saver = Saver(config, corpus)
+    parts = corpus.train, corpus.valid
+    trainer = Trainer(model, config.training, *parts, ctx, save=saver, world=world)
+    saver.run = run = start.open_run(corpus, trainer)
+    if run:
+        run.write_config(config)
+    return Training(run, config, corpus, trainer)
 
 
 def _check_memory(config, vocab_size):
-    """Reject a model that cannot be trained here, before the system ends the process for it."""
+    """Reject a model too large for this machine, before the system kills the process."""
     parameters = config.model.count_parameters(vocab_size)
     needed, free = 4 * COPIES * parameters, free_memory()
     if needed > free:
         raise InputError(
             f"`hidden_size` {', '.join(map(str, config.model.layer_sizes()[:4]))}: "
             f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
-            f"and {free / 1e9:,.1f} GB are free: give a smaller one"
+            f"and {free / 1e9:,.1f} GB are free; use a smaller model"
         )

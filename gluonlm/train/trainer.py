@@ -1,7 +1,7 @@
-"""Truncated back-propagation through time: step, validate, save, stop. Knows nothing of any model.
+"""Truncated back-propagation through time for any LanguageModel: step, validate, save, stop.
 
-A training's whole state is the parameters, the optimizer's arrays, the carried state and a
-Progress, so that it can be put down after any step and resumed as if nothing had happened.
+The complete training state consists of the parameters, the optimizer's arrays, the carried state
+and a Progress: training can stop after any step and resume with identical results.
 """
 
 import dataclasses
@@ -33,23 +33,24 @@ class Trainer:
     Parameters
     ----------
     model
-        With its weights set on `ctx`.
+        A model whose weights are set on `ctx`.
     train, valid
         Ids `(tokens,)`; `valid` may be empty.
     ctx
-        Contexts over which the streams of each batch are divided; the CPU if None.
+        Contexts among which the streams of each batch are divided; the CPU if None.
     callbacks
         Called with (event, record) for "step", "training", "validation" and "checkpoint".
     save
-        Called with the trainer and the names that the checkpoint gets: ("last",),
-        ("best", "last") or ("best",); in every process of `world`.
+        Writes a checkpoint: a `saving.Saver`, or any function of the trainer and the pointers to
+        set, ("last",), ("best", "last") or ("best",). Called in every process of `world`.
+        If None, no checkpoints are written.
     world
-        The processes that share the streams of each batch. Each draws its own dropout masks.
+        Processes that share the streams of each batch. Each draws its own dropout masks.
 
     Raises
     ------
     InputError
-        If the text is too short for one batch, or a batch for the devices.
+        If the text is too short for one batch, or a batch has fewer streams than devices.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Trainer:
         self.average = Average(model, config, self.ctx[0])
         self.draws = config.optimizer.lower() == "sgld" or model.draws()
         self.saved_step: int | None = None
-        self.devices_before = 0  # that a resumed training came from
+        self.devices_before = 0  # before resuming; 0 in a new training
         self.stop_request: str | None = None
         self._agreed: str | None = None  # why to stop, the same in every process
 
@@ -87,7 +88,7 @@ class Trainer:
         devices = self.world.size * len(self.ctx)
         if self.streams < devices:
             raise InputError(
-                f"`batch_size` {self.config.batch_size}: makes batches of {self.streams} "
+                f"`batch_size` {self.config.batch_size}: results in batches of {self.streams} "
                 f"streams, too few for the {devices} devices of `ctx`"
             )
 
@@ -98,17 +99,17 @@ class Trainer:
         return learning_rate(self.config, step, len(self.batches), self.total_steps, drops)
 
     def fit(self) -> str:
-        """Train until something ends it.
+        """Train until a limit is reached or `stop` is called.
 
         Returns
         -------
         str
-            What did: "epochs", "steps", "minutes", "patience", or what was given to `stop`.
+            The reason: "epochs", "steps", "minutes", "patience", or the argument of `stop`.
 
         Raises
         ------
         Diverged
-            With the weights of the last good step.
+            If training diverges; the model keeps the weights of the last good step.
         """
         self._agree()
         while not (reason := self._why_stop()):
@@ -148,13 +149,13 @@ class Trainer:
         return reason not in ("epochs", "steps", "minutes", "patience")
 
     def _own_stop_reason(self):
-        """Return why this process wants to stop, or None; only the first one has the clock."""
+        """Return why this process wants to stop, or None; only the first one checks the time."""
         minutes = 0 if self.world.rank else self.config.max_minutes
         over = minutes and self.progress.seconds >= 60 * minutes
         return self.stop_request or ("minutes" if over else None)
 
     def _agree(self):
-        """Share the reasons to stop among all processes: they must end after the same step."""
+        """Agree on a reason to stop: all processes must end after the same step."""
         self._agreed = next(filter(None, self.world.all_gather(self._own_stop_reason())), None)
 
     def _checkpoint_due(self, validated):
@@ -162,7 +163,7 @@ class Trainer:
         return self.progress.step % every == 0 if every else validated
 
     def _step(self):
-        """Take one step: forward, backward, clip, update. The host waits for the device once."""
+        """Take one step: forward, backward, clip, update. Synchronises with the device once."""
         config, progress = self.config, self.progress
         epoch, index = divmod(progress.step, len(self.batches))
         if index == 0 or not self.replicas.state:
@@ -176,8 +177,8 @@ class Trainer:
         losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
         if stop_requested:
             self._agree()
-        # Gradients are of the summed loss. What they must be divided by, and the clip, go into
-        # the update: a pass over all of them would take as long again.
+        # Gradients are of the summed loss. The update divides and clips them: a separate pass over
+        # all gradients would take as long again.
         divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
         loss = float(losses.sum()) / targets.size
         norm = self.model.gradient_norm(squares) / divisor
@@ -187,15 +188,15 @@ class Trainer:
             progress.count(loss, targets.size)
             self.average.follow(progress)
         progress.step += 1
-        self._tell("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
+        self._notify("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
 
     def _lr_of(self, length):
-        """Return the learning rate of the next step, of a segment of this many rows."""
+        """Return the learning rate of the next step, for a segment of `length` rows."""
         drawn = self.config.random_seq_len and self.config.loss_scale == "mean"
         return self.lr * length / self.config.seq_len if drawn else self.lr
 
     def _usable(self, loss, norm):
-        """Return whether a step may reach the weights; raise Diverged if training must end."""
+        """Return whether to apply a step to the weights; raise Diverged if training must end."""
         if math.isfinite(loss) and math.isfinite(norm):
             self.progress.follow(loss, self.model.vocab_size)
             return True
@@ -205,29 +206,33 @@ class Trainer:
                 "try a lower `lr` or a `clip`"
             )
         self.progress.skip()
-        self.replicas.begin(self.streams)  # the carried state may hold what was not finite
+        self.replicas.begin(self.streams)  # the carried state may not be finite
         return False
 
     def _validate(self):
-        """Measure the validation loss, training untouched; return whether it is the best so far."""
+        """Measure the validation loss; return whether it is the best so far.
+
+        The training state stays the same, except for its Progress.
+        """
         progress, batches = self.progress, self.valid_batches
         train = progress.take_training_loss()
         with self.average.in_place(progress):
             valid = mean_loss(self.model, batches, self.ctx[0], self.world) if batches else None
             best = progress.judge(valid, self.config.decay_patience)
             record = dict(train_loss=train, valid_loss=valid, lr=self.lr, best=best)
-            self._tell("validation", **self._place(), **record, seconds=self._seconds())
+            self._notify("validation", **self._place(), **record, seconds=self._seconds())
         return best
 
     def _validate_at_the_end(self):
-        """Validate once more; resuming from `last` does not count it, though it may be the best."""
+        """Validate once more and perhaps save `best`; resuming from `last` ignores the result."""
         kept = dataclasses.replace(self.progress)
         if self._validate():
             self._save(("best",))
         self.progress = kept
 
     def _save(self, pointers):
-        self._tell("checkpoint", step=self.progress.step)
+        """Let callbacks flush their files, then write a checkpoint; see saving.py."""
+        self._notify("checkpoint", step=self.progress.step)
         if self.save:
             self.save(self, pointers)
         self.saved_step = self.progress.step
@@ -239,7 +244,7 @@ class Trainer:
             taken = max(1e-9, progress.seconds - progress.log_seconds)
             record = dict(train_loss=loss, lr=self.lr, seconds=self._seconds())
             record["tokens_per_second"] = round(progress.log_tokens / taken)
-            self._tell("training", **self._place(), **record)
+            self._notify("training", **self._place(), **record)
         progress.log_loss_sum, progress.log_tokens = 0.0, 0
         progress.log_seconds = progress.seconds
 
@@ -249,35 +254,35 @@ class Trainer:
     def _seconds(self):
         return round(self.progress.seconds, 3)
 
-    def _tell(self, event, **record):
+    def _notify(self, event, **record):
         for callback in self.callbacks:
             callback(event, record)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the optimizer's arrays and the carried state by name, to resume exactly.
 
-        If an average of the weights is what is used, the raw weights as well.
+        Includes the raw weights once the average of the weights has begun.
         """
         raw = self.average.arrays(self.progress)
         return {**self.replicas.arrays(), **self.optimizer.arrays(), **raw}
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the weights to be used, by name: the average, if one has begun."""
+        """Return the weights for prediction, by name: the average, if one has begun."""
         with self.average.in_place(self.progress):
             return self.model.arrays()
 
     def progress_record(self) -> dict[str, Any]:
-        """Return the progress as plain data, the optimizer's own counters included."""
+        """Return the progress, including the optimizer's counters, as plain data."""
         self.progress.optimizer = self.optimizer.record()
         return dataclasses.asdict(self.progress)
 
     def restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        """Continue where `arrays()` and `progress_record()` were taken.
+        """Restore the state returned by `arrays()` and `progress_record()`.
 
         Raises
         ------
         InputError
-            If they are not this training's.
+            If they do not fit the model and the settings.
         """
         self.progress = Progress.from_record(record)
         self.optimizer.restore(self.progress.optimizer, arrays)
@@ -290,7 +295,9 @@ class Trainer:
 
 def _batches(model, config, ids, streams, seed=None):
     if model.window and config.random_seq_len:
-        raise InputError("`random_seq_len`: this model reads windows, which are all of one length")
+        raise InputError(
+            "`random_seq_len`: not supported by models that read windows; leave it out"
+        )
     drawn = seed if model.window or config.random_seq_len else None
     step, order = config.window_step, config.shuffle
     return make_batches(model.window, ids, streams, config.seq_len, step, drawn, order)

@@ -21,7 +21,7 @@ from ..system.plots import new_axes, to_png
 from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
 from ..train.curve import read_metrics
-from ..train.start import FreshStart, ResumedRun, Training, begin
+from ..train.start import FreshStart, ResumedRun, Start, Training, begin
 from .study import Choice, Outcome, Space, Study, Trial, read_space
 
 COMMON = ("try", "trials", "first", "factor", "data", "preset", "config", "ctx", "threads")
@@ -121,7 +121,7 @@ def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
     from ..train.progress import Diverged
 
     if (trial.folder / "checkpoints" / "last").exists():
-        start: FreshStart = ResumedRun(str(trial.folder), {})
+        start: Start = ResumedRun(str(trial.folder), {})
     else:
         start = FreshStart({**settings, **read_values(trial.values)}, trial.folder)
     with contextlib.closing(start):

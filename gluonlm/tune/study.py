@@ -1,7 +1,8 @@
-"""A search over settings: what is tried, and which trials are worth going on with.
+"""Hyperparameter search: the search space, the trials, and early stopping.
 
-Trials are proposed by a tree-structured Parzen estimator (Bergstra et al. 2011) and cut short by
-asynchronous successive halving (Li et al. 2020), both Optuna's. STUDY/trials.log keeps them.
+A tree-structured Parzen estimator (Bergstra et al. 2011) proposes trials, and asynchronous
+successive halving (Li et al. 2020) stops them early; both are Optuna's. STUDY/trials.log records
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..config import GROUPS
 from ..system.errors import InputError
 from ..system.seeds import derive_seed
 
-TRIED = ("model", "training")  # groups: with other data, losses could not be compared
+TRIED = ("model", "training")  # groups of settings; losses on different data could not be compared
 KINDS = {name: hint for group in TRIED for name, hint in get_type_hints(GROUPS[group]).items()}
 Value = int | float | str
 LOG = "trials.log"
@@ -28,7 +29,7 @@ LOG = "trials.log"
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; with `log` each factor is as likely."""
+    """Numbers from `low` to `high`, inclusive; `log` samples uniformly on a log scale."""
 
     low: float
     high: float
@@ -36,7 +37,7 @@ class Range:
     log: bool
 
     def draw(self, trial: Any, name: str) -> Value:
-        """Return the trial's value: a whole number, or one with three significant digits."""
+        """Return the trial's value: an integer, or a float of three significant digits."""
         if self.whole:
             return int(trial.suggest_int(name, int(self.low), int(self.high), log=self.log))
         return float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.3g}")
@@ -49,7 +50,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values, as a command line writes them."""
+    """One of several values, in the syntax of the command line."""
 
     values: tuple[str, ...]
 
@@ -66,7 +67,7 @@ Space = dict[str, Range | Choice]
 
 
 def read_space(texts: Sequence[str]) -> Space:
-    """Return what is to be tried, by field name.
+    """Return the search space by field name.
 
     Parameters
     ----------
@@ -76,20 +77,20 @@ def read_space(texts: Sequence[str]) -> Space:
     Raises
     ------
     InputError
-        Naming the text that is neither, or whose setting cannot be tried.
+        If a text is malformed, or its setting cannot be searched.
     """
     space: Space = {}
     for text in texts:
         name, _, values = text.partition("=")
         name = name.lstrip("-").replace("-", "_")
         if name not in KINDS:
-            kind = "is not a setting of the model or the training"
-            raise InputError(f"`try` {text}: {name!r} {kind}; lr=0.001..0.01 would try one")
+            kind = "is not a setting of model or training"
+            raise InputError(f"`try` {text}: {name!r} {kind}; an example is lr=0.001..0.01")
         if name in space:
-            raise InputError(f"`try` {text}: {name} is tried twice")
+            raise InputError(f"`try` {text}: {name} is given twice; leave one out")
         space[name] = _read_values(text, name, values)
     if not space:
-        raise InputError("nothing is to be tried: give `try`, as in lr=0.001..0.01:log")
+        raise InputError("the search space is empty: give `try`, such as lr=0.001..0.01:log")
     return space
 
 
@@ -100,23 +101,24 @@ def _read_values(text, name, values):
         try:
             low, high = (int(end) if whole else float(end) for end in found.groups()[:2])
         except ValueError:
-            raise InputError(f"`try` {text}: the ends of a range are numbers") from None
+            raise InputError(f"`try` {text}: the ends of a range must be numbers") from None
         if KINDS[name] not in (int, float):
-            raise InputError(f"`try` {text}: {name} is no number: give a choice, A/B/C")
+            raise InputError(f"`try` {text}: {name} is not numeric; give a choice, A/B/C")
         if not low < high or (found[3] and low <= 0):
             above = " and above 0" if found[3] else ""
-            raise InputError(f"`try` {text}: a range is from less to more{above}")
+            raise InputError(f"`try` {text}: a range must be ascending{above}")
         return Range(low, high, whole, bool(found[3]))
     choice = tuple(values.split("/"))
     if KINDS[name] is bool and not set(choice) <= {"true", "false"}:
-        raise InputError(f"`try` {text}: {name} is true or false: true/false tries both")
+        raise InputError(f"`try` {text}: {name} is true or false; give true/false")
     if len(set(choice)) < max(2, len(choice)) or "" in choice:
-        raise InputError(f"`try` {text}: give a range, LOW..HIGH, or a choice of others, A/B/C")
+        expected = "expected LOW..HIGH[:log], or at least two different values, A/B/C"
+        raise InputError(f"`try` {text}: {expected}")
     return Choice(choice)
 
 
 def as_flags(values: dict[str, Value]) -> list[str]:
-    """Return values by field name as a command line would give them."""
+    """Return values by field name as command-line flags."""
     words: list[str] = []
     for name, value in values.items():
         flag = name.replace("_", "-")
@@ -129,12 +131,14 @@ def as_flags(values: dict[str, Value]) -> list[str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial that has ended: its folder, what it tried, its losses, whether it went to the end.
+    """The outcome of a trial that has ended.
 
     Attributes
     ----------
     losses
-        The validation losses in nats, one for each validation; empty if it was refused.
+        The loss of each validation in nats; empty if the settings were rejected.
+    whole
+        Whether the trial was completed rather than stopped early.
     """
 
     folder: Path
@@ -144,7 +148,7 @@ class Outcome:
 
     @property
     def loss(self) -> float:
-        """The best of its losses."""
+        """The lowest loss, infinite if there is none."""
         return min(self.losses, default=math.inf)
 
 
@@ -154,18 +158,18 @@ class Study:
     Parameters
     ----------
     settings
-        What all trials have in common, by field name.
+        The settings shared by all trials, by field name.
     first
-        Validations before a trial may be cut short for the first time.
+        Number of validations before a trial may be stopped early.
     factor
-        One trial in so many goes on to `factor` times as many validations.
+        One trial in `factor` continues to `factor` times as many validations.
     seed
-        That of the proposals: the same for a search that was interrupted and one that was not.
+        Seed of the proposals, which do not depend on interruptions.
 
     Raises
     ------
     InputError
-        If Optuna is missing, or the folder holds another search.
+        If Optuna is missing, or the folder contains another search.
     """
 
     def __init__(
@@ -187,14 +191,15 @@ class Study:
             load_if_exists=True,
             pruner=self.optuna.pruners.SuccessiveHalvingPruner(first, factor),
         )
-        said = {name: _plain(part) for name, part in space.items()}
-        mine = {"try": said, "settings": _plain(settings), "first": first, "factor": factor}
+        tried = {name: _plain(part) for name, part in space.items()}
+        mine = {"try": tried, "settings": _plain(settings), "first": first, "factor": factor}
         kept = self.study.user_attrs.get("search")
         if kept not in (None, mine):
             self.close()
             other = next(name for name in mine if kept.get(name) != mine[name])
             raise InputError(
-                f"{folder}: was begun with other {other}: give the same command, or another folder"
+                f"{folder}: contains a search with different {other}; "
+                "give the same command, or another folder"
             )
         self.study.set_user_attr("search", mine)
 
@@ -203,19 +208,19 @@ class Study:
         os.close(self._lock)
 
     def ask(self) -> Trial:
-        """Return the next trial; one that a killed process was at comes first."""
+        """Return the next trial, first repeating one that a killed process was running."""
         states, number = self.optuna.trial.TrialState, len(self.outcomes())
         for stale in self.study.get_trials(deepcopy=False, states=(states.RUNNING,)):
             self.study.tell(stale.number, state=states.FAIL)
             if set(stale.params) == set(self.space):
                 self.study.enqueue_trial(stale.params)
-        # of the count alone: what is proposed does not depend on how often the search stopped
+        # depends on the count alone, so that interruptions do not change the proposals
         seed = derive_seed(self.seed, "tune", number)
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
         return Trial(self, self.study.ask(), self.folder / f"{number:03d}")
 
     def outcomes(self) -> list[Outcome]:
-        """Return the trials that have ended, in their order."""
+        """Return the trials that have ended, in order."""
         states = self.optuna.trial.TrialState
         ended = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
         return [
@@ -232,7 +237,7 @@ class Study:
 
 
 class Trial:
-    """One set of values, and how it fares."""
+    """One trial: a set of values, and its validation losses."""
 
     def __init__(self, study: Study, trial: Any, folder: Path):
         self.study, self.trial, self.folder = study, trial, folder
@@ -241,16 +246,16 @@ class Trial:
         trial.set_user_attr("values", self.values)
 
     def report(self, loss: float | None) -> bool:
-        """Note a validation loss; return whether the trial is to be cut short here.
+        """Record a validation loss; return whether to stop the trial early.
 
-        One that is not finite, which metrics.jsonl holds as null, counts as infinite.
+        A loss that is not finite, null in metrics.jsonl, counts as infinite.
         """
         self.losses.append(math.inf if loss is None or not math.isfinite(loss) else loss)
         self.trial.report(self.losses[-1], len(self.losses))
         return bool(self.trial.should_prune())
 
     def end(self, whole: bool) -> Outcome:
-        """Note that the trial has ended, `whole` or cut short."""
+        """Record the end of the trial: `whole` if completed, otherwise stopped early."""
         states = self.study.optuna.trial.TrialState
         if whole:
             self.study.study.tell(self.trial, min(self.losses))
@@ -260,7 +265,7 @@ class Trial:
 
 
 def _plain(value):
-    """Return a value as it comes back from JSON."""
+    """Return a value in the form that JSON restores."""
     if isinstance(value, (Range, Choice)):
         value = dataclasses.asdict(value)
     if isinstance(value, dict):
@@ -273,30 +278,30 @@ def _load_optuna():
         import optuna
     except ImportError as error:
         raise InputError(
-            f"a search needs Optuna, no module {error.name}: pip install 'gluonlm[tune]'"
+            f"Optuna is required (no module {error.name}): pip install 'gluonlm[tune]'"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
 def _lock(folder):
-    """Make a folder, hold it for this process and return its descriptor.
+    """Create and lock a folder; return its descriptor.
 
     Raises
     ------
     InputError
-        If it holds something else, or another process has it.
+        If the folder contains other files, or another process has locked it.
     """
     descriptor: int | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / LOG).is_file():
-            raise InputError(f"{folder}: holds something else than a search: give another folder")
+            raise InputError(f"{folder}: contains files but no search; give another folder")
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor or 0)
-        raise InputError(f"{folder}: another process is searching there: wait for it") from None
+        raise InputError(f"{folder}: another process is running this search; wait for it") from None
     except OSError as error:
-        raise InputError(f"{folder}: cannot search there: {error.strerror}") from None
+        raise InputError(f"{folder}: cannot be used for a search: {error.strerror}") from None
     return descriptor

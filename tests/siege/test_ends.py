@@ -65,7 +65,7 @@ def test_damaged_metrics_cost_the_curve_alone(place, trained, tmp_path, command)
     }[place]
     (run / "metrics.jsonl").write_bytes(b"".join(lines))
     code, out, err = command("train", "--resume", run, "--max-steps", 9)
-    assert code == 0 and err.count("\n") == 1 and "the curve could not be made" in err
+    assert code == 0 and err.count("\n") == 1 and "the curve could not be created" in err
     assert "line 1 is damaged" in err and "test " in out
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["event"] == "result" and last["steps"] == 9

@@ -133,7 +133,7 @@ def test_a_file_of_metrics_that_has_another_name_is_not_cut(copy, tmp_path, comm
     content = other.read_bytes() + b"more\n"
     other.write_bytes(content)
     code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
-    assert code == 2 and "metrics.jsonl: has another name" in err
+    assert code == 2 and "metrics.jsonl: must be a regular file" in err
     assert other.read_bytes() == content
 
 
