@@ -117,18 +117,6 @@ def _read_values(text, name, values):
     return Choice(choice)
 
 
-def as_flags(values: dict[str, Value]) -> list[str]:
-    """Return values by field name as command-line flags."""
-    words: list[str] = []
-    for name, value in values.items():
-        flag = name.replace("_", "-")
-        if KINDS[name] is bool:
-            words.append(f"--{'no-' * (value == 'false')}{flag}")
-        else:
-            words.append(f"--{flag}={value}")
-    return words
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of a trial that has ended.
