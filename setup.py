@@ -1,7 +1,7 @@
 """Package gluonlm.
 
 MXNet is an extra (cpu or gpu): both builds install into one folder, and a hard requirement would
-overwrite the other. `make pins` writes requirements*.txt from what stands here.
+overwrite the other. `make pins` writes requirements*.txt from these requirements.
 """
 
 import re
