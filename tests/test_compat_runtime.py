@@ -36,7 +36,7 @@ def measured(metric, *batches):
     return metric.get()[1]
 
 
-# parameters of the C++ library: text with the scalars of NumPy
+# parameters of the C++ library: NumPy scalars as text
 
 
 @pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8, int])
@@ -71,7 +71,7 @@ def test_initializers_and_optimizers_pass_numpy_scalars_on():
     assert updated("sgd", learning_rate=np.float64(0.5), wd=np.float32(0.25)).tolist() == [*plain]
 
 
-def test_text_of_a_serializer_is_str_otherwise():
+def test_the_serializer_otherwise_uses_str():
     text = modules.Text
     assert [text(), text("np."), text(1), text((1, "a")), text(None)] == [
         *("", "np.", "1", "(1, 'a')", "None")
@@ -115,7 +115,7 @@ def test_mxnet_numpy_promotes_scalars_by_value(dtype, scalar, expected):
     assert operator(np.array([5, 6], dtype), np.array(scalar)).dtype == expected
 
 
-def test_promotion_by_value_keeps_what_an_array_cannot_hold():
+def test_promotion_by_value_keeps_scalars_that_exceed_the_arrays_dtype():
     array = mx.np.array([5, 6], dtype="uint8")
     check(np.floor_divide(array, np.int64(-(2**40))), [-1, -1], "int64")
     assert repairs._promote_by_value(np.fmax)(np.float32(1), np.float64(2)).dtype == "float64"
@@ -247,7 +247,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", sorted(mx.optimizer.Optimizer.opt_registry))
-def test_each_optimizer_makes_a_step(name):
+def test_each_optimizer_updates_the_weights(name):
     weight = updated(name, learning_rate=1.0) if name != "adadelta" else updated(name)
     assert weight.shape == (3,) and (weight != [1, -2, 3]).all() and np.isfinite(weight).all()
     if name in STEPS:
