@@ -142,7 +142,7 @@ def corpus_path():
 def pytest_xdist_auto_num_workers():
     """Return the number of workers for `-n auto`: one per available core; 0 for one core.
 
-    The default counts physical cores, including those that this process may not use.
+    The default counts physical cores; several workers on one core only slow each other down.
     """
     cores = len(os.sched_getaffinity(0))
     return cores if cores > 1 else 0

@@ -42,7 +42,7 @@ def test_get_batch_returns_next_tokens_and_a_short_last_batch(ids):
     assert as_numpy(targets).tolist() == [4, 10, 5, 11]
 
 
-def test_windows_start_every_step_tokens_with_the_next_token_as_target(ids):
+def test_windows_start_at_multiples_of_step_and_target_the_next_token(ids):
     inputs, targets = windows(ids(9), 3, 2)
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]

@@ -166,7 +166,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_file_that_reads_back_changed_is_never_made_current(flipped, tmp_path, monkeypatch):
+def test_a_file_that_was_not_written_correctly_never_becomes_current(
+    flipped, tmp_path, monkeypatch
+):
     import gluonlm.run.checkpoint as module
 
     run = Run.create(tmp_path / "run")

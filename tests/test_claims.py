@@ -112,7 +112,7 @@ def test_predicting_at_every_step_and_carrying_the_state_help(seed):
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [7, 8])
-def test_a_tiny_clip_slows_gradient_descent_and_not_adam(seed):
+def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
     def other(source):
         return source.replace("seed=1", f"seed={seed}")
 

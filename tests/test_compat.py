@@ -71,7 +71,7 @@ def test_an_adapted_module_imports_the_rest_of_numpy_unchanged():
         _ = module.np.no_such_name
 
 
-def test_replaced_functions_return_what_the_removed_ones_did():
+def test_replaced_functions_agree_with_the_removed_ones():
     overlay = tables.OVERLAYS["numpy"]
     np.testing.assert_array_equal(overlay.in1d([[1, 2], [3, 1]], [1, 3]), [True, False, True, True])
     np.testing.assert_array_equal(overlay.in1d([1, 2], [1], invert=True), [False, True])
@@ -102,7 +102,7 @@ def test_mxnet_imports_optional_libraries_when_it_uses_them():
     assert python(code) == ["[]", "False", "2.0", "[[0.0,", "3.0]]", "True", "requests.api"]
 
 
-def test_a_missing_library_is_missing_for_mxnet_too():
+def test_a_library_that_is_not_installed_is_also_missing_for_mxnet():
     code = "import sys\nsys.modules['scipy'] = sys.modules['scipy.sparse'] = None\n"
     code += "import gluonlm, mxnet as mx\n"
     code += "csr = mx.nd.sparse.csr_matrix(([2.0], [0], [0, 1]), shape=(1, 1))\n"

@@ -75,7 +75,7 @@ def test_the_requested_part_is_scored(part, trained, command):
     assert result["nats"] == pytest.approx(score(model, ids).mean(), rel=1e-6)
 
 
-def test_a_text_is_decoded_and_a_corpus_found_as_the_flags_set(trained, tmp_path, command):
+def test_evaluate_applies_the_encoding_and_the_data_folder(trained, tmp_path, command):
     text = "the ducks, the hills"
     (tmp_path / "wide.txt").write_bytes(text.encode("utf-16"))
     (tmp_path / "plain.txt").write_text(text)

@@ -29,7 +29,7 @@ def whole(text_file, tmp_path_factory):
 
 
 def kill_and_finish(how_and_when, text_file, run, command):
-    """Kill a run in some ways, resuming it each time; return the number of effective kills."""
+    """Kill a run in some ways, resuming it each time; return the number of kills before its end."""
     kills, fresh = 0, ["--data", text_file, "--run", run, *FLAGS]
     for how, when in how_and_when:
         named = (run / "checkpoints" / "last").exists()

@@ -68,7 +68,7 @@ def test_a_run_with_user_files_is_not_overwritten(name, tmp_path):
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_the_error_of_a_full_disk_names_the_checkpoint_if_any(before, tmp_path, monkeypatch):
+def test_a_full_disk_reports_whether_a_checkpoint_is_left(before, tmp_path, monkeypatch):
     import gluonlm.run.checkpoint as module
 
     def full(path, content):

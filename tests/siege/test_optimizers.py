@@ -55,7 +55,7 @@ def test_a_step_is_finite_for_any_clip_divisor(factor, monkeypatch):
     assert np.isfinite(moved).all() and abs(moved).max() < 1e-6
 
 
-def test_other_optimizers_are_rejected():
+def test_every_mxnet_optimizer_is_supported_or_rejected():
     aliases = {"ccsgd", "test"}  # a variant of sgd; MXNet's test optimizer
     registry = mx.optimizer.Optimizer.opt_registry
     own = {name for name, kind in registry.items() if kind.__module__.startswith("mxnet.")}

@@ -99,7 +99,7 @@ print(peak() - before)
 
 
 @pytest.mark.parametrize("cut", ["anywhere", "word"])
-def test_a_long_line_takes_little_memory(cut, tmp_path):
+def test_a_long_line_uses_little_memory(cut, tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"A" * 150_000_000)
     out, err = start("-c", PEAK + ENDLESS, path, cut).communicate()
