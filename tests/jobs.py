@@ -81,7 +81,7 @@ def train_here(folder, arguments):
 
 
 def started(folder, run, processes=2, step=20):
-    """Start a long training; return it once it reaches this point."""
+    """Start a long training; return it once it has logged this many training records."""
     process = start(folder, processes, f"--data text.txt {ENDLESS} --run {run}")
     metrics = folder / run / "metrics.jsonl"
     while process.poll() is None:

@@ -61,7 +61,7 @@ def test_dynamic_evaluation_ignores_regularisation():
 
 
 def first_step(settings, squares=None):
-    """Return the weights before and after the first segment, and its mean gradient from a copy."""
+    """Return the weights before and after the first segment, and its mean gradient."""
     model, other = make_model("lstm"), make_model("lstm")
     inputs, targets = (nd.array(ids, dtype="int32") for ids in (IDS[:16, None], IDS[1:17]))
     other.backward(inputs, targets, other.begin_state(1))

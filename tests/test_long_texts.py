@@ -117,7 +117,7 @@ def long_text(tmp_path, monkeypatch):
 
 @pytest.fixture
 def written(monkeypatch):
-    """A list that grows with each file of ids that is written."""
+    """A list with an entry for each id file written."""
     written, real = [], ids_module._write_mapped
     monkeypatch.setattr(
         ids_module, "_write_mapped", lambda *args: (written.append(args[0]), real(*args))[1]
@@ -243,7 +243,7 @@ def test_a_long_text_trains_to_the_same_weights_as_a_short_one(long_text, tmp_pa
 
 @pytest.mark.full
 @pytest.mark.parametrize("model", ["gru", "unrolled"])
-def test_a_text_of_one_gigabyte_trains_within_three(tmp_path, model):
+def test_a_text_of_one_gigabyte_trains_in_three_gigabytes_of_memory(tmp_path, model):
     line = "".join(chr(32 + i * 7 % 90) for i in range(1000)) + "\n"
     with open(tmp_path / "big.txt", "w") as stream:
         for _ in range(1_000_000):

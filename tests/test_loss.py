@@ -1,4 +1,4 @@
-"""Cross-entropy and its gradient against simple formulas."""
+"""Cross-entropy and its gradient, compared with simple formulas."""
 
 import mxnet as mx
 import numpy as np

@@ -1,4 +1,4 @@
-"""The networks, against NumPy written from their equations, finite differences, and each other."""
+"""The networks, compared with NumPy, finite differences and each other."""
 
 import mxnet as mx
 import numpy as np
@@ -174,7 +174,7 @@ def test_contradictory_sizes_are_refused():
                 build_model(ModelConfig(model=model, **settings), V)
 
 
-def test_the_activation_is_the_published_one_unless_named():
+def test_the_default_activation_is_the_published_one():
     for kind, auto in (("rnn", "tanh"), ("unrolled", "relu")):
         for given, expected in (("auto", auto), ("tanh", "tanh"), ("relu", "relu")):
             model = build_model(ModelConfig(model=kind, activation=given), V)

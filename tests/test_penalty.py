@@ -1,4 +1,4 @@
-"""Penalties on the last layer's output, against GluonNLP's losses."""
+"""Penalties on the last layer's output, compared with GluonNLP's losses."""
 
 import numpy as np
 import pytest

@@ -30,7 +30,7 @@ def test_importing_gluonlm_sets_nothing_until_mxnet_is_imported(monkeypatch):
     assert python(code) == (0, f"None {runtime.physical_cores()} 2.0", "")
 
 
-def test_looking_for_mxnet_sets_nothing(monkeypatch):
+def test_finding_mxnets_spec_sets_nothing(monkeypatch):
     code = (
         "import importlib.util, os, gluonlm; found = importlib.util.find_spec('mxnet'); "
         "print(bool(found), os.environ.get('OMP_NUM_THREADS'))"

@@ -1,4 +1,4 @@
-"""The stepper, one token at a time, against the complete model."""
+"""The stepper, one token at a time, compared with the complete model."""
 
 import mxnet as mx
 import numpy as np

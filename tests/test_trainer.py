@@ -1,4 +1,4 @@
-"""The training loop: its arithmetic against a plain loop, validation, devices, stopping."""
+"""The training loop: arithmetic compared with a plain loop, validation, devices, stopping."""
 
 import dataclasses
 

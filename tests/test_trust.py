@@ -30,7 +30,7 @@ CONTRACT = ROOT / "tests" / "contract"
 
 
 class Bomb:
-    """Creates a file when it is unpickled."""
+    """Create a file when unpickled."""
 
     def __init__(self, path):
         self.path = path

@@ -55,7 +55,7 @@ def test_a_vocabulary_keeps_its_tokenizer():
         Vocab("word", vocab.tokens, weights=[])
 
 
-def test_only_the_first_words_count():
+def test_the_vocabulary_counts_only_the_first_words():
     vocab = Vocab.build(["a b, ", "b, c d"], "word", tokenizer="punctuation", first=5)
     assert vocab.tokens == ["<unk>", "b", "￭,", "a"]
 
