@@ -1,4 +1,4 @@
-"""What the tests share: a small text, command lines run here or in a process, real corpora."""
+"""Shared fixtures: a small text, command lines run here or in a subprocess, real corpora."""
 
 import importlib
 import importlib.util
@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # the models here are tiny, and the machine may be shared
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models, perhaps a shared machine
 
 import gluonlm  # noqa: F401  before MXNet
 from gluonlm.__main__ import COMMANDS
@@ -24,7 +22,7 @@ from gluonlm.system.runtime import load_mxnet
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
     "--output-bias",
-    "zero",  # so that six steps write more than spaces
+    "zero",  # so that six steps generate more than spaces
     "--embed-size",
     "8",
     "--hidden-size",
@@ -56,9 +54,9 @@ PEAK = inspect.getsource(peak) + "\n"  # for programs that tests start
 
 @pytest.fixture(scope="session", autouse=True)
 def in_a_folder_of_texts(tmp_path_factory):
-    """Work where the texts of the tests are: a run's own text is followed only there.
+    """Run in the folder of the test texts, because a run's text is opened only from there.
 
-    Nothing of the checkout, which may be read-only, is written to.
+    Tests do not write to the checkout, which may be read-only.
     """
     before = os.getcwd()
     os.environ["GLUONLM_DATA"] = os.path.abspath(os.environ.get("GLUONLM_DATA") or ROOT / "data")
@@ -69,7 +67,7 @@ def in_a_folder_of_texts(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory):
-    """A text of 6,000 characters with some order in it."""
+    """A text of 6,000 characters with some structure."""
     path = tmp_path_factory.mktemp("text") / "rhyme.txt"
     path.write_text(
         "".join(
@@ -82,7 +80,7 @@ def text_file(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_arrive():
-    """Heed the signals that nohup and the & of a script ignore: processes inherit that."""
+    """Restore the signals that nohup and `&` in scripts ignore; subprocesses inherit this."""
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
         (signal.SIGHUP, signal.SIG_DFL),
@@ -93,7 +91,7 @@ def signals_arrive():
 
 @pytest.fixture
 def command(capfd):
-    """Runs a command line in this process: gives exit code, standard output, standard error."""
+    """Run a command line in this process; return exit code, standard output, standard error."""
 
     def run(module, *args):
         main = importlib.import_module(f"gluonlm.{COMMANDS[module][1]}").main
@@ -107,7 +105,7 @@ def command(capfd):
 
 
 def start(*args, **kwargs):
-    """Start `python -m gluonlm...` as a process of its own."""
+    """Start `python -m gluonlm...` as a separate process."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}
     return subprocess.Popen(
         [sys.executable, *map(str, args)],
@@ -121,7 +119,7 @@ def start(*args, **kwargs):
 
 @pytest.fixture(scope="session")
 def trained(text_file, tmp_path_factory):
-    """A run that was trained for six steps, to read only."""
+    """A read-only run, trained for six steps."""
     from gluonlm.train.__main__ import main
 
     folder = tmp_path_factory.mktemp("runs") / "trained"
@@ -131,7 +129,7 @@ def trained(text_file, tmp_path_factory):
 
 @pytest.fixture
 def corpus_path():
-    """Gives the path of a real corpus's first file, or skips the test."""
+    """Return the path of a real corpus's first file, or skip the test."""
 
     def path(name):
         found = find(CATALOGUE[name].files[0])
@@ -142,17 +140,17 @@ def corpus_path():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Return how many processes `-n auto` starts: one for each core of this process; 0 for one.
+    """Return the number of workers for `-n auto`: one per available core; 0 for one core.
 
-    The default counts physical cores, and processes that run on one core only slow each other.
+    The default counts physical cores; several workers on one core only slow each other down.
     """
     cores = len(os.sched_getaffinity(0))
     return cores if cores > 1 else 0
 
 
 def pytest_collection_modifyitems(items):
-    """Run long tests first; skip what expects the CPU build where the GPU build is installed."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # else in their order
+    """Run long tests first; skip tests that need the CPU build if the GPU build is installed."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # a stable sort
     if load_mxnet().runtime.Features().is_enabled("CUDA"):
         for item in items:
             if item.get_closest_marker("cpu_build"):

@@ -1,4 +1,4 @@
-"""Trainings in several processes, for the tests."""
+"""Multi-process training jobs for the tests."""
 
 import dataclasses
 import json
@@ -29,27 +29,27 @@ ENDLESS = f"{DROPPING} --checkpoint-every 10 --epochs 1000 --schedule constant"
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",
-    # Open MPI asks before it runs for root, or more processes than there are cores
+    # Open MPI by default refuses to run as root or with more processes than cores
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
 }
 TRAIN = ("-m", "gluonlm.train")
-PATIENCE = 300  # seconds after which a job hangs, however slow the machine is
-TOGETHER = 50  # runs that were ended go on to a multiple of so many steps
+PATIENCE = 300  # seconds after which a job counts as hung, even on a slow machine
+TOGETHER = 50  # interrupted runs continue to a multiple of this number of steps
 
 needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
 
 
 def write_text(folder):
-    """Write a text of 20,000 characters of a fixed seed; return its folder."""
+    """Write a text of 20,000 characters from a fixed seed; return its folder."""
     letters = np.random.default_rng(1).choice(list("abcdefgh \n"), 20_000)
     (folder / "text.txt").write_text("".join(letters))
     return folder
 
 
 def start(folder, processes, arguments, program=TRAIN, launcher=(str(MPIEXEC),)):
-    """Start a training, or what another program makes of one, in so many processes; 0: without."""
+    """Start a training, or another program, in this many processes; 0: without mpiexec."""
     command = [sys.executable, *program, *arguments.split()]
     if processes:
         command = [*launcher, "-n", str(processes), *command]
@@ -58,9 +58,9 @@ def start(folder, processes, arguments, program=TRAIN, launcher=(str(MPIEXEC),))
 
 
 def train(folder, processes, arguments, code=0, **kwargs):
-    """Train in so many processes to the end; return what was printed as an error.
+    """Train in this many processes to the end; return the standard error.
 
-    0: in the process of the tests, which has MXNet already.
+    0: in the test process, which has already loaded MXNet.
     """
     if not processes:
         return train_here(folder, arguments)
@@ -81,7 +81,7 @@ def train_here(folder, arguments):
 
 
 def started(folder, run, processes=2, step=20):
-    """Start a long training; return it once it has come so far."""
+    """Start a long training; return it once it has logged this many training records."""
     process = start(folder, processes, f"--data text.txt {ENDLESS} --run {run}")
     metrics = folder / run / "metrics.jsonl"
     while process.poll() is None:
@@ -98,7 +98,7 @@ def kill(folder, run, rank):
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
             command = (process / "cmdline").read_bytes().split(b"\0")
-            here = (process / "cwd").samefile(folder)  # not where other tests run at the same time
+            here = (process / "cwd").samefile(folder)  # not while other tests run in parallel
         except OSError:
             continue
         own = here and run.encode() in command and b"-m" in command
@@ -127,7 +127,7 @@ def records(run, event):
 
 
 def untrained(run):
-    """Return config and text of a run, and its model as the training began with it."""
+    """Return a run's config, its text and its model before training."""
     contents = Run(run).load("last")
     config, names = contents.config, contents.config.data.data
     data = dataclasses.replace(config.data, data=tuple(str(run.parent / name) for name in names))
@@ -137,7 +137,7 @@ def untrained(run):
 
 
 def assert_as_one(one, several):
-    """Assert equal losses to 1e-5, and weights to 1e-4 of the way that they have gone."""
+    """Assert that losses agree to 1e-5, and weights to 1e-4 of their change in training."""
     for event, key in (("training", "train_loss"), ("validation", "valid_loss")):
         expected, found = ([line[key] for line in records(run, event)] for run in (one, several))
         assert len(expected) > 1
@@ -161,9 +161,9 @@ def assert_same_bytes(one, other):
 
 
 def assert_continues(folder, run, processes=2):
-    """Assert that a run that was ended goes on as one that was not, to the last bit.
+    """Assert that an interrupted run continues bit for bit like an uninterrupted one.
 
-    Runs that were ended near each other are compared with the same undisturbed run.
+    Runs that stopped at similar steps are compared with the same uninterrupted run.
     """
     steps = (step_of(folder / run) // TOGETHER + 1) * TOGETHER
     train(folder, processes, f"--resume {run} --max-steps {steps} --quiet")

@@ -1,4 +1,4 @@
-"""Trains like `python -m gluonlm.train`, and dies by SIGKILL.
+"""Train like `python -m gluonlm.train`, then die by SIGKILL.
 
 `killer.py write K ...` in the middle of the K-th write, rename or replacement of a checkpoint;
 `killer.py call K ...` before the K-th call that changes a file or folder of the run;

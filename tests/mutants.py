@@ -1,12 +1,12 @@
-"""Plant one fault at a time in the package and tell which of them the tests do not notice.
+"""Mutation testing: change one place at a time and list the changes that no test detects.
 
     python tests/mutants.py [FILES...] [--count N] [--seed S] [--log FILE]
 
-A fault is one changed place: another operator, constant or condition; a returned value, a keyword
-argument or a statement left out. It is planted in a copy of the project, so that processes which
-the tests start meet it too, and the tests that belong to the file run there; if they fall silent
-for long, it counts as noticed. Docstrings, annotations, help texts and error messages stay as they
-are. Some of the faults that survive change nothing that a user could see.
+A fault changes an operator, constant or condition, or removes a returned value, a keyword argument
+or a statement. It is planted in a copy of the project, so that subprocesses of the tests have it
+too, and the tests of the file run there; a long silence counts as detected. Docstrings,
+annotations, help texts and error messages are not changed. Some of the surviving faults have no
+visible effect.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gluonlm"
-TESTS = {  # the tests that belong to a room, the quickest first; to any other, its own and train's
+TESTS = {  # tests of each module, quickest first; default: the module's own tests and train's
     "__init__": "architecture main",
     "__main__": "main",
     "evaluate.dynamic": "dynamic evaluate",
@@ -99,21 +99,21 @@ TESTS = {  # the tests that belong to a room, the quickest first; to any other, 
     "train.schedule": "schedule",
     "train.trainer": "trainer schedule divergence exact_resume train resume",
 }
-MEMORY = 8 * 2**30  # bytes that a process may take, lest a fault take them all
+MEMORY = 8 * 2**30  # memory limit of a process in bytes, because a fault may allocate without bound
 SWAPS = {ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.Eq: ast.NotEq, ast.Is: ast.IsNot, ast.In: ast.NotIn}
 SWAPS.update({ast.Add: ast.Sub, ast.Mult: ast.Div, ast.And: ast.Or, ast.BitOr: ast.BitAnd})
 SWAPS.update({other: kind for kind, other in SWAPS.items()})
 SWAPS.update({ast.FloorDiv: ast.Div, ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult})
 CONSTANTS = {bool: lambda value: not value, int: lambda value: value + 1}
 CONSTANTS.update({float: lambda value: 2 * value or 1.0, str: lambda value: value + "?"})
-WORDS = ("help", "metavar", "description")  # keyword arguments that hold nothing but words
-UNUSED = ("annotation", "returns", "format_spec")  # parts of the syntax that no result depends on
+WORDS = ("help", "metavar", "description")  # keyword arguments that contain only prose
+UNUSED = ("annotation", "returns", "format_spec")  # parts of the syntax that do not affect results
 
 Fault = collections.namedtuple("Fault", "path line parent field value")
 
 
 def skipped(node, parent):
-    """Return whether nothing in a node is worth a fault."""
+    """Return whether a node should not be mutated."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         default = isinstance(parent, ast.arguments) or getattr(parent, "arg", "") == "default"
         return not (default or isinstance(parent, ast.Compare))
@@ -124,7 +124,7 @@ def skipped(node, parent):
 
 
 def can_go(node):
-    """Return whether a node is a statement to leave out: a call, or a change of some object."""
+    """Return whether a node is a statement to remove: a call, or a change of an object."""
     if isinstance(node, ast.Assign):
         parts = itertools.chain(*map(ast.walk, node.targets))
         return not any(isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store) for n in parts)
@@ -133,7 +133,7 @@ def can_go(node):
 
 
 def replacements(node, field):
-    """Yield the faulty nodes that can stand in place of a node; None stands for nothing at all."""
+    """Yield the faulty replacements of a node; None removes it."""
     if type(node) in SWAPS:
         yield SWAPS[type(node)]()
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub)):
@@ -175,7 +175,7 @@ def planted(fault, tree):
 
 
 def difference(before, after):
-    """Return what differs between two programs, `before  ->  after`, with a little of its line."""
+    """Return the difference between two programs, `before  ->  after`, with some context."""
     lines = zip(before.splitlines(), after.splitlines())
     pair = next(pair for pair in lines if pair[0] != pair[1])
     place = next(i for i, (a, b) in enumerate(itertools.zip_longest(*pair)) if a != b)
@@ -183,24 +183,24 @@ def difference(before, after):
 
 
 def run_tests(project, names, patience):
-    """Run some tests of a project until one fails or nothing is heard for too long.
+    """Run some tests of a project until one fails or there is no output for too long.
 
     Parameters
     ----------
     project : Path
         Its folder.
     names : sequence of str
-        Which tests: `trainer` stands for `tests/test_trainer.py`.
+        Names of tests: `trainer` is `tests/test_trainer.py`.
     patience : float
-        Seconds without a sign of life after which the tests are given up.
+        Seconds without output after which the tests are aborted.
 
     Returns
     -------
     (bool, float)
-        Whether every test passed, and the longest time between two signs of life, in seconds.
+        Whether every test passed, and the longest time between two outputs, in seconds.
     """
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not full", "--hypothesis-seed=0"]
-    # one process, so that every test is a sign of life
+    # one process, so that every test prints output
     command += ["-p", "no:xdist"]
     command += [f"--basetemp={project}.tmp", *(f"tests/test_{name}.py" for name in names)]
     switches = dict(PYTHONPATH=str(project), PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
@@ -215,13 +215,13 @@ def run_tests(project, names, patience):
                 return process.wait() == 0, silence
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what the tests have started, too
+            os.killpg(process.pid, signal.SIGKILL)  # including processes that the tests started
         process.wait()
     return False, patience
 
 
 def results(trees, count, seed, known):
-    """Yield (path, what the fault is, "killed" or "survived") for some faults in each file."""
+    """Yield (path, description, "killed" or "survived") for some faults in each file."""
     chosen, belonging = [], {}
     for path, tree in trees.items():
         address = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -233,7 +233,7 @@ def results(trees, count, seed, known):
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         project = Path(folder) / "project"
         shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__"))
-        for path, tree in trees.items():  # written as the faults will be
+        for path, tree in trees.items():  # unparsed like the faulty programs
             (project / path.relative_to(ROOT)).write_text(ast.unparse(tree), encoding="utf-8")
         passed, silence = run_tests(project, sorted(set().union(*belonging.values())), 600)
         if not passed:
@@ -250,7 +250,7 @@ def results(trees, count, seed, known):
 
 
 def main():
-    """Run the command line; exit with code 1 if a fault went unnoticed."""
+    """Run the command line; exit with code 1 if a fault survived."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="*", type=Path, help="where to plant (default: everywhere)")
     parser.add_argument("--count", type=int, default=100, help="faults over all files (100)")

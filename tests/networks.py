@@ -1,4 +1,4 @@
-"""Small networks for the tests, and the same in NumPy, written from their equations."""
+"""Small networks for the tests, and NumPy references written from their equations."""
 
 import mxnet as mx
 import numpy as np
@@ -51,7 +51,7 @@ def reference(kind, w, x, h, c, activation):
 
 
 def reference_logits(model, w, ids, state):
-    """The whole network in NumPy: logits as the model gives them, and the final state."""
+    """The complete network in NumPy: logits as the model returns them, and the final state."""
     if isinstance(model, WindowModel):
         return reference_window(model, w, ids), []
     if model.window:
@@ -90,7 +90,7 @@ def reference_unrolled(w, ids):
 
 
 def reference_window(model, w, ids):
-    """One LSTM over the window, from zeros; its last output."""
+    """One LSTM over the window, from a zero state; returns its last output."""
     see = {
         "onehot": np.eye(V),
         "real": np.arange(V)[:, None] / V,
@@ -126,7 +126,7 @@ MODELS = {
 
 
 def some_input(model):
-    """Ids, targets and a state, not zero; biases neither, since relu has no slope at zero."""
+    """Ids, targets and a non-zero state; biases are non-zero because relu has a kink at zero."""
     for name, parameter in model.parameters().items():
         if name.endswith("bias"):
             parameter.set_data(

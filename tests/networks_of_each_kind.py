@@ -1,4 +1,4 @@
-"""A small network of each kind, with the checkpoint that would hold it."""
+"""A small network of each kind, with a matching checkpoint."""
 
 import mxnet as mx
 
@@ -25,7 +25,7 @@ KINDS = {
 
 
 def checkpoint_of(kind, vocab=VOCAB):
-    """Return (model, checkpoint) of a kind by name, or of other settings."""
+    """Return (model, checkpoint) for a kind by name, or for other settings."""
     config = Config.from_dict(KINDS[kind] if isinstance(kind, str) else kind)
     model = build_model(config.model, len(vocab)).prepare([mx.cpu()], "uniform:0.5", 3)
     return model, Checkpoint(config, vocab, model.arrays(), {}, {"step": 0})

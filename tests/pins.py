@@ -1,7 +1,7 @@
-"""Write requirements*.txt anew: the newest releases that work, with hashes. Run by `make pins`.
+"""Update requirements*.txt to the newest compatible releases, with hashes. Run by `make pins`.
 
-setup.py says what is needed and within which bounds. uv finds the newest set for each Python from
-3.10 to 3.14. The hashes are those of the files that a Linux x86-64 machine may install.
+setup.py lists the requirements and their bounds. uv resolves the newest versions for each Python
+from 3.10 to 3.14. The hashes cover the files that a Linux x86-64 machine may install.
 """
 
 import re
@@ -16,7 +16,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {  # by name: extras of setup.py, and what they are for
+LOCKS = {  # by name: extras of setup.py, and their purpose
     "": (["cpu", "gluonnlp"], "training, generating and scoring on a CPU"),
     "-tutorials": (
         ["cpu", "gluonnlp", "tutorials"],
@@ -31,7 +31,7 @@ LOCKS = {  # by name: extras of setup.py, and what they are for
         "# then pip install --no-deps -r requirements-gpu.txt",
     ),
 }
-# what every marker says, because pyproject.toml asks for no other system
+# part of every marker, because pyproject.toml lists no other system
 TRUE = (
     r"python_full_version >= '3.10' and |"
     r"( and )?(platform_machine == 'x86_64'|sys_platform == 'linux'|python_full_version < '3.15'|"

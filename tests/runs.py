@@ -1,4 +1,4 @@
-"""What tests compare two runs by."""
+"""Compare two runs."""
 
 import json
 
@@ -6,7 +6,7 @@ from gluonlm.run.folder import Run
 
 
 def records(run, *events):
-    """The metrics of a run without the times in them, of these events or of all."""
+    """Return the metrics of a run without times, of the given events or of all."""
     every = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [
         {k: v for k, v in r.items() if "second" not in k}

@@ -1,4 +1,4 @@
-"""The adaptive softmax is a distribution over all tokens, and what it leaves out costs nothing."""
+"""The adaptive softmax is a distribution over all tokens, and computes only the clusters needed."""
 
 import json
 
@@ -28,7 +28,7 @@ def log_softmax(x):
 
 
 def expected(model, inputs):
-    """The logarithm of every token's probability, from the weights and the hidden state."""
+    """Return every token's log-probability, from the weights and the hidden state."""
     w = weights(model)
     hidden = model.body(inputs, model.begin_state(N))[0].asnumpy().astype(np.float64)
     head = log_softmax(hidden @ w["decoder.head.weight"].T + w["decoder.head.bias"])
@@ -40,13 +40,13 @@ def expected(model, inputs):
     return np.hstack(parts)
 
 
-def test_the_probabilities_are_those_of_the_door_times_those_behind_it(model):
+def test_a_probability_is_the_clusters_times_the_tokens_inside_it(model):
     found, _ = model(IDS, model.begin_state(N))
     np.testing.assert_allclose(found.asnumpy(), expected(model, IDS), atol=2e-5)
     np.testing.assert_allclose(np.exp(found.asnumpy()).sum(axis=1), 1, atol=2e-5)
 
 
-def test_only_what_is_asked_is_computed_and_it_is_exact(model):
+def test_losses_are_exact_with_only_the_needed_clusters(model):
     exact = -expected(model, IDS)[np.arange(T * N), TARGETS.asnumpy()]
     losses, state = model.losses(IDS, TARGETS, model.begin_state(N))
     np.testing.assert_allclose(losses, exact, atol=1e-6)
@@ -57,7 +57,7 @@ def test_only_what_is_asked_is_computed_and_it_is_exact(model):
 
 
 @pytest.mark.parametrize("highest", [V, CUTOFFS[1], CUTOFFS[0]])
-def test_gradients_are_those_of_the_whole_softmax_zero_behind_doors_that_stay_shut(model, highest):
+def test_gradients_equal_the_full_softmaxs_and_unused_tails_get_zero(model, highest):
     model.backward(IDS, TARGETS, model.begin_state(N))  # leaves gradients in every tail
     targets = nd.array(TARGETS.asnumpy() % highest, dtype="int32")
     model.backward(IDS, targets, model.begin_state(N))
@@ -79,7 +79,7 @@ def test_the_stepper_gives_the_same_distribution(model):
 
 
 @pytest.mark.parametrize("members", [1, 3])
-def test_its_size_is_known_before_it_is_built(members):
+def test_the_size_is_known_before_the_model_is_built(members):
     config = ModelConfig(
         model="gru", hidden_size=(17,), embed_size=6, members=members, adaptive_softmax=CUTOFFS
     )
@@ -96,12 +96,12 @@ def test_its_size_is_known_before_it_is_built(members):
         (dict(adaptive_softmax=(5,), model="unrolled"), "`model` unrolled .*`adaptive_softmax`"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings, message):
+def test_contradictory_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         build_model(ModelConfig(**settings), V)
 
 
-def test_a_run_with_it_is_trained_scored_and_written_with_and_not_exported(tmp_path, command):
+def test_a_run_trains_scores_and_generates_but_cannot_be_exported(tmp_path, command):
     random, run = np.random.default_rng(0), tmp_path / "run"
     words = [f"w{rank}" for rank in range(60) for _ in range(600 // (rank + 1))]
     text = tmp_path / "text.txt"

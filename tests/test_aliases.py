@@ -1,4 +1,4 @@
-"""What people type from habit reaches the flag that means the same."""
+"""Flags of other tools are accepted as aliases."""
 
 import pytest
 
@@ -16,7 +16,7 @@ FLAGS = {
 }
 
 
-def test_every_habit_leads_to_a_flag_and_hides_none():
+def test_every_alias_maps_to_a_flag_and_hides_none():
     assert set(ALIASES) <= FLAGS and not set(OURS) & FLAGS
     assert len(OURS) == sum(len(names.split()) for names in ALIASES.values())
 
@@ -44,13 +44,13 @@ def test_every_habit_leads_to_a_flag_and_hides_none():
         ("--lr -1", "--lr -1"),
     ],
 )
-def test_habits_are_translated(typed, ours):
+def test_aliases_are_translated(typed, ours):
     assert list(translate(typed.split(), train.make_parser()._option_string_actions)) == (
         ours.split()
     )
 
 
-def test_a_habit_that_a_command_has_no_flag_for_stays():
+def test_an_alias_without_a_matching_flag_is_unchanged():
     assert list(translate(["--start", "x"], ["--lr"])) == ["--start", "x"]
     known = generate.make_parser()._option_string_actions
     assert list(translate(["--start", "x", "--words", "5"], known)) == (
@@ -69,7 +69,7 @@ def test_a_habit_that_a_command_has_no_flag_for_stays():
         (train, ["--zzzzzz"], "arguments: --zzzzzz ("),
     ],
 )
-def test_a_mistyped_flag_names_the_nearest(module, typed, hint):
+def test_a_mistyped_flag_suggests_the_nearest(module, typed, hint):
     with pytest.raises(InputError) as refused:
         module.make_parser().parse_args(typed)
     assert hint in str(refused.value)

@@ -42,7 +42,7 @@ def public(tree):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_public_names_say_what_they_are_for(name):
+def test_public_names_have_docstrings(name):
     assert ast.get_docstring(TREES[name])
     for node, address, overrides in public(TREES[name]):
         text = ast.get_docstring(node)
@@ -52,22 +52,22 @@ def test_public_names_say_what_they_are_for(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_public_functions_say_what_they_return(name):
+def test_public_functions_document_their_return_values(name):
     for node, address, _ in public(TREES[name]):
-        # the preflight has no annotations: it must be readable to any Python, even to Python 2
+        # the preflight has no annotations because any Python, even 2, must parse it
         if isinstance(node, FUNCTIONS) and node.name not in HOOKS and name != "system.preflight":
             assert node.returns or untyped(node), address
 
 
-HOOKS = ("hybrid_forward", "forward", "find_spec", "advance", "lines")  # of a base class elsewhere
+HOOKS = ("hybrid_forward", "forward", "find_spec", "advance", "lines")  # of external base classes
 
 
 def untyped(node):
-    """Return whether a function returns what has no type that a checker knows: MXNet's own."""
+    """Return whether a function returns an MXNet object, which type checkers do not know."""
     return node.name in ("load_mxnet", "to_device", "prepare", "stepper", "parse_args")
 
 
-def test_what_can_raise_says_so():
+def test_exceptions_are_documented():
     for tree in TREES.values():
         for node, address, overrides in public(tree):
             if isinstance(node, FUNCTIONS) and not overrides and node.name not in NO_API:
@@ -77,7 +77,7 @@ def test_what_can_raise_says_so():
                 assert "InputError" not in names or "Raises\n" in text, address
 
 
-NO_API = ("main", "parse", "error")  # of a command line, whose errors are one line for the user
+NO_API = ("main", "parse", "error")  # of a command, whose errors are printed in one line
 
 
 def test_the_wheel_contains_every_module():
@@ -88,7 +88,7 @@ def test_the_wheel_contains_every_module():
     assert '"py.typed"' in setup and (PACKAGE / "py.typed").exists()
 
 
-def test_everything_the_package_offers_is_there():
+def test_every_public_name_exists_and_is_documented():
     for name in gluonlm.__all__:
         assert inspect.getdoc(getattr(gluonlm, name)), name
     with pytest.raises(AttributeError, match="nonsense"):
@@ -99,7 +99,7 @@ LOCKS = [ROOT / f"requirements{name}.txt" for name in ("", "-tutorials", "-dev",
 
 
 def entries(path):
-    """Return the packages of a lock for each Python: name to version."""
+    """Return the packages of a lock file for each Python, as name to version."""
     text = re.sub(r" \\\n\s+--hash=sha256:[0-9a-f]{64}", " hashed", path.read_text("utf-8"))
     pythons = {f"3.{minor}": {} for minor in (10, 11, 12, 13, 14)}
     for line in filter(None, text.splitlines()):
@@ -114,7 +114,7 @@ def entries(path):
     return pythons
 
 
-def test_every_python_finds_one_version_of_all_that_setup_asks_for_and_all_locks_agree(monkeypatch):
+def test_locks_agree_and_satisfy_setup_for_every_python(monkeypatch):
     asked = {}
     monkeypatch.setattr("setuptools.setup", lambda **about: asked.update(about))
     runpy.run_path(str(ROOT / "setup.py"))

@@ -1,4 +1,4 @@
-"""The average of the weights that a training passes through."""
+"""Weight averaging during training."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def watched(config, valid=IDS[:60], **kwargs):
     return trainer, np.array(seen)
 
 
-def test_an_exponential_average_remembers_longer_as_training_goes_on():
+def test_the_memory_of_an_exponential_average_grows_during_training():
     trainer, seen = watched(averaged(average="ema", average_decay=0.8))
     mean = 0
     for step, now in enumerate(seen, 1):
@@ -38,10 +38,10 @@ def test_an_exponential_average_remembers_longer_as_training_goes_on():
         mean = mean + share * (now - mean)
     assert len(seen) == trainer.progress.averaged > 10
     np.testing.assert_allclose(flat(trainer.weights()), mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(weights(trainer), seen[-1])  # training goes on with its own
+    np.testing.assert_array_equal(weights(trainer), seen[-1])  # the raw weights
 
 
-def test_asgd_begins_when_validation_no_longer_improves_and_then_averages_evenly():
+def test_asgd_averages_evenly_once_validation_stops_improving():
     config = averaged(average="nt-asgd", average_patience=2, lr=0.0001, optimizer="sgd")
     losses = iter([3.0, 2.0, 2.5, 2.2, 1.0, 1.0, 1.0])
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +53,7 @@ def test_asgd_begins_when_validation_no_longer_improves_and_then_averages_evenly
     np.testing.assert_allclose(flat(trainer.weights()), mean, rtol=1e-4, atol=1e-6)
 
 
-def test_validation_and_checkpoints_have_the_average():
+def test_validation_and_checkpoints_use_the_average():
     found, kept = [], []
     config = averaged(average="ema", average_decay=0.9)
     trainer = Trainer(
@@ -74,7 +74,7 @@ def test_validation_and_checkpoints_have_the_average():
     np.testing.assert_array_equal(kept[-1], flat(found[-1][1]))
 
 
-def test_without_an_average_the_weights_are_the_last_ones():
+def test_without_averaging_the_last_weights_are_used():
     trainer = train(valid=IDS[:60])
     np.testing.assert_array_equal(flat(trainer.weights()), weights(trainer))
     assert not trainer.progress.averaged and not any(n.startswith("raw") for n in trainer.arrays())
@@ -90,7 +90,7 @@ def test_a_checkpoint_without_the_raw_weights_is_refused():
             Trainer(make_model(), config, IDS).restore({**forged, **fault}, record)
 
 
-def test_every_device_goes_on_with_the_raw_weights():
+def test_every_device_resumes_with_the_raw_weights():
     config, ctx = averaged(average="ema"), [mx.cpu(0), mx.cpu(1)]
     trainer = Trainer(make_model(ctx=ctx), config, IDS, ctx=ctx)
     trainer.fit()

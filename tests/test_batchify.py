@@ -20,19 +20,19 @@ def as_numpy(array):
 
 @pytest.fixture(params=["numpy", "mxnet"])
 def ids(request):
-    """Gives 0, 1, 2 ... as an array of the library under test."""
+    """Return a function that returns 0, 1, 2 ... as an array of the library under test."""
     arange = np.arange if request.param == "numpy" else mx.nd.arange
     return lambda n: arange(n, dtype="int32")
 
 
-def test_rnn_batch_puts_streams_side_by_side_and_cuts_the_rest(ids):
+def test_rnn_batch_splits_into_streams_and_drops_the_rest(ids):
     streams = rnn_batch(ids(11), 3)
     assert streams.dtype == np.int32
     assert as_numpy(streams).tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
     assert as_numpy(rnn_batch(ids(3), 3)).tolist() == [[0, 1, 2]]
 
 
-def test_get_batch_returns_each_input_its_successor_and_a_short_last_batch(ids):
+def test_get_batch_returns_next_tokens_and_a_short_last_batch(ids):
     streams = rnn_batch(ids(12), 2)
     inputs, targets = get_batch(streams, 0, 3)
     assert as_numpy(inputs).tolist() == [[0, 6], [1, 7], [2, 8]]
@@ -42,7 +42,7 @@ def test_get_batch_returns_each_input_its_successor_and_a_short_last_batch(ids):
     assert as_numpy(targets).tolist() == [4, 10, 5, 11]
 
 
-def test_windows_overlap_by_step_and_know_what_follows(ids):
+def test_windows_start_at_multiples_of_step_and_target_the_next_token(ids):
     inputs, targets = windows(ids(9), 3, 2)
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]
@@ -66,7 +66,7 @@ def test_mxnet_ids_beyond_float32_stay_exact():
 
 
 @given(st.integers(2, 300), st.integers(1, 20), st.integers(1, 30))
-def test_batches_glued_together_are_the_text(tokens, batch_size, seq_len):
+def test_concatenated_batches_are_the_text(tokens, batch_size, seq_len):
     data = np.random.default_rng(tokens).integers(0, 50, tokens).astype(np.int32)
     rows = tokens // batch_size
     if rows < 2:
@@ -84,7 +84,7 @@ def test_batches_glued_together_are_the_text(tokens, batch_size, seq_len):
 
 
 @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 20))
-def test_windows_are_all_there_are(tokens, length, step):
+def test_windows_cover_every_position(tokens, length, step):
     data = np.arange(tokens)
     expected = [(list(range(i, i + length)), i + length) for i in range(0, tokens - length, step)]
     if not expected:
@@ -95,14 +95,14 @@ def test_windows_are_all_there_are(tokens, length, step):
     assert list(zip(inputs.tolist(), targets.tolist())) == expected
 
 
-def test_window_batches_are_shuffled_by_seed_and_epoch_and_lose_nothing():
+def test_window_batches_are_shuffled_by_seed_and_epoch_without_loss():
     data = np.arange(50, dtype=np.int32)
     batches = WindowBatches(data, 8, 3, seed=5)
     seen = [np.concatenate([batches(epoch, i)[1] for i in range(len(batches))]) for epoch in (0, 1)]
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(3, 50))
     assert seen[0].tolist() != seen[1].tolist()
     again = WindowBatches(data, 8, 3, seed=5)
-    assert again(1, 2)[1].tolist() == seen[1][16:24].tolist()  # without epoch 0 before it
+    assert again(1, 2)[1].tolist() == seen[1][16:24].tolist()  # without reading epoch 0 first
     assert WindowBatches(data, 8, 3, seed=0)(0, 0)[1].tolist() != list(range(3, 11))
     inputs, targets = batches(0, 0)
     assert inputs.shape == (3, 8)
@@ -110,7 +110,7 @@ def test_window_batches_are_shuffled_by_seed_and_epoch_and_lose_nothing():
     assert batches(0, 5)[0].shape == (3, 7) and batches(0, 5)[1].shape == (7,)
 
 
-def test_without_a_seed_windows_come_in_the_order_of_the_text():
+def test_without_a_seed_windows_are_in_text_order():
     batches = WindowBatches(np.arange(20), 3, 2, step=2)
     assert len(batches) == 3
     assert [batches(7, i)[1].tolist() for i in range(3)] == [[2, 4, 6], [8, 10, 12], [14, 16, 18]]
@@ -118,7 +118,7 @@ def test_without_a_seed_windows_come_in_the_order_of_the_text():
 
 @pytest.mark.parametrize("shuffle, order", [("mixed", mixed_order), ("line", line_order)])
 @pytest.mark.parametrize("batch_size", [1, 7, 12, 13, 40])
-def test_batches_follow_the_order_whichever_is_read_first(shuffle, order, batch_size, monkeypatch):
+def test_batches_follow_the_order_when_read_in_any_order(shuffle, order, batch_size, monkeypatch):
     monkeypatch.setattr(batches_module, "SHUFFLED_AT_ONCE", 12)
     batches = WindowBatches(np.arange(103), batch_size, 3, seed=4, shuffle=shuffle)
     expected = {epoch: order(np.arange(100), 100, 4, epoch) + 3 for epoch in (0, 1)}
@@ -129,7 +129,7 @@ def test_batches_follow_the_order_whichever_is_read_first(shuffle, order, batch_
             assert batches(epoch, index)[1].tolist() == expected[epoch][rows].tolist()
 
 
-def test_an_unknown_order_is_rejected_with_those_there_are():
+def test_the_error_of_an_unknown_order_lists_the_valid_ones():
     with pytest.raises(InputError, match=r"^`shuffle` 'riffle': not one of mixed, line$"):
         WindowBatches(np.arange(20), 3, 2, seed=1, shuffle="riffle")
 
@@ -163,7 +163,7 @@ def test_make_batches_follows_the_window_of_the_model():
         (lambda d: StreamBatches(d, 3, 2), "5 tokens in 3 streams .* `batch_size`"),
     ],
 )
-def test_too_little_data_and_impossible_sizes_are_reported_with_the_numbers(call, message):
+def test_errors_about_short_data_and_bad_sizes_include_the_numbers(call, message):
     with pytest.raises(InputError, match=message):
         call(np.arange(5))
 
@@ -189,7 +189,7 @@ def test_the_tutorials_shapes_on_nietzsche(corpus_path):
     assert windows(ids, 3, 3)[0].shape == (200_297 + 3, 3)
 
 
-def test_drawn_segments_are_as_many_follow_each_other_and_are_about_as_long_as_asked_for():
+def test_random_segments_are_consecutive_with_the_requested_mean_length():
     text = np.arange(5001)
     batches, plain = StreamBatches(text, 2, 20, seed=3), StreamBatches(text, 2, 20)
     assert len(batches) == len(plain) == 125
@@ -204,11 +204,11 @@ def test_drawn_segments_are_as_many_follow_each_other_and_are_about_as_long_as_a
     assert lengths[0] != lengths[1]
     shares = np.concatenate(lengths) / 20
     assert 0.02 < (shares < 0.75).mean() < 0.1 and shares.min() > 0.2 and shares.max() < 1.5
-    again = StreamBatches(text, 2, 20, seed=3)  # asked for one batch only, out of order
+    again = StreamBatches(text, 2, 20, seed=3)  # read a single batch, out of order
     np.testing.assert_array_equal(again(1, 77)[0], batches(1, 77)[0])
 
 
-def test_drawn_segments_are_never_empty_and_too_short_ones_are_refused():
+def test_random_segments_are_never_empty_and_too_short_ones_are_refused():
     for seed in range(200):
         batches = StreamBatches(np.arange(333), 1, 8, seed)
         assert min(len(batches(0, index)[0]) for index in range(len(batches))) >= 1

@@ -36,7 +36,7 @@ def test_data_folders_are_searched_in_order(tmp_path, monkeypatch):
 def served(tmp_path, monkeypatch):
     """A corpus of one file on a web server of this machine, and an empty data folder.
 
-    Gives (catalogue file, path served).
+    Returns (catalogue file, served path).
     """
     source = tmp_path / "served"
     source.mkdir()
@@ -68,16 +68,16 @@ def test_a_missing_corpus_is_fetched_verified_and_found_again(served, tmp_path):
 def test_a_corpus_is_fetched_into_the_first_data_folder(served, tmp_path):
     load_corpus(DataConfig(data=("play",), data_dir="first"))
     assert (tmp_path / "first" / "play.txt").exists() and not (tmp_path / "data").exists()
-    for _ in range(2):  # into a new folder, and into one that is there
+    for _ in range(2):  # into a new folder, and into an existing one
         assert fetch(served[0], "second/deep") == Path("second/deep/play.txt")
 
 
-def test_a_download_is_written_beside_its_place_on_the_same_disk(served, monkeypatch):
+def test_a_download_is_written_next_to_its_target_on_the_same_disk(served, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     assert fetch(served[0]).read_bytes() == served[1].read_bytes()
 
 
-def test_a_wrong_download_never_reaches_its_place(served, tmp_path):
+def test_a_wrong_download_is_discarded(served, tmp_path):
     served[1].write_bytes(b"to be or not to b3\n" * 100)
     with pytest.raises(InputError, match=r"SHA-256 .* but the published file has 1900"):
         load_corpus(DataConfig(data=("play",)))
@@ -86,12 +86,12 @@ def test_a_wrong_download_never_reaches_its_place(served, tmp_path):
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_another_version_can_be_fetched_if_the_user_insists(served):
+def test_another_version_can_be_fetched_with_verify_off(served):
     served[1].write_bytes(b"another version\n" * 100)
     assert len(load_corpus(DataConfig(data=("play",), verify=False)).train) == 1440
 
 
-def test_offline_the_error_names_address_file_and_folder(served, tmp_path):
+def test_the_error_without_a_network_names_address_file_and_folder(served, tmp_path):
     served[1].unlink()
     with pytest.raises(InputError) as caught:
         load_corpus(DataConfig(data=("play",)))
@@ -126,7 +126,7 @@ def test_wikitext_without_a_network_names_files_and_folder(tmp_path, monkeypatch
     assert not (tmp_path / "wikitext-2").exists()
 
 
-def test_wikitext_files_that_gluonnlp_fetched_are_three_parts(tmp_path, monkeypatch):
+def test_wikitext_files_fetched_by_gluonnlp_are_three_parts(tmp_path, monkeypatch):
     gluonnlp = pytest.importorskip("gluonnlp")
     segments = []
 
@@ -143,7 +143,7 @@ def test_wikitext_files_that_gluonnlp_fetched_are_three_parts(tmp_path, monkeypa
     assert corpus.vocab.decode(corpus.test) == "= <unk> =\n"
     assert segments == ["train", "val", "test"]
     load_corpus(config)
-    assert len(segments) == 3  # nothing is fetched twice
+    assert len(segments) == 3  # files are not fetched twice
     assert [path.name for path in data.iterdir()] == ["wikitext-2"]
 
 

@@ -1,4 +1,4 @@
-"""A run on disk: round trips, damage, and what is refused."""
+"""Runs on disk: round trips, damage and refusals."""
 
 import json
 import os
@@ -27,11 +27,11 @@ def contents(step=1, value=1.0):
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """A copy of a trained run, to be damaged."""
+    """A copy of a trained run, for damaging."""
     return Run(shutil.copytree(trained, tmp_path / "copy"))
 
 
-def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+def test_checkpoints_round_trip(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(7), ("best", "last"))
     back = run.load("best")
@@ -53,7 +53,7 @@ def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
     assert sorted(os.listdir(run.checkpoints)) == ["00000002", "00000004a", "best", "last"]
 
 
-def test_every_flipped_byte_and_truncation_is_told_with_the_file(copy):
+def test_flipped_bytes_and_truncations_are_reported_with_the_file(copy):
     folder, random = copy.pointed("best"), np.random.default_rng(0)
     for name in (*FILES, MANIFEST):
         path = folder / name
@@ -69,7 +69,7 @@ def test_every_flipped_byte_and_truncation_is_told_with_the_file(copy):
     assert read_checkpoint(folder).progress["step"] > 0
 
 
-def test_missing_extra_and_linked_files_are_told(copy, tmp_path):
+def test_missing_extra_and_linked_files_are_reported(copy, tmp_path):
     folder = copy.pointed("best")
     (folder / "extra").write_text("x")
     with pytest.raises(InputError, match="extra: not a file of this checkpoint"):
@@ -84,7 +84,7 @@ def test_missing_extra_and_linked_files_are_told(copy, tmp_path):
 
 
 def resealed(folder, name, content):
-    """Write a file and a manifest that agrees with it, as somebody with bad intent would."""
+    """Write a file and update the manifest to match it, as an attacker would."""
     import gluonlm.run.checkpoint as module
 
     (folder / name).write_bytes(content)
@@ -108,7 +108,7 @@ def resealed(folder, name, content):
         ("config.json", lambda c: {**c, "embed_size": "8"}, "`embed_size`"),
     ],
 )
-def test_parts_that_do_not_belong_together_are_refused(copy, name, change, message):
+def test_inconsistent_parts_are_refused(copy, name, change, message):
     folder = copy.pointed("best")
     resealed(folder, name, json.dumps(change(json.loads((folder / name).read_bytes()))).encode())
     with pytest.raises(InputError, match=message):
@@ -116,7 +116,7 @@ def test_parts_that_do_not_belong_together_are_refused(copy, name, change, messa
 
 
 @pytest.mark.parametrize("pointer", ["../../../etc", "/tmp", "", "00000006/../..", "x"])
-def test_pointers_lead_nowhere_else(copy, pointer):
+def test_pointers_outside_the_run_are_refused(copy, pointer):
     (copy.checkpoints / "best").write_text(pointer)
     with pytest.raises(InputError, match="checkpoint name"):
         load_model(copy.path)
@@ -166,7 +166,9 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flipped", [False, True])
-def test_a_file_that_reads_back_otherwise_is_never_made_current(flipped, tmp_path, monkeypatch):
+def test_a_file_that_was_not_written_correctly_never_becomes_current(
+    flipped, tmp_path, monkeypatch
+):
     import gluonlm.run.checkpoint as module
 
     run = Run.create(tmp_path / "run")
@@ -188,7 +190,7 @@ def test_a_file_that_reads_back_otherwise_is_never_made_current(flipped, tmp_pat
 def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
-    (run.checkpoints / ".of-this-moment").mkdir()  # whatever a training is doing there
+    (run.checkpoints / ".of-this-moment").mkdir()  # as if a training were writing here
     for overwrite in (False, True):
         with pytest.raises(InputError, match="another process"):
             Run.create(tmp_path / "run", overwrite)
@@ -218,7 +220,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
 
 
-def test_a_run_killed_before_its_first_checkpoint_was_named_is_begun_anew(tmp_path):
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path):
     run = Run.create(tmp_path / "run")
     (run.checkpoints / "00000000").mkdir()
     (run.checkpoints / ".writing-x").mkdir()
@@ -232,15 +234,15 @@ def test_a_pointer_written_by_hand_is_read(copy):
     assert copy.load("last").progress["step"] == copy.load("best").progress["step"]
 
 
-def test_nothing_there_is_told(tmp_path):
+def test_a_missing_run_is_reported(tmp_path):
     with pytest.raises(InputError, match="no checkpoint found"):
         load_model(tmp_path / "nowhere")
 
 
-def test_a_run_can_be_locked_again_once_it_was_released(tmp_path):
+def test_a_released_run_can_be_locked_again(tmp_path):
     run, other = Run.create(tmp_path / "run"), Run(tmp_path / "run")
     for _ in range(2):
-        run.lock()  # it holds it already: nothing happens
+        run.lock()  # already locked: no effect
         with pytest.raises(InputError, match="another process"):
             other.lock()
         run.unlock()
@@ -251,7 +253,7 @@ def test_a_run_can_be_locked_again_once_it_was_released(tmp_path):
         run.lock()
 
 
-def test_a_file_in_place_of_a_run_is_kept(tmp_path):
+def test_a_file_at_the_path_of_a_run_is_kept(tmp_path):
     path = tmp_path / "notes"
     path.write_text("mine")
     for overwrite in (False, True):
@@ -262,7 +264,7 @@ def test_a_file_in_place_of_a_run_is_kept(tmp_path):
     assert path.read_text() == "mine"
 
 
-def test_settings_that_a_checkpoint_does_not_name_are_as_they_were_then(copy):
+def test_settings_missing_from_a_checkpoint_have_their_old_defaults(copy):
     folder = copy.pointed("best")
     config = json.loads((folder / "config.json").read_bytes())
     assert config.pop("shuffle") == "mixed" and config.pop("window") == 3
@@ -275,7 +277,7 @@ def test_settings_that_a_checkpoint_does_not_name_are_as_they_were_then(copy):
     assert fresh.training.shuffle == "mixed" and fresh.model.output_bias == "frequency"
 
 
-def test_the_best_is_what_is_loaded_unless_the_last_is_named(tmp_path):
+def test_the_best_checkpoint_is_loaded_by_default(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1), ("best", "last"))
     run.save(contents(2))

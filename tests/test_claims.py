@@ -1,4 +1,4 @@
-"""What the lessons say of which network is better, on texts that are not in them."""
+"""The lessons' comparisons of networks also hold on other texts."""
 
 import matplotlib
 import nbformat
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-DRAWS = "(7, 8)"  # the lesson has 1, 2 and 3
+DRAWS = "(7, 8)"  # the lesson uses 1, 2 and 3
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def at_reading_quality(monkeypatch):
 
 
 def run_cells(lesson, until, change=lambda source: source):
-    """Run the cells of a lesson up to the one that assigns a name; return their names."""
+    """Run the cells of a lesson until a name is assigned; return their variables."""
     names: dict = {}
     for cell in nbformat.read(ROOT / "tutorials" / lesson, as_version=4).cells:
         if cell.cell_type == "code":
@@ -27,7 +27,7 @@ def run_cells(lesson, until, change=lambda source: source):
 
 
 @pytest.mark.full
-def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not():
+def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not():
     lesson = "05-rnn-lstm-gru.ipynb"
     names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
     found, losses = names["found"], names["losses"]
@@ -43,7 +43,7 @@ def test_over_long_gaps_the_gru_finds_the_country_and_the_plain_rnn_does_not():
 
 
 @pytest.mark.full
-def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does_not():
+def test_networks_that_look_back_predict_the_country_and_the_plain_rnn_does_not():
     names = run_cells("14-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
     best, found = names["best"], names["found"]
     assert len(found) == 18
@@ -54,7 +54,7 @@ def test_networks_that_look_back_find_the_country_at_once_and_the_plain_rnn_does
 
 
 @pytest.mark.full
-def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together():
+def test_a_cache_and_dynamic_evaluation_help_most_together_on_repetitive_text():
     lesson = "12-memory-at-test-time.ipynb"
     names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
     mean = {label: nats.mean() for label, nats in names["scores"].items()}
@@ -64,7 +64,7 @@ def test_a_cache_and_learning_gain_on_repetitive_text_and_most_together():
 
 
 @pytest.mark.full
-def test_an_lstm_misses_its_forget_and_output_gates_and_not_the_coupling():
+def test_an_lstm_needs_its_forget_and_output_gates_but_may_couple_gates():
     names = run_cells("06-variants.ipynb", "figure", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
     mean = {cell: np.mean(values) for cell, values in names["results"].items()}
@@ -86,7 +86,7 @@ def test_dropout_and_an_average_lower_the_best_epoch():
 
 
 @pytest.mark.full
-def test_subwords_are_ahead_of_words_that_spell_and_these_of_characters():
+def test_subwords_beat_words_with_spelling_which_beat_characters():
     lesson = "11-subwords.ipynb"
     names = run_cells(lesson, "from_zeros", lambda source: source.replace("(1, 2)", DRAWS))
     results = names["results"]
@@ -97,7 +97,7 @@ def test_subwords_are_ahead_of_words_that_spell_and_these_of_characters():
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [7, 8])
-def test_a_prediction_at_every_step_and_a_carried_state_pay(seed):
+def test_predicting_at_every_step_and_carrying_the_state_help(seed):
     def other(source):
         return source.replace("seed=1", f"seed={seed}")
 
@@ -112,7 +112,7 @@ def test_a_prediction_at_every_step_and_a_carried_state_pay(seed):
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [7, 8])
-def test_a_tiny_clip_slows_gradient_descent_and_not_adam(seed):
+def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
     def other(source):
         return source.replace("seed=1", f"seed={seed}")
 

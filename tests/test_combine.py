@@ -1,4 +1,4 @@
-"""Runs that were trained apart become one, whose probabilities are their mean."""
+"""Separately trained runs combine into one run with averaged probabilities."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_probabilities_are_the_mean_of_all_networks(trained_apart, text_file, tm
 
 
 def squares(run):
-    """What Adam has kept of each weight's squared gradient, by name."""
+    """Return Adam's mean squared gradient of each weight, by name."""
     model, checkpoint = load_model(run)
     return {
         name: checkpoint.training[f"optimizer.{number}.1"]
@@ -64,7 +64,7 @@ def test_squared_gradients_stay_with_their_weights(trained_apart, tmp_path, comm
     assert code == 0 and "dynamic (rule rms" in out
 
 
-def test_without_squared_gradients_of_all_there_are_none(trained_apart, tmp_path, command):
+def test_squared_gradients_are_dropped_unless_all_runs_have_them(trained_apart, tmp_path, command):
     one = trained_apart("one", "--optimizer", "adam")
     other = trained_apart("other", "--optimizer", "sgd", "--seed", 2)
     assert command("combine", one, other, "--run", tmp_path / "all")[0] == 0
@@ -88,14 +88,14 @@ def test_a_combined_run_cannot_be_resumed(trained_apart, text_file, tmp_path, co
         (("--split", "80/20/0"), "--split is 80/20/0, but 90/5/5 in .*one"),
     ],
 )
-def test_what_is_not_alike_is_named(trained_apart, tmp_path, command, flags, fault):
+def test_the_error_names_differing_settings(trained_apart, tmp_path, command, flags, fault):
     one, other = trained_apart("one"), trained_apart("other", *flags)
     code, out, err = command("combine", one, other, "--run", tmp_path / "all")
     assert (code, out) == (2, "") and not (tmp_path / "all").exists()
     assert len(err.splitlines()) == 1 and re.search(fault, err), err
 
 
-def test_another_text_cannot_be_scored_together(trained_apart, tmp_path, text_file, command):
+def test_runs_on_another_text_cannot_be_scored(trained_apart, tmp_path, text_file, command):
     text = text_file.read_text()
     longer, swapped = tmp_path / "longer", tmp_path / "swapped"
     longer.write_text(text + "Ω" * 9, encoding="utf-8")
@@ -107,7 +107,7 @@ def test_another_text_cannot_be_scored_together(trained_apart, tmp_path, text_fi
         assert code == 2 and fault in err and not (tmp_path / "all").exists()
 
 
-def test_at_least_two_runs_and_a_place_for_the_new_one(trained_apart, tmp_path, command):
+def test_combining_needs_two_runs_and_an_output_folder(trained_apart, tmp_path, command):
     one, two = trained_apart("one"), trained_apart("two", "--seed", 2)
     for runs in ((one,), (one, one)):
         code, _, err = command("combine", *runs, "--run", tmp_path / "all")

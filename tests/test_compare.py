@@ -1,4 +1,4 @@
-"""The same training timed at several places."""
+"""The same training timed on several devices."""
 
 import json
 
@@ -13,13 +13,13 @@ ONE, TWO = Place("cpu", 1), Place("cpu", 2)
 
 
 @pytest.mark.cpu_build
-def test_places_are_thread_settings_and_the_lack_of_a_gpu_is_explained():
+def test_places_are_thread_settings_and_a_missing_gpu_is_explained():
     at, refused = compare.places()
     assert at[0] == ONE and at[-1] == Place("cpu", runtime.physical_cores())
     assert len(set(at)) == len(at) and len(refused) == 1 and "CPU build" in refused[0]
 
 
-def test_every_gpu_that_works_is_a_place_and_another_is_explained(monkeypatch):
+def test_every_working_gpu_is_a_place_and_others_are_explained(monkeypatch):
     def get_ctx(name):
         if name == "gpu:1":
             raise InputError("`ctx` gpu:1: too old")
@@ -48,7 +48,7 @@ def test_each_place_is_timed_and_the_picture_drawn(text_file, tmp_path, command,
 
 
 def played(monkeypatch, results):
-    """Play the worker processes, each by what it prints or its exit code; return the orders."""
+    """Replace the workers by results (output or exit code); return the requests they get."""
     orders, results = [], iter(results)
 
     class Process:
@@ -63,7 +63,7 @@ def played(monkeypatch, results):
     return orders
 
 
-def test_a_timing_is_the_median_of_all_its_steps_and_the_slowest_is_one(monkeypatch):
+def test_a_timing_is_the_median_step_and_the_slowest_place_has_speed_one(monkeypatch):
     steps = ([0.5, 9.0, 0.5], [0.25, 0.25, 0.25], [0.5, 0.5, 0.5], [9.0, 0.25, 0.25])
     orders = played(monkeypatch, [Measured(seconds, 100, 40) for seconds in steps])
     timings, failures = compare.measure({"lr": 0.5}, steps=3, rounds=2, at=[ONE, TWO])
@@ -79,7 +79,7 @@ def test_each_place_keeps_its_own_number_of_tokens(monkeypatch):
     assert (two.tokens_per_second, two.epoch_seconds) == (50, 10)
 
 
-def test_a_place_that_fails_is_dropped_and_the_others_are_still_measured(monkeypatch):
+def test_a_failing_place_is_dropped_and_the_others_are_measured(monkeypatch):
     fine = Measured([0.5], 100, 40)
     orders = played(monkeypatch, [fine, fine, fine, -9, fine])  # killed in the second round
     timings, failures = compare.measure({}, rounds=3, at=[ONE, TWO])
@@ -88,13 +88,13 @@ def test_a_place_that_fails_is_dropped_and_the_others_are_still_measured(monkeyp
     assert failures == [Failure(TWO, "ended with code -9")]
 
 
-def test_if_every_place_fails_the_first_reason_is_the_error(monkeypatch):
+def test_if_every_place_fails_the_first_failure_is_the_error(monkeypatch):
     played(monkeypatch, [2, -9])
     with pytest.raises(InputError, match=r"^--lr 0: too low$"):
         compare.measure({}, rounds=3, at=[ONE, TWO])
 
 
-def test_only_steps_after_the_first_are_timed_and_they_are_the_presets_own(text_file):
+def test_timing_skips_the_first_step_and_uses_the_settings(text_file):
     settings = dict(
         data=(str(text_file),), hidden_size=(8,), embed_size=8, batch_size=4, seq_len=10,
         sample_temperatures=(1.0,), epochs=1, validate_every=1,
@@ -105,7 +105,7 @@ def test_only_steps_after_the_first_are_timed_and_they_are_the_presets_own(text_
     assert result.epoch_steps == -(-(rows - 1) // 10)
 
 
-def test_what_cannot_be_trained_is_one_line(command, tmp_path, monkeypatch):
+def test_an_impossible_training_is_one_line(command, tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "places", lambda: ([ONE, TWO], []))
     wrong = (
         (["--data", "nosuch"], "neither a file"),
@@ -120,7 +120,7 @@ def test_what_cannot_be_trained_is_one_line(command, tmp_path, monkeypatch):
         compare.measure({"speed": 1}, at=[ONE])
 
 
-def test_the_lack_of_a_gpu_is_said(text_file, tmp_path, command, monkeypatch):
+def test_a_missing_gpu_is_reported(text_file, tmp_path, command, monkeypatch):
     timing = Timing(ONE, 0.5, 200, 20, 1)
     monkeypatch.setattr(compare, "places", lambda: ([ONE], ["`ctx` gpu: none"]))
     monkeypatch.setattr(compare, "measure", lambda *arguments: ([timing], []))

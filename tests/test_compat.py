@@ -1,4 +1,4 @@
-"""MXNet finds the names that later releases removed; every other module sees them unchanged."""
+"""MXNet finds the names that later releases removed; other modules are unaffected."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from gluonlm.system.compat import names as tables
 
 
 def python(code):
-    """Run a program in a process of its own and return what it printed."""
+    """Run a program in a separate process and return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error::FutureWarning", "-c", code],
         cwd=ROOT, capture_output=True, text=True,
@@ -24,14 +24,14 @@ def python(code):
 
 
 def adapted(code):
-    """Return a module whose code ran as MXNet's does."""
+    """Return a module whose code is adapted like MXNet's."""
     module = types.ModuleType("adapted")
     compat.adapt(module)
     exec(code, vars(module))
     return module
 
 
-def test_other_importers_see_numpy_and_distutils_as_they_are():
+def test_other_modules_import_numpy_and_distutils_unchanged():
     names = [*tables.RENAMED, *tables.CONSTANTS, *tables.FINANCIAL, "in1d", "msort"]
     code = f"import numpy\nbefore = [name for name in {names} if name in dir(numpy)]\n"
     code += "import gluonlm, mxnet\nfrom mxnet import gluon, np, onnx, test_utils\n"
@@ -46,10 +46,10 @@ def test_other_importers_see_numpy_and_distutils_as_they_are():
     "form", ["import numpy; n = numpy.{0}", "from numpy import {0} as n", "import numpy as np\n"
              "def late():\n    import numpy\n    return numpy.{0}\nn = late()"]
 )  # fmt: skip
-def test_an_adapted_module_finds_each_removed_name_however_it_imports_numpy(name, form):
+def test_an_adapted_module_finds_removed_names_by_any_import_of_numpy(name, form):
     found = adapted(form.format(name)).n
     if name in tables.CONSTANTS and name != "int":
-        np.testing.assert_equal(found, tables.CONSTANTS[name])  # NaN is equal to NaN here
+        np.testing.assert_equal(found, tables.CONSTANTS[name])  # here NaN equals NaN
         assert np.signbit(found) == np.signbit(tables.CONSTANTS[name])
     elif name in vars(np):
         assert found is vars(np)[name]
@@ -59,7 +59,7 @@ def test_an_adapted_module_finds_each_removed_name_however_it_imports_numpy(name
         assert callable(found)
 
 
-def test_an_adapted_module_imports_the_rest_of_numpy_as_everybody_does():
+def test_an_adapted_module_imports_the_rest_of_numpy_unchanged():
     module = adapted(
         "import numpy as np, numpy.random as rnd, numpy.testing as npt\n"
         "from numpy.linalg import norm\nimport os.path as path"
@@ -71,7 +71,7 @@ def test_an_adapted_module_imports_the_rest_of_numpy_as_everybody_does():
         _ = module.np.no_such_name
 
 
-def test_replaced_functions_return_what_the_removed_ones_did():
+def test_replaced_functions_agree_with_the_removed_ones():
     overlay = tables.OVERLAYS["numpy"]
     np.testing.assert_array_equal(overlay.in1d([[1, 2], [3, 1]], [1, 3]), [True, False, True, True])
     np.testing.assert_array_equal(overlay.in1d([1, 2], [1], invert=True), [False, True])
@@ -102,7 +102,7 @@ def test_mxnet_imports_optional_libraries_when_it_uses_them():
     assert python(code) == ["[]", "False", "2.0", "[[0.0,", "3.0]]", "True", "requests.api"]
 
 
-def test_a_library_that_is_not_installed_is_missing_for_mxnet_too():
+def test_a_library_that_is_not_installed_is_also_missing_for_mxnet():
     code = "import sys\nsys.modules['scipy'] = sys.modules['scipy.sparse'] = None\n"
     code += "import gluonlm, mxnet as mx\n"
     code += "csr = mx.nd.sparse.csr_matrix(([2.0], [0], [0, 1]), shape=(1, 1))\n"

@@ -36,11 +36,11 @@ def measured(metric, *batches):
     return metric.get()[1]
 
 
-# parameters of the C++ library: text with the scalars of NumPy
+# parameters of the C++ library: NumPy scalars as text
 
 
 @pytest.mark.parametrize("integer", [np.int64, np.int32, np.uint8, int])
-def test_operators_take_numpy_integers_in_tuples(integer):
+def test_operators_accept_numpy_integers_in_tuples(integer):
     array = nd.arange(6).reshape((integer(2), integer(3)))
     check(array.sum(axis=(integer(0),)), [3, 5, 7], "float32")
     check(nd.zeros((integer(2), integer(1))), [[0], [0]], "float32")
@@ -50,7 +50,7 @@ def test_operators_take_numpy_integers_in_tuples(integer):
     check(mx.np.ones((integer(2),)).sum(axis=(integer(0),)), 2, "float32")
 
 
-def test_symbols_take_numpy_scalars():
+def test_symbols_accept_numpy_scalars():
     shape = (2, np.int64(3))
     data = mx.sym.Variable("data", shape=shape)
     symbol = mx.sym.sum(data * np.float32(0.5), axis=(np.int64(1),))
@@ -71,7 +71,7 @@ def test_initializers_and_optimizers_pass_numpy_scalars_on():
     assert updated("sgd", learning_rate=np.float64(0.5), wd=np.float32(0.25)).tolist() == [*plain]
 
 
-def test_text_of_a_serializer_is_str_otherwise():
+def test_the_serializer_otherwise_uses_str():
     text = modules.Text
     assert [text(), text("np."), text(1), text((1, "a")), text(None)] == [
         *("", "np.", "1", "(1, 'a')", "None")
@@ -86,7 +86,7 @@ def test_text_of_a_serializer_is_str_otherwise():
 
 @pytest.mark.parametrize("scalar", SCALARS, ids=lambda scalar: type(scalar).__name__)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "int64"])
-def test_scalars_leave_the_dtype_of_an_ndarray(dtype, scalar):
+def test_scalars_do_not_change_the_dtype_of_an_ndarray(dtype, scalar):
     array = nd.array([1, 2], dtype=dtype)
     for result in (array + scalar, scalar + array):
         check(result, [4, 5], dtype)
@@ -115,7 +115,7 @@ def test_mxnet_numpy_promotes_scalars_by_value(dtype, scalar, expected):
     assert operator(np.array([5, 6], dtype), np.array(scalar)).dtype == expected
 
 
-def test_promotion_by_value_keeps_what_an_array_cannot_hold():
+def test_promotion_by_value_keeps_scalars_that_exceed_the_arrays_dtype():
     array = mx.np.array([5, 6], dtype="uint8")
     check(np.floor_divide(array, np.int64(-(2**40))), [-1, -1], "int64")
     assert repairs._promote_by_value(np.fmax)(np.float32(1), np.float64(2)).dtype == "float64"
@@ -184,7 +184,7 @@ def test_nanquantile_has_the_keyword_of_quantile(keyword):
     assert float(mx.np.nanquantile(array, 0.5)) == 2
 
 
-def test_random_numbers_depend_on_the_seed_alone():
+def test_random_numbers_depend_only_on_the_seed():
     def draw(seed):
         mx.random.seed(seed)
         return [nd.random.randint(0, 10, shape=8).asnumpy().tolist(),
@@ -247,7 +247,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", sorted(mx.optimizer.Optimizer.opt_registry))
-def test_each_optimizer_makes_a_step(name):
+def test_each_optimizer_updates_the_weights(name):
     weight = updated(name, learning_rate=1.0) if name != "adadelta" else updated(name)
     assert weight.shape == (3,) and (weight != [1, -2, 3]).all() and np.isfinite(weight).all()
     if name in STEPS:
@@ -255,7 +255,7 @@ def test_each_optimizer_makes_a_step(name):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_data_loader_makes_batches(workers):
+def test_the_data_loader_returns_batches(workers):
     labels = [np.float64(label) for label in range(3)]
     data = gluon.data.ArrayDataset(np.arange(6, dtype="float32").reshape(3, 2), labels)
     first, last = gluon.data.DataLoader(data, 2, num_workers=workers)

@@ -20,7 +20,7 @@ def parts(corpus):
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """Writes texts to files of these names in a folder that becomes the current one."""
+    """Write texts to files with these names in a new working folder."""
     monkeypatch.chdir(tmp_path)
 
     def write(**texts):
@@ -67,7 +67,7 @@ def test_patterns_find_files_at_any_depth_and_names_that_look_like_patterns(file
     assert parts(load_corpus(DataConfig(data=("[x-z]",), **config)))[0] == "plain"
 
 
-def test_standard_input_is_a_text_like_any_other(files, monkeypatch):
+def test_standard_input_is_accepted_as_a_text(files, monkeypatch):
     files(text="ab")
     stream = types.SimpleNamespace(buffer=io.BytesIO(b"cd\n"))
     monkeypatch.setattr(sys, "stdin", stream)
@@ -81,14 +81,14 @@ def test_a_corpus_is_named_after_its_first_file(files):
     assert names == ["rhyme.old", "b"]
 
 
-def test_word_vocabulary_knows_the_training_part_only(files):
+def test_the_word_vocabulary_covers_only_the_training_part(files):
     files(train="a b\n", valid="a z\n", test="b\n")
     corpus = load_corpus(DataConfig(data=("train",), valid="valid", test="test", level="word"))
     assert corpus.vocab.tokens == ["<unk>", "<eos>", "a", "b"]
     assert corpus.valid.tolist() == [corpus.vocab.index["a"], 0, corpus.vocab.index["<eos>"]]
 
 
-def test_words_of_the_other_parts_only_are_unknown(files):
+def test_words_missing_from_the_training_part_are_unknown(files):
     files(text="a b a c\n" * 8 + "a d\n" * 4)  # 40 words with <eos>, then 12
     config = DataConfig(data=("text",), level="word", split="75/15/10")
     corpus = load_corpus(config)
@@ -103,7 +103,7 @@ def test_words_of_the_other_parts_only_are_unknown(files):
     assert tokens == {"84/8/8": ["a", "b", "c"], "66/17/17": ["a", "b"], "100/0/0": list("abcd")}
 
 
-def test_words_are_counted_over_all_pieces_of_the_training_part(files, monkeypatch):
+def test_words_are_counted_in_all_pieces_of_the_training_part(files, monkeypatch):
     from gluonlm.corpus import text as text_module
 
     monkeypatch.setattr(text_module, "PIECE", 5)
@@ -113,7 +113,7 @@ def test_words_are_counted_over_all_pieces_of_the_training_part(files, monkeypat
     assert [len(part) for part in (corpus.train, corpus.valid, corpus.test)] == [6, 3, 3]
 
 
-def test_settings_of_the_text_reach_it(files):
+def test_text_settings_are_applied(files):
     files(text="ABCDEFGHIJ")
     corpus = load_corpus(DataConfig(data=("text",), split="50/30/20", lower=True))
     assert parts(corpus) == ["abcde", "fgh", "ij"]
@@ -125,14 +125,14 @@ def test_settings_of_the_text_reach_it(files):
     assert corpus.vocab.tokens == ["a", "c", "f", "\u00e9"]
 
 
-def test_a_split_that_is_none_is_rejected(files):
+def test_an_invalid_split_is_rejected(files):
     files(text="ABCDEFGHIJ")
     for split in ("90/5", "90/5/6", "0/50/50", "a/b/c", "110/-5/-5", "nan/5/5"):
         with pytest.raises(InputError, match=r"split.*three percentages that add up to 100"):
             load_corpus(DataConfig(data=("text",), split=split))
 
 
-def test_a_given_vocabulary_is_kept_and_what_it_does_not_know_is_located(files, monkeypatch):
+def test_a_given_vocabulary_is_kept_and_unknown_characters_are_located(files, monkeypatch):
     from gluonlm.corpus import text as text_module
 
     monkeypatch.setattr(text_module, "PIECE", 4)
@@ -144,7 +144,7 @@ def test_a_given_vocabulary_is_kept_and_what_it_does_not_know_is_located(files, 
         load_corpus(DataConfig(data=("other",)), vocab)
 
 
-def test_fingerprints_are_those_that_older_runs_hold(files):
+def test_fingerprints_match_older_runs(files):
     files(text="Ab ab\n" * 20, v="a")
     texts = [
         dict(),
@@ -169,11 +169,11 @@ def test_missing_files_and_unknown_names_are_reported(files, tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         load_corpus(DataConfig(data=(str(tmp_path),)))
     files(text="abc")
-    with pytest.raises(InputError, match="`data` ptb: neither"):  # a corpus stands alone
+    with pytest.raises(InputError, match="`data` ptb: neither"):  # named corpora are used alone
         load_corpus(DataConfig(data=("text", "ptb")))
 
 
-def test_a_corpus_with_its_own_parts_takes_no_others(files, monkeypatch):
+def test_a_corpus_with_its_own_parts_rejects_others(files, monkeypatch):
     files(a="aa", b="b", c="c", v="v")
     entry = Entry("three", "none", tuple(File(name, "nowhere") for name in "abc"))
     monkeypatch.setitem(CATALOGUE, "three", entry)
@@ -185,7 +185,7 @@ def test_a_corpus_with_its_own_parts_takes_no_others(files, monkeypatch):
 
 
 @pytest.mark.full
-def test_the_real_corpora_are_the_published_ones(corpus_path):
+def test_the_real_corpora_match_the_published_ones(corpus_path):
     corpus_path("nietzsche")
     assert len(load_corpus(DataConfig(data=("nietzsche",), encoding="latin-1")).vocab) == 85
     assert len(load_corpus(DataConfig(data=("nietzsche",))).vocab) == 84

@@ -1,4 +1,4 @@
-"""The picture of a training."""
+"""The plot of a training."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from gluonlm.train.curve import draw_curve
 
 
 @pytest.mark.parametrize("level, top", [("char", 1.4 * 2 / np.log(2)), ("word", 1.4 * np.exp(2))])
-def test_the_curve_is_not_flattened_by_the_loss_of_the_first_steps(level, top, monkeypatch):
+def test_the_loss_of_the_first_steps_does_not_flatten_the_curve(level, top, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         "matplotlib.figure.Figure.savefig",
@@ -50,12 +50,12 @@ def test_the_right_axis_shows_the_same_loss_in_bits_without_a_warning(
     )
     (axes,) = drawn[0].axes
     (right,) = axes.child_axes
-    # the bottom may be a perplexity below 1, for which a logarithmic axis of bits has no place
+    # the lower limit may be a perplexity below 1, which a log axis in bits cannot show
     top = unit.bits(np.log(axes.get_ylim()[1]))
     assert right.get_ylim()[1] == pytest.approx(top, rel=1e-9)
 
 
-def test_words_that_look_like_formulas_are_drawn_as_they_are():
+def test_words_that_look_like_formulas_are_drawn_verbatim():
     from gluonlm.embeddings import draw_map
 
     assert draw_map(np.zeros((2, 2)), [r"$\\frac{$", "$"]).startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""What is not finite never reaches the weights."""
+"""Non-finite values never reach the weights."""
 
 import dataclasses
 
@@ -38,12 +38,12 @@ def test_nan_never_reaches_the_weights(policy):
     assert (before[0] == before[1]).all()
 
 
-def test_a_rising_loss_stops_the_training():
+def test_a_rising_loss_stops_training():
     with pytest.raises(Diverged, match="nats at step"):
         train(dataclasses.replace(BASE, lr=1e3, clip=0.0, epochs=50, optimizer="sgd"))
 
 
-def test_steps_that_are_never_finite_end_the_training_in_the_end():
+def test_repeated_non_finite_steps_stop_the_training():
     model = make_model()
     model.decoder.bias.set_data(nd.full(7, np.nan))
     trainer = Trainer(model, dataclasses.replace(BASE, on_nan="skip", epochs=50), IDS)

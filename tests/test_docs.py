@@ -1,4 +1,4 @@
-"""Every command of the Markdown runs: trainings in a short form, texts with stand-ins."""
+"""Every command in the Markdown files runs, with short trainings and substitute texts."""
 
 import importlib
 import importlib.util
@@ -20,7 +20,7 @@ PAGES = ["README.md", "CONTRIBUTING.md"]
 PAGES += [f"{room}/README.md" for room in ("benchmarks", "data", "tutorials")]
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = ("pip", "jupyter", "cat", "cd", "git", "export", "apt-get")  # not ours to test
-# two steps of a small network; the corpora are stand-ins, whose hashes differ
+# two steps of a small network; substitute corpora have other hashes
 SHORT = "--max-steps 2 --max-minutes 1 --batch-size 2 --seq-len 5 --no-verify --quiet"
 WORDS = "the company said on monday that it will buy shares of the other company today"
 
@@ -35,12 +35,12 @@ def blocks(page):
 
 
 def commands(text):
-    """Yield the words of each command of a block or a span of code."""
+    """Yield the arguments of each command in a block or span of code."""
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         for part in re.split(r"&&|(?<= )\|(?= )", line):
             try:
                 words = shlex.split(part, comments=True)
-            except ValueError:  # what a program printed
+            except ValueError:  # program output
                 continue
             while words and re.match(r"[A-Z_]+=", words[0]):
                 words.pop(0)
@@ -52,7 +52,7 @@ def commands(text):
 
 
 def ours(words):
-    """Return the name of our command and its flags, or None."""
+    """Return the name of a gluonlm command and its flags, or None."""
     if words[0].startswith("python") and words[1:2] == ["-m"]:
         words = [words[2].replace(".", " ", 1), *words[3:]]
         words = [*words[0].split(), *words[1:]]
@@ -61,7 +61,7 @@ def ours(words):
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    """A folder with texts under the names that the pages use."""
+    """A folder with texts, named as in the pages."""
     folder = tmp_path_factory.mktemp("workshop")
     lines = "".join(f"{WORDS} for {n} dollars .\n" for n in range(60)) + "In the beginning\n" * 9
     names = [file.path for entry in CATALOGUE.values() for file in entry.files]
@@ -74,7 +74,7 @@ def workshop(tmp_path_factory):
 
 
 def save_old_weights(folder):
-    """Write a model.params with its vocab.json, and an lm.params with the text of its words."""
+    """Write a model.params with its vocab.json, and an lm.params with its text."""
     from networks_of_each_kind import checkpoint_of
 
     (folder / "train.txt").write_text(WORDS)
@@ -89,7 +89,7 @@ def save_old_weights(folder):
 def run(workshop, monkeypatch, capfd):
     monkeypatch.chdir(workshop)
     monkeypatch.setenv("GLUONLM_DATA", str(workshop))
-    monkeypatch.syspath_prepend(workshop)  # where the module of an exported model lies
+    monkeypatch.syspath_prepend(workshop)  # the folder of the exported module
 
     def run(name, flags):
         package = importlib.import_module("gluonlm.__main__")
@@ -97,13 +97,13 @@ def run(workshop, monkeypatch, capfd):
             flags = [*(("cpu" if flag == "gpu" else flag) for flag in flags)]
             resumed = "--resume" in flags or "--list-presets" in flags
             short = SHORT if "--hidden-size" in flags else f"{SHORT} --hidden-size 8"
-            if "--init-from" in flags:  # which keeps the size of its layers
+            if "--init-from" in flags:  # keep its layer sizes
                 short = SHORT
             flags += [] if resumed else [*short.split(), "--overwrite"]
-        if name == "tune":  # not as long as its `--set` would make it
+        if name == "tune":  # shorter than with its `--set`
             flags = re.sub(r"--set \S+", "", " ".join(flags)).split()
             flags += [*SHORT.replace("--quiet", "").split(), "--trials", "2"]
-        if "runs/gru-python-docs" in flags:  # of make train, which takes two minutes
+        if "runs/gru-python-docs" in flags:  # from make train, which takes two minutes
             flags[flags.index("runs/gru-python-docs")] = "runs/notes"
         if name == "export":
             flags += ["--overwrite"]
@@ -140,7 +140,7 @@ def test_every_command_of_a_page_runs(page, run, workshop):
 
 
 def check_other(words):
-    """Assert that what a command of another program names is there."""
+    """Assert that the files and targets named by another program's command exist."""
     if words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert next(word for word in words[1:] if "=" not in word) in targets, words
@@ -152,8 +152,8 @@ def check_other(words):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_in_a_sentence_is_one(page):
-    """Its flags exist, and so does its preset; names in capitals stand for the reader's own."""
+def test_every_command_in_a_sentence_is_valid(page):
+    """Its flags and its preset exist; names in capitals are placeholders."""
     text = (ROOT / page).read_text(encoding="utf-8")
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     if page == "docs/results.md":

@@ -1,4 +1,4 @@
-"""A document is predicted from itself alone, wherever in a segment it begins."""
+"""Documents are predicted independently, wherever they begin in a segment."""
 
 import itertools
 
@@ -30,7 +30,7 @@ def make(separator=MARK, **settings):
 
 
 def documents(ids):
-    """Yield each document, its mark included; the text may begin without one."""
+    """Yield each document with its separator; the text may begin without one."""
     cuts = [0, *(place for place in np.flatnonzero(ids == MARK) if place), len(ids)]
     for begin, end in itertools.pairwise(cuts):
         yield ids[begin:end]
@@ -38,12 +38,12 @@ def documents(ids):
 
 @pytest.mark.parametrize("settings", KINDS)
 @pytest.mark.parametrize("seq_len", [1, 7, 1000])
-def test_each_document_scores_as_if_it_were_alone(settings, seq_len):
+def test_documents_are_scored_independently(settings, seq_len):
     model, found, expected = make(**settings), [], []
     whole = score(model, IDS[:150], seq_len=seq_len)
     place = 0
     for document in documents(IDS[:150]):
-        if len(document) > 1:  # its first token is the last that the one before predicts
+        if len(document) > 1:  # the previous document predicts its first token
             expected.append(score(model, document))
             found.append(whole[place : place + len(document) - 1])
         place += len(document)
@@ -54,7 +54,7 @@ def test_each_document_scores_as_if_it_were_alone(settings, seq_len):
 
 
 @pytest.mark.parametrize("settings", KINDS)
-def test_the_stepper_begins_documents_as_scoring_does(settings):
+def test_the_stepper_resets_at_documents_like_scoring(settings):
     model, stepper = make(**settings), make(**settings).stepper(2)
     nats = score(model, IDS[:60])
     for t, target in enumerate(IDS[1:60]):
@@ -65,7 +65,7 @@ def test_the_stepper_begins_documents_as_scoring_does(settings):
 
 
 @pytest.mark.parametrize("settings", KINDS)
-def test_the_gradient_of_a_batch_is_that_of_its_documents(settings):
+def test_the_gradient_of_a_batch_is_the_sum_over_its_documents(settings):
     model, inputs = make(**settings), IDS[:24].reshape(12, 2)
     targets = np.roll(IDS[:24], -2)
     model.backward(*(nd.array(a, dtype="int32") for a in (inputs, targets)), model.begin_state(2))
@@ -91,9 +91,7 @@ FLAGS = (
 ).split()
 
 
-def test_a_run_resumes_with_its_documents_and_every_command_knows_them(
-    text_file, tmp_path, command
-):
+def test_document_runs_resume_and_work_in_every_command(text_file, tmp_path, command):
     flags = ("train", "--data", text_file, *FLAGS, "--run")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert command(*flags, whole, "--max-steps", 12, "--schedule", "constant")[0] == 0
@@ -118,7 +116,7 @@ def test_a_run_resumes_with_its_documents_and_every_command_knows_them(
         (("--model", "unrolled", "--document-separator", "a"), "carries no state"),
     ],
 )
-def test_a_separator_that_is_no_token_is_named(text_file, tmp_path, command, flags, message):
+def test_the_error_names_a_separator_that_is_no_token(text_file, tmp_path, command, flags, message):
     run = tmp_path / "run"
     code, _, err = command("train", "--data", text_file, "--run", run, *flags)
     assert code == 2 and message in err and len(err.splitlines()) == 1 and not run.exists()

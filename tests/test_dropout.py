@@ -1,4 +1,4 @@
-"""Where dropout acts, and which masks it draws."""
+"""The places and masks of dropout."""
 
 import mxnet as mx
 import numpy as np
@@ -10,7 +10,7 @@ from gluonlm.config import ModelConfig
 from gluonlm.models import build_model
 
 
-def test_dropout_acts_in_training_only_on_embedding_between_layers_and_before_the_output():
+def test_dropout_acts_only_in_training_at_the_embedding_between_layers_and_at_the_output():
     model, ids = make("lstm", (7, 5), dropout=0.5), random_ids((T, N))
     calm = [model(ids, model.begin_state(N))[0].asnumpy() for _ in range(2)]
     assert (calm[0] == calm[1]).all()
@@ -28,7 +28,7 @@ def test_dropout_acts_in_training_only_on_embedding_between_layers_and_before_th
 
 
 def masks(model, ids):
-    """Where each dropout of a training pass, in order, gave zero."""
+    """Return the zeros of each dropout output in a training pass, in order."""
     seen = []
     model.hybridize(False)
     for block in {id(b): b for b in (model.embed_dropout, model.dropout)}.values():
@@ -40,7 +40,7 @@ def masks(model, ids):
     return seen
 
 
-def test_variational_dropout_keeps_its_mask_over_time_and_changes_it_between_columns_and_calls():
+def test_variational_dropout_masks_are_constant_over_time_and_differ_by_column_and_call():
     model, ids = make("lstm", (40, 50), dropout=0.5, variational=True), random_ids((T, N))
     first, again = masks(model, ids)[:], masks(model, ids)
     assert len(first) == len(again) == 3
@@ -53,7 +53,7 @@ def test_variational_dropout_keeps_its_mask_over_time_and_changes_it_between_col
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
-def test_weight_drop_leaves_out_recurrent_weights_in_training_only(kind):
+def test_weight_drop_masks_recurrent_weights_only_in_training(kind):
     dropped, plain = (make(kind, (6,), dropout=0.0, weight_drop=rate) for rate in (0.5, 0.0))
     weight = dropped.layers[0].l0_h2h_weight
     for name, parameter in plain.parameters().items():
@@ -65,7 +65,7 @@ def test_weight_drop_leaves_out_recurrent_weights_in_training_only(kind):
             logits.asnumpy(), plain(ids, plain.begin_state(N))[0].asnumpy(), atol=1e-6
         )
 
-    agree(dropped(ids, dropped.begin_state(N))[0])  # scoring sees all of them
+    agree(dropped(ids, dropped.begin_state(N))[0])  # scoring uses all of them
     masks = []
     dropped.hybridize(False)
     dropped.layers[0].weight_drop.register_forward_hook(
@@ -78,13 +78,13 @@ def test_weight_drop_leaves_out_recurrent_weights_in_training_only(kind):
         assert set(np.unique(masks[-1].round(5))) == {0, 2}
         assert (
             weight.grad().asnumpy()[masks[-1] == 0] == 0
-        ).all()  # what was left out has no part in the loss
+        ).all()  # dropped weights do not affect the loss
         plain.layers[0].l0_h2h_weight.set_data(weight.data() * nd.array(masks[-1]))
         agree(logits)  # the same weights at every time step
     assert (masks[0] != masks[1]).any()
 
 
-def test_the_embedding_can_have_a_dropout_of_its_own():
+def test_the_embedding_can_have_its_own_dropout():
     ids = random_ids((50, 20))
     embedded, between, last = masks(make("gru", (40, 50), dropout=0.2, embed_dropout=0.6), ids)
     assert (
@@ -102,7 +102,7 @@ def test_the_embedding_can_have_a_dropout_of_its_own():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_word_dropout_leaves_out_whole_tokens_for_a_call_in_training_only(tied):
+def test_word_dropout_drops_tokens_for_a_call_only_in_training(tied):
     dropped, plain = (
         make("gru", (E,), dropout=0.0, tie_weights=tied, word_dropout=rate) for rate in (0.5, 0)
     )
@@ -126,5 +126,5 @@ def test_word_dropout_leaves_out_whole_tokens_for_a_call_in_training_only(tied):
         with autograd.record():
             dropped(ids, dropped.begin_state(N))
         assert set(np.unique(masks[-1].round(5))) == {0, 2}
-        assert (masks[-1] == masks[-1][:, :1]).all()  # a token is left out whole
+        assert (masks[-1] == masks[-1][:, :1]).all()  # a token is dropped completely
     assert (masks[0] != masks[1]).any()

@@ -1,4 +1,4 @@
-"""Dynamic evaluation predicts before it learns, and can forget; the cache sums over the past."""
+"""Dynamic evaluation predicts before it learns and can be reset; the cache sums over the past."""
 
 import json
 import types
@@ -19,7 +19,7 @@ KINDS = ("lstm", "gru ensemble", "gru adaptive", "gru weight-drop", "unrolled", 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_a_rate_the_score_is_the_static_one_dropout_or_not(kind):
+def test_without_a_learning_rate_the_score_is_static_with_and_without_dropout(kind):
     model = make_model(kind, 0.5)
     static, before = score(model, IDS), weights(model)
     dynamic = Dynamic(model, DynamicSettings(lr=0.0, seq_len=16))
@@ -28,19 +28,19 @@ def test_without_a_rate_the_score_is_the_static_one_dropout_or_not(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_repeats_is_learnt_and_can_be_forgotten(kind):
+def test_repetition_is_learnt_and_can_be_forgotten(kind):
     model = make_model(kind, 0.5)
     static, before = score(model, IDS), weights(model)
     dynamic = Dynamic(model, DynamicSettings(lr=0.3, seq_len=16))
     found = dynamic.score_text(IDS)
     assert found.shape == static.shape and found.mean() < static.mean() - 0.01
-    assert (dynamic.score_text(IDS) == found).all()  # beginning with the trained weights again
+    assert (dynamic.score_text(IDS) == found).all()  # starts from the trained weights again
     assert (weights(model) != before).any()
     dynamic.forget()
     assert (weights(model) == before).all()
 
 
-def test_no_token_is_learnt_from_before_it_is_predicted():
+def test_tokens_are_predicted_before_they_are_learnt():
     dynamic = Dynamic(make_model("lstm"), DynamicSettings(lr=0.5, seq_len=16))
     found = dynamic.score_text(IDS)
     np.testing.assert_allclose(found[:16], score(make_model("lstm"), IDS)[:16], atol=1e-6)
@@ -49,7 +49,7 @@ def test_no_token_is_learnt_from_before_it_is_predicted():
     assert (dynamic.score_text(changed)[:199] == found[:199]).all()
 
 
-def test_it_learns_from_the_loss_alone_without_what_regularised_the_training():
+def test_dynamic_evaluation_ignores_regularisation():
     regularised, plain = make_model("lstm regularised", 0.5), make_model("lstm")
     plain.load_arrays(regularised.arrays())
     found = [
@@ -61,7 +61,7 @@ def test_it_learns_from_the_loss_alone_without_what_regularised_the_training():
 
 
 def first_step(settings, squares=None):
-    """The weights before and after the first segment, and its mean gradient, of another copy."""
+    """Return the weights before and after the first segment, and its mean gradient."""
     model, other = make_model("lstm"), make_model("lstm")
     inputs, targets = (nd.array(ids, dtype="int32") for ids in (IDS[:16, None], IDS[1:17]))
     other.backward(inputs, targets, other.begin_state(1))
@@ -76,13 +76,13 @@ def test_a_plain_step_is_gradient_descent_on_the_mean():
     np.testing.assert_allclose(after, before - 0.5 * gradient, atol=1e-6)
 
 
-def test_decay_goes_a_part_of_the_way_back():
+def test_decay_moves_weights_back_by_a_fraction():
     before, after, gradient = first_step(DynamicSettings(lr=0.5, decay=0.25, seq_len=16))
     np.testing.assert_allclose(after, before - 0.75 * 0.5 * gradient, atol=1e-6)
 
 
 def moments(model):
-    """What Adam would have kept of a run: another number for each weight, in the names' order."""
+    """Return second moments as Adam saves them: distinct values in name order, and a checkpoint."""
     shapes = [parameter.shape for parameter in model.parameters().values()]
     values = np.random.default_rng(0).uniform(0.01, 1, sum(map(np.prod, shapes)))
     parts = np.split(values.astype(np.float32), np.cumsum([np.prod(shape) for shape in shapes]))
@@ -94,7 +94,7 @@ def moments(model):
     return values, types.SimpleNamespace(training=arrays, config=config)
 
 
-def test_an_rms_step_is_divided_by_each_weights_own_size_of_gradients():
+def test_an_rms_step_is_divided_by_each_weights_rms_gradient():
     values, checkpoint = moments(make_model("lstm"))
     settings = DynamicSettings("rms", lr=0.1, decay=0.25, seq_len=16)
     before, after, gradient = first_step(settings, lambda m: squared_gradients(m, checkpoint))
@@ -103,14 +103,14 @@ def test_an_rms_step_is_divided_by_each_weights_own_size_of_gradients():
     np.testing.assert_allclose(after, before - (1 - back) * 0.1 * gradient / size, atol=1e-5)
 
 
-def test_squares_come_from_adam_alone():
+def test_only_adam_has_squared_gradients():
     model, (_, checkpoint) = make_model("lstm"), moments(make_model("lstm"))
     checkpoint.config.training = TrainConfig(optimizer="sgd")
     with pytest.raises(InputError, match="has none: use sgd"):
         squared_gradients(model, checkpoint)
 
 
-def test_tuning_tries_a_grid_and_leaves_the_model_as_it_was():
+def test_tuning_tries_a_grid_and_leaves_the_model_unchanged():
     model = train(kind="gru").model
     before = weights(model)
     found = dict(tune(model, IDS, DynamicSettings(seq_len=16), None))
@@ -119,7 +119,7 @@ def test_tuning_tries_a_grid_and_leaves_the_model_as_it_was():
     assert found[best] == Dynamic(model, best).score_text(IDS).mean()
 
 
-def test_too_high_a_rate_is_named():
+def test_the_error_names_too_high_a_learning_rate():
     dynamic = Dynamic(make_model("rnn"), DynamicSettings(lr=1e38, seq_len=4))
     with pytest.raises(InputError, match=r"`dynamic_lr` 1e.38"):
         dynamic.score_text(IDS)
@@ -145,13 +145,13 @@ def likely(nats):
 
 @pytest.mark.parametrize("size", [3, 500])
 @pytest.mark.parametrize("kind", ["lstm", "gru ensemble", "gru adaptive"])
-def test_the_cache_is_the_sum_over_the_places_before_by_its_equation(kind, size):
+def test_the_cache_follows_its_equation(kind, size):
     model, ids = make_model(kind), IDS[:60]
     nats, hidden = trace(model, ids)
     np.testing.assert_allclose(nats, score(model, ids), atol=1e-5)
     settings = CacheSettings(size, theta=2.0, weight=0.3)
     found = Cached(model, settings).score_text(ids)
-    assert found[0] == nats[0]  # nothing is remembered yet
+    assert found[0] == nats[0]  # the cache is still empty
     for t in range(1, 59):
         places = range(max(0, t - size), t)
         likeness = np.exp([2.0 * hidden[t] @ hidden[i] for i in places])
@@ -160,7 +160,7 @@ def test_the_cache_is_the_sum_over_the_places_before_by_its_equation(kind, size)
         assert likely(found[t]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_cache_steps_as_it_scores_in_any_order_of_streams(monkeypatch):
+def test_the_cache_stepper_agrees_with_scoring_in_any_order_of_streams(monkeypatch):
     monkeypatch.setattr(cache, "BLOCK", 7)
     model, ids = make_model("gru"), IDS[:60]
     cached = Cached(model, CacheSettings(9, theta=2.0, weight=0.3))
@@ -175,7 +175,7 @@ def test_the_cache_steps_as_it_scores_in_any_order_of_streams(monkeypatch):
             order = [1, 0]
 
 
-def test_settings_of_the_cache_are_tuned_to_what_repeats():
+def test_cache_settings_are_tuned_to_repetition():
     model = make_model("gru")
     found = dict(tune_cache(model, IDS, CacheSettings(size=50)))
     best = min(found, key=lambda tried: found[tried])
@@ -183,12 +183,12 @@ def test_settings_of_the_cache_are_tuned_to_what_repeats():
     assert found[best] == pytest.approx(Cached(model, best).score_text(IDS).mean(), abs=1e-9)
 
 
-def test_a_cache_needs_a_state_to_compare():
+def test_a_cache_needs_a_hidden_state():
     with pytest.raises(InputError, match="this model carries none"):
         Cached(make_model("unrolled"), CacheSettings())
 
 
-def test_the_command_shows_the_cache_beside_the_static_score(trained, text_file, command):
+def test_the_command_prints_the_static_score_and_the_cached_one(trained, text_file, command):
     data = ("--data", text_file)
     static = command("evaluate", trained, *data)[1]
     code, out, _ = command("evaluate", trained, *data, "--cache", 50, "--cache-weight", 0.2)
@@ -211,12 +211,12 @@ def test_the_command_shows_the_cache_beside_the_static_score(trained, text_file,
         ("--dynamic sgd --dynamic-seq-len 0", "must be at least 1"),
     ],
 )
-def test_flags_that_contradict_each_other_are_refused(trained, command, flags, message):
+def test_contradictory_flags_are_refused(trained, command, flags, message):
     code, _, err = command("evaluate", trained, *flags.split())
     assert code == 2 and message in err and len(err.splitlines()) == 1
 
 
-def test_writing_with_a_cache_follows_the_prompt(trained, command):
+def test_generation_with_a_cache_follows_the_prompt(trained, command):
     flags = ("--prompt", "abcabcabcabc", "--length", 40, "--greedy", "--unknown", "skip")
     plain, full = (
         command(
@@ -225,12 +225,12 @@ def test_writing_with_a_cache_follows_the_prompt(trained, command):
         for size in (0, 100)
     )
     assert plain[0] == full[0] == 0 and plain[1] != full[1]
-    assert set(full[1].strip()) <= set("abc")  # a cache alone writes what it has read
+    assert set(full[1].strip()) <= set("abc")  # a cache alone generates tokens that it has read
     assert command("generate", trained, "--cache-theta", -1)[0] == 2
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru ensemble", "gru adaptive"])
-def test_learning_and_remembering_together_are_both_at_once(kind):
+def test_dynamic_evaluation_and_the_cache_combine(kind):
     dynamic = Dynamic(make_model(kind), DynamicSettings(lr=0.3, seq_len=7))
     nats, hidden = trace(dynamic, IDS)
     np.testing.assert_allclose(nats, dynamic.score_text(IDS), atol=1e-4)
@@ -241,7 +241,7 @@ def test_learning_and_remembering_together_are_both_at_once(kind):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_the_command_shows_both_alone_and_together(trained, text_file, command):
+def test_the_command_prints_static_dynamic_and_combined_scores(trained, text_file, command):
     flags = ("--data", text_file, "--dynamic", "sgd", "--cache", 50)
     code, out, _ = command("evaluate", trained, *flags)
     static, dynamic, both = out.splitlines()
@@ -252,10 +252,10 @@ def test_the_command_shows_both_alone_and_together(trained, text_file, command):
     assert code == 0 and len(err.splitlines()) == 15 + 16
     assert list(result)[-2:] == ["dynamic", "dynamic_cache"]
     tried = [float(line.split()[-2]) for line in err.splitlines()]
-    assert min(tried[15:]) < min(tried[:15])  # the cache is tuned over the model that learns best
+    assert min(tried[15:]) < min(tried[:15])  # the cache is tuned on the best dynamic model
 
 
-def test_writing_after_learning_from_the_prompt(trained, command):
+def test_generation_after_learning_from_the_prompt(trained, command):
     flags = ("--prompt", "ducks ducks ducks ducks ducks ducks ", "--length", 60, "--greedy")
     plain, none, learnt = (
         command("generate", trained, *flags, *dynamic)

@@ -1,4 +1,4 @@
-"""What an embedding has learnt: neighbours and maps."""
+"""Embeddings: nearest neighbours and maps."""
 
 import mxnet as mx
 import numpy as np
@@ -13,7 +13,7 @@ VOCAB = Vocab("word", ["<unk>", "<eos>", "up", "north", "down", "east"])
 VECTORS = np.array([[0, 0], [1, 1], [0, 1], [0, 7], [0, -1], [2, 0]], np.float32)
 
 
-def test_neighbours_are_by_direction_not_by_length():
+def test_neighbours_depend_on_direction_not_length():
     found = nearest(VECTORS, VOCAB, "up", 3)
     assert found == [("north", 1.0), ("<eos>", pytest.approx(0.5**0.5)), ("<unk>", 0.0)]
     assert nearest(VECTORS, VOCAB, "up")[-1] == ("down", -1.0)
@@ -21,7 +21,7 @@ def test_neighbours_are_by_direction_not_by_length():
         nearest(VECTORS, VOCAB, "left")
 
 
-def test_the_matrix_has_a_row_for_each_token_tied_or_not():
+def test_the_matrix_has_a_row_for_each_token_with_and_without_tying():
     for tied in (False, True):
         model = RNNModel("gru", 6, 7, (7,), tie_weights=tied).prepare([mx.cpu()])
         matrix, ids = model.embedding_matrix(), mx.nd.array([[3]], dtype="int32")
@@ -33,7 +33,7 @@ def test_the_matrix_has_a_row_for_each_token_tied_or_not():
         WindowModel(6, 7, 3).prepare([mx.cpu()]).embedding_matrix()
 
 
-def test_the_map_keeps_neighbours_together_and_comes_from_its_seed():
+def test_the_map_keeps_neighbours_together_and_depends_on_the_seed():
     groups = np.repeat(np.eye(3), 10, axis=0) + np.random.default_rng(0).normal(0, 0.01, (30, 3))
     points, again = project(groups, 30, 1), project(groups, 30, 1)
     assert points.shape == (30, 2) and (points == again).all()
@@ -61,12 +61,12 @@ def test_the_command_line(trained, tmp_path, command, monkeypatch):
         assert code == 2 and message in err and err.count("\n") == 1
 
 
-def test_what_cannot_be_seen_is_shown_as_python_writes_it():
+def test_invisible_tokens_are_shown_as_python_literals():
     shown = [visible(token) for token in ("a", "$ N", "é", " ", "\n", "\x1b", "a\tb", "")]
     assert shown == ["a", "$ N", "é", "' '", "'\\n'", "'\\x1b'", "'a\\tb'", "''"]
 
 
-def test_the_map_shows_the_most_frequent_words_and_no_mark_of_ours(tmp_path, command, monkeypatch):
+def test_the_map_shows_frequent_words_without_special_tokens(tmp_path, command, monkeypatch):
     from gluonlm import embeddings
 
     text, drawn = tmp_path / "text.txt", []
@@ -84,7 +84,7 @@ def test_the_map_shows_the_most_frequent_words_and_no_mark_of_ours(tmp_path, com
     assert code == 2 and "2 tokens are too few" in err and not (tmp_path / "other.png").exists()
 
 
-def test_seed_zero_is_a_seed_and_no_neighbours_are_one_line(trained, tmp_path, command):
+def test_seed_zero_is_valid_and_zero_neighbours_are_one_line(trained, tmp_path, command):
     assert command("embeddings", trained, "--seed", 0, "--out", tmp_path / "x.png")[0] == 0
     for flags in (["--neighbours", 0], ["--seed", -1]):
         code, out, err = command("embeddings", trained, *flags)

@@ -1,4 +1,4 @@
-"""Several networks, their probabilities averaged."""
+"""Several networks with averaged probabilities."""
 
 import mxnet as mx
 import numpy as np
@@ -16,14 +16,14 @@ def make_ensemble():
     )
 
 
-def test_an_ensemble_gives_the_mean_of_its_networks_probabilities():
+def test_an_ensemble_returns_the_mean_of_its_networks_probabilities():
     model = make_ensemble()
     ids, _, state = some_input(model)
     each = [network(ids, state[4 * i : 4 * i + 4]) for i, network in enumerate(model.networks)]
     own = [nd.softmax(logits).asnumpy() for logits, _ in each]
     assert (
         min(abs(own[i] - own[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.1
-    )  # or the mean would say nothing
+    )  # otherwise the mean would not test anything
     logits, new = model(ids, state)
     np.testing.assert_allclose(np.exp(logits.asnumpy()), np.mean(own, axis=0), atol=1e-6)
     expected = [array for _, states in each for array in states]
@@ -54,7 +54,7 @@ def test_an_ensemble_is_exact_where_a_float32_probability_underflows():
     np.testing.assert_allclose(-stepped[:, 1], expected, rtol=1e-6)
 
 
-def test_a_training_pass_of_an_ensemble_is_that_of_each_network():
+def test_an_ensembles_training_pass_equals_each_networks():
     model = make_ensemble()
     ids, targets, state = some_input(model)
     losses, new = model.backward(ids, targets, state)
@@ -78,7 +78,7 @@ def networks_norm(model, squares):
     return model.networks[0].gradient_norm(squares)
 
 
-def test_the_stepper_of_an_ensemble_is_the_ensemble_one_token_at_a_time():
+def test_an_ensembles_stepper_agrees_with_the_ensemble():
     model, ids = make_ensemble(), random_ids((9, 4))
     stepper = model.stepper(4)
     stepped = np.concatenate([stepper.step(row) for row in ids.asnumpy()])
@@ -94,7 +94,7 @@ def test_the_stepper_of_an_ensemble_is_the_ensemble_one_token_at_a_time():
     )
 
 
-def test_members_are_networks_of_the_same_settings_and_other_weights():
+def test_members_have_the_same_settings_and_different_weights():
     model = build_model(
         ModelConfig(model="rnn", members=3, hidden_size=(9,), tie_weights=True, embed_size=9), V
     ).prepare([mx.cpu()])

@@ -1,4 +1,4 @@
-"""The command that scores: which text, and what is printed of it."""
+"""The evaluate command: its texts and its output."""
 
 import argparse
 import dataclasses
@@ -18,9 +18,7 @@ from gluonlm.run.folder import Run
 from gluonlm.run.load import load_model
 
 
-def test_a_score_is_the_mean_of_the_surprises_and_does_not_depend_on_the_segments(
-    trained, text_file, tmp_path, command
-):
+def test_a_score_is_the_mean_surprise_whatever_the_segments(trained, text_file, tmp_path, command):
     table = tmp_path / "surprise.tsv"
     whole = json.loads(
         command("evaluate", trained, "--data", text_file, "--per-token", table, "--json")[1]
@@ -69,7 +67,7 @@ def test_a_run_on_another_text_is_not_scored_or_resumed(trained, tmp_path, comma
 
 
 @pytest.mark.parametrize("part", ["train", "valid", "test", None])
-def test_the_part_that_was_asked_for_is_scored(part, trained, command):
+def test_the_requested_part_is_scored(part, trained, command):
     model, checkpoint = load_model(trained)
     ids = getattr(load_corpus(checkpoint.config.data, checkpoint.vocab), part or "test")
     result = json.loads(command("evaluate", trained, "--json", *(["--part", part] * bool(part)))[1])
@@ -77,7 +75,7 @@ def test_the_part_that_was_asked_for_is_scored(part, trained, command):
     assert result["nats"] == pytest.approx(score(model, ids).mean(), rel=1e-6)
 
 
-def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp_path, command):
+def test_evaluate_applies_the_encoding_and_the_data_folder(trained, tmp_path, command):
     text = "the ducks, the hills"
     (tmp_path / "wide.txt").write_bytes(text.encode("utf-16"))
     (tmp_path / "plain.txt").write_text(text)
@@ -97,7 +95,7 @@ def test_a_text_is_read_as_it_is_encoded_and_a_corpus_where_it_lies(trained, tmp
         assert read_ids(arguments, kept) == [7] and asked == ["there"]
 
 
-def test_what_is_printed_is_one_mean_in_three_units(trained, command):
+def test_the_output_is_one_mean_in_three_units(trained, command):
     model, checkpoint = load_model(trained)
     losses = score(model, load_corpus(checkpoint.config.data, checkpoint.vocab).test)
     nats = losses.mean()
@@ -109,6 +107,6 @@ def test_what_is_printed_is_one_mean_in_three_units(trained, command):
     assert result["perplexity"] == pytest.approx(np.exp(result["nats"]), rel=1e-12)
 
 
-def test_segments_of_nothing_are_one_line(trained, command):
+def test_empty_segments_are_one_line(trained, command):
     code, out, err = command("evaluate", trained, "--seq-len", 0)
     assert (code, out) == (2, "") and "--seq-len 0: must be at least 1" in err

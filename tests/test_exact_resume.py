@@ -1,4 +1,4 @@
-"""A training put down after any step goes on as if nothing had happened."""
+"""A training interrupted after any step resumes exactly."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from gluonlm.train.trainer import Trainer
 
 
 class Interrupted:
-    """Trains with a break after each of some steps, of which only arrays and record are kept."""
+    """Train with a break after each given step; only arrays and record survive a break."""
 
     def __init__(self, config, kind, dropout):
         self.make = lambda: Trainer(make_model(kind, dropout), config, IDS, IDS[:60])
@@ -47,15 +47,15 @@ class Interrupted:
         ("lstm regularised", "adam", "cosine"),
     ],
 )
-def test_interrupted_training_goes_on_exactly(kind, optimizer, schedule):
+def test_an_interrupted_training_resumes_exactly(kind, optimizer, schedule):
     check_that_breaks_change_nothing(kind, optimizer, schedule)
 
 
 @pytest.mark.parametrize("average", ["ema", "nt-asgd"])
 @pytest.mark.parametrize("optimizer", ["adam", "nadam"])
-def test_an_averaged_training_goes_on_exactly(optimizer, average):
+def test_an_averaged_training_resumes_exactly(optimizer, average):
     settings = dict(average=average, average_decay=0.8, average_patience=1, random_seq_len=True)
-    settings.update(seq_len=8, lr=0.3, validate_every=2)  # so far that validation gets worse
+    settings.update(seq_len=8, lr=0.3, validate_every=2)  # so that validation gets worse
     whole = check_that_breaks_change_nothing("gru", optimizer, "constant", **settings)
     assert whole.progress.averaged and (weights(whole) != flat(whole.weights())).any()
 
@@ -65,7 +65,7 @@ def flat(arrays):
 
 
 def check_that_breaks_change_nothing(kind, optimizer, schedule, **settings):
-    """Train with and without breaks; return the training without, once both are the same."""
+    """Check that breaks do not change a training; return the training without breaks."""
     params = "momentum=0.9" if optimizer in ("sgd", "nag") else ""
     config = dataclasses.replace(
         BASE,
@@ -106,7 +106,7 @@ def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
         other.restore(arrays, {**trainer.progress_record(), "surprise": 1})
 
 
-def test_a_state_that_is_no_number_is_refused():
+def test_a_state_that_is_not_a_number_is_refused():
     trainer = train()
     arrays, record = trainer.arrays(), trainer.progress_record()
     for change in (
@@ -133,7 +133,7 @@ def test_a_state_that_is_no_number_is_refused():
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, **change})
 
 
-def test_what_the_settings_say_of_an_optimizer_cannot_be_forged():
+def test_a_checkpoint_cannot_override_the_optimizers_settings():
     trainer, other = train(), Trainer(make_model(), BASE, IDS)
     record = trainer.progress_record()
     numbers = {**record["optimizer"]["numbers"], "beta2": 5.0, "wd": 1e300, "epsilon": -1.0}

@@ -1,4 +1,4 @@
-"""What leaves the house computes what the model computes, wherever it runs."""
+"""Exported models compute the same as the original on every runtime."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ def zeros(checkpoint, streams=2):
     return [np.zeros((1, streams, size), np.float32) for size in sizes]
 
 
-def test_onnx_computes_what_the_model_does_with_its_state_carried(trained_kind):
+def test_onnx_agrees_with_the_model_with_a_carried_state(trained_kind):
     model, checkpoint = trained_kind
     content = to_onnx.build(checkpoint)
     run, name = to_onnx.runner(content)
@@ -43,10 +43,10 @@ def test_onnx_computes_what_the_model_does_with_its_state_carried(trained_kind):
     assert Vocab(**json.loads(props["vocabulary"])) == VOCAB
     shared = [c for c in graph.graph.initializer if list(c.dims) == [len(VOCAB), 6]]
     if checkpoint.config.model.tie_weights:
-        assert len(shared) == checkpoint.config.model.members  # one matrix for both ends
+        assert len(shared) == checkpoint.config.model.members  # one matrix for input and output
 
 
-def test_onnx_runs_in_numpy_where_its_runtime_is_missing(monkeypatch):
+def test_onnx_runs_in_numpy_without_onnx_runtime(monkeypatch):
     model, checkpoint = checkpoint_of("gru")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     run, name = to_onnx.runner(to_onnx.build(checkpoint))
@@ -57,21 +57,21 @@ def test_onnx_runs_in_numpy_where_its_runtime_is_missing(monkeypatch):
         to_onnx.build(checkpoint)
 
 
-def test_numpy_runs_the_state_dict_by_pytorchs_names(trained_kind):
+def test_numpy_runs_the_state_dict_with_pytorchs_names(trained_kind):
     model, checkpoint = trained_kind
     run = to_torch.runner(to_torch.state_dict(checkpoint), networks_of(checkpoint))
     assert check_written(model, probe_text(checkpoint), zeros(checkpoint), run) < 2e-6
 
 
-def test_the_module_is_short_and_runs_nothing_but_itself(trained_kind):
+def test_the_module_is_short_and_self_contained(trained_kind):
     text = to_torch.module(trained_kind[1], 'x".safetensors')
     compile(text, "module", "exec")
     assert len(text.splitlines()) < 65 and "gluonlm." not in text.replace("gluonlm 0", "")
     assert "def load(path='x\".safetensors'):" in text
 
 
-def test_pytorch_computes_what_the_model_does(trained_kind, tmp_path):
-    """Where PyTorch is installed; the suite does not need it."""
+def test_pytorch_agrees_with_the_model(trained_kind, tmp_path):
+    """Runs only if PyTorch is installed."""
     torch = pytest.importorskip("torch")
     model, checkpoint = trained_kind
     (tmp_path / "m.safetensors").write_bytes(to_torch.state_dict(checkpoint))
@@ -90,7 +90,7 @@ def test_pytorch_computes_what_the_model_does(trained_kind, tmp_path):
     assert check_written(model, probe_text(checkpoint), None, run) < 2e-6
 
 
-def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, command, monkeypatch):
+def test_a_file_with_other_results_is_not_kept(trained, tmp_path, command, monkeypatch):
     from gluonlm.convert import onnx as writer
 
     monkeypatch.setitem(writer.ORDER, "gru", [0, 1, 2])  # gates in the wrong order
@@ -106,7 +106,7 @@ def test_a_file_that_computes_something_else_is_not_kept(trained, tmp_path, comm
 @pytest.mark.parametrize(
     "form, names", [("onnx", ["a.onnx"]), ("torch", ["a.py", "a.safetensors"])]
 )
-def test_the_command_writes_whole_files_once(form, names, trained, tmp_path, command):
+def test_the_command_writes_complete_files_once(form, names, trained, tmp_path, command):
     out = tmp_path / names[-1]
     code, said, err = command("export", trained, "--format", form, "--out", out)
     assert (code, err) == (0, "") and "largest difference" in said
@@ -119,13 +119,13 @@ def test_the_command_writes_whole_files_once(form, names, trained, tmp_path, com
     assert code == 2 and "another suffix" in err
 
 
-def test_a_text_in_foreign_letters_is_probed_too(text_file):
+def test_models_of_foreign_scripts_are_probed_too(text_file):
     checkpoint = Checkpoint(Config(), Vocab("char", "אבג"), {}, {}, {"step": 0})
     ids = probe_text(checkpoint)
     assert ids.shape == (200, 2) and set(ids.ravel()) == {0, 1, 2}
 
 
-def test_words_and_subwords_leave_with_their_rule(text_file, tmp_path, command):
+def test_words_and_subwords_are_exported_with_their_tokenizer(text_file, tmp_path, command):
     for level, rule in (("word", "punctuation"), ("subword", "bpe")):
         run = tmp_path / level
         flags = ["--level", level, "--tokenizer", rule, "--run", run, *TINY]

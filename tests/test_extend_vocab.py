@@ -1,4 +1,4 @@
-"""Going on with another run's weights on a text that has more tokens."""
+"""Continue from another run's weights on a text with more tokens."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from gluonlm.vocab import Vocab
 
 
 @pytest.mark.parametrize("model", [("gru",), ("gru", "--members", 2), ("unrolled",)])
-def test_a_vocabulary_grows_by_what_a_new_text_has(text_file, tmp_path, command, model):
+def test_a_vocabulary_grows_by_the_new_tokens_of_a_text(text_file, tmp_path, command, model):
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --quiet --hidden-size 9".split()
     old, new, foreign = tmp_path / "old", tmp_path / "new", tmp_path / "foreign.txt"
     foreign.write_text("Ωmega little ducks; αlpha went out to play. " * 40, encoding="utf-8")
@@ -33,7 +33,7 @@ def test_a_vocabulary_grows_by_what_a_new_text_has(text_file, tmp_path, command,
 @pytest.mark.parametrize(
     "flags, message", [((), "give --init-from"), (("--init-from",), "--extend-vocab")]
 )
-def test_a_vocabulary_that_cannot_grow_says_so(text_file, tmp_path, command, flags, message):
+def test_extending_a_fixed_vocabulary_is_an_error(text_file, tmp_path, command, flags, message):
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --quiet --hidden-size 9".split()
     old, level = tmp_path / "old", ("--level", "subword", "--vocab-size", 60)
     assert command("train", "--data", text_file, "--run", old, *small, *level)[0] == 0
@@ -43,7 +43,7 @@ def test_a_vocabulary_that_cannot_grow_says_so(text_file, tmp_path, command, fla
     assert code == 2 and message in err and len(err.splitlines()) == 1 and not new.exists()
 
 
-def test_words_are_added_behind_those_that_are_known():
+def test_new_words_are_added_after_known_words():
     old, new = (Vocab.build([text], "word") for text in ("to be or not\n", "or to see , to go\n"))
     grown = old.extended(new)
     assert grown.tokens[: len(old)] == old.tokens and set(grown.tokens) == {

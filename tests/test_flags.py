@@ -1,4 +1,4 @@
-"""Flags as a user types them, and the help that explains them."""
+"""Flags as users type them, and their help."""
 
 import argparse
 import dataclasses
@@ -28,7 +28,7 @@ COMMANDS = ["train", "generate", "evaluate", "compare", "tune", "embeddings", "c
 SETTINGS = {flag(i.name): i.default for group in GROUPS.values() for i in dataclasses.fields(group)}
 
 
-def test_habitual_names_underscores_and_equals_signs(text_file, tmp_path, command):
+def test_aliases_underscores_and_equals_signs(text_file, tmp_path, command):
     typed = "--nhid=9 --emsize 9 --nlayers 2 --bptt 7 --batch_size=3 --tied --max_steps 1 --quiet"
     flags = [f"--data={text_file}", "--run", tmp_path / "run", *typed.split(), "--context", 5]
     code, _, err = command("train", *flags)
@@ -40,7 +40,7 @@ def test_habitual_names_underscores_and_equals_signs(text_file, tmp_path, comman
 
 @pytest.mark.cpu_build
 @pytest.mark.parametrize("habit", ["--cuda", "--gpu"])
-def test_habits_ask_for_a_gpu(habit, command):
+def test_aliases_select_a_gpu(habit, command):
     code, _, err = command("train", habit, "--max-steps", 1)
     assert code == 2 and "CPU build" in err
 
@@ -52,7 +52,7 @@ def test_habits_ask_for_a_gpu(habit, command):
         ("c.json", '{{"hidden_size": [9], "data": "{}", "lr": 1}}'),
     ],
 )
-def test_settings_from_a_file_and_flags_over_them(name, content, text_file, tmp_path, command):
+def test_flags_override_settings_from_a_file(name, content, text_file, tmp_path, command):
     (tmp_path / name).write_text(content.format(text_file))
     code, _, err = command(
         "train",
@@ -117,7 +117,7 @@ def test_settings_from_a_file_and_flags_over_them(name, content, text_file, tmp_
         (["--valid", "nosuch"], "cannot read nosuch"),
     ],
 )
-def test_bad_flags_are_one_line_and_leave_no_trace(
+def test_bad_flags_are_one_line_and_write_nothing(
     flags, message, text_file, tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -146,7 +146,7 @@ def test_bad_flags_are_one_line_and_leave_no_trace(
         (b"caf\xe9 " * 200, "byte 0xe9 at offset 3"),
     ],
 )
-def test_bad_texts_are_one_line_and_leave_no_trace(content, message, tmp_path, command):
+def test_bad_texts_are_one_line_and_write_nothing(content, message, tmp_path, command):
     path = tmp_path / "text"
     if content is not None:
         path.write_bytes(content)
@@ -180,14 +180,14 @@ def test_bad_configurations_are_one_line(name, content, message, tmp_path, comma
     assert code == 2 and message in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
-def test_what_is_no_regular_file_is_refused(tmp_path, command):
+def test_only_regular_files_are_accepted(tmp_path, command):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/null"):
         code, _, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
         assert code == 2 and "not a regular file" in err and err.count("\n") == 1
 
 
-def test_a_flag_for_threads_wins_over_the_environment(text_file, tmp_path):
+def test_the_threads_flag_overrides_the_environment(text_file, tmp_path):
     flags = ["--data", text_file, "--run", tmp_path / "run", *(f for f in TINY if f != "--quiet")]
     out, err = start(
         "-m", "gluonlm.train", *flags, "--threads", 2, env={"OMP_NUM_THREADS": "1"}
@@ -201,7 +201,7 @@ def shown(parser):
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_help_explains_every_flag_and_tells_its_default(module, command, monkeypatch):
+def test_help_describes_every_flag_and_its_default(module, command, monkeypatch):
     parsers, real = [], cli.Parser.parse_args
     watched = lambda self, *args: (parsers.append(self), real(self, *args))[1]  # noqa: E731
     monkeypatch.setattr(cli.Parser, "parse_args", watched)
@@ -222,7 +222,7 @@ def test_help_explains_every_flag_and_tells_its_default(module, command, monkeyp
 
 
 @pytest.mark.parametrize("module", COMMON)
-def test_help_shows_the_common_flags_and_how_to_give_the_others(module, command):
+def test_help_shows_the_common_flags_and_how_to_set_the_others(module, command):
     code, out, err = command(module, "--help")
     listed = set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)) - {"--help-all", "--set"}
     assert (code, err) == (0, "") and listed == set(map(flag, COMMON[module]))
@@ -230,7 +230,7 @@ def test_help_shows_the_common_flags_and_how_to_give_the_others(module, command)
 
 
 @pytest.mark.parametrize("module, limit", [("train", 26), ("compare", 10), ("tune", 12)])
-def test_all_help_lists_each_setting_once_as_a_flag_or_for_set(module, limit, command):
+def test_help_all_lists_each_setting_once_as_a_flag_or_for_set(module, limit, command):
     _, out, _ = command(module, "--help-all")
     flags = re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.MULTILINE)
     settings = re.findall(r"^  ([a-z_]+)=", out, re.MULTILINE)
@@ -243,7 +243,7 @@ def test_all_help_lists_each_setting_once_as_a_flag_or_for_set(module, limit, co
 
 
 def values_of(item, kind):
-    """Return a strategy for the words by which a flag and `--set` give a setting."""
+    """Return a strategy for the arguments that set a value by flag and by `--set`."""
     single = getattr(kind, "__args__", (kind,))[0]
     if item.metadata["choices"]:
         return st.sampled_from(item.metadata["choices"])
@@ -301,7 +301,7 @@ def test_every_flag_of_a_setting_still_parses_and_is_hidden_unless_common(module
         ("lr=1e-3", "--lr=0.001"),
     ],
 )
-def test_set_accepts_habitual_names(ours, habit):
+def test_set_accepts_aliases(ours, habit):
     parser = PARSERS["train"]
     assert parser.read_set([ours]) == parser.read_set([habit]) == parser.read_set([ours, habit])
     assert parser.read_set(["model=RNN_TANH"]) == dict(model="rnn", activation="tanh")
@@ -340,7 +340,7 @@ def test_bad_values_of_set_are_one_line(module, flags, message, command, tmp_pat
 
 
 @pytest.mark.parametrize("module", COMMON)
-def test_flags_and_set_win_over_the_file_and_the_file_over_the_preset(module, tmp_path):
+def test_precedence_is_flags_and_set_then_file_then_preset(module, tmp_path):
     (tmp_path / "c.toml").write_text("lr = 0.5\nclip = 2.0\nseed = 3")
     start = ["study", "--try", "dropout=0.1..0.2"] if module == "tune" else []
     words = f"--preset ptb-small --config {tmp_path / 'c.toml'} --set lr=0.25 --clip 3".split()
@@ -348,7 +348,7 @@ def test_flags_and_set_win_over_the_file_and_the_file_over_the_preset(module, tm
     assert [values[name] for name in ("lr", "clip", "seed", "epochs")] == [0.25, 3.0, 3, 20]
 
 
-def test_an_error_for_an_unknown_setting_names_the_help_that_lists_all(tmp_path, command):
+def test_the_error_of_an_unknown_setting_names_help_all(tmp_path, command):
     (tmp_path / "c.toml").write_text("learning_rate = 1")
     _, _, err = command("train", "--config", tmp_path / "c.toml", "--run", tmp_path / "run")
     module, page = re.search(r"; python -m gluonlm\.(\w+) (--[a-z-]+) lists", err).groups()
@@ -358,19 +358,19 @@ def test_an_error_for_an_unknown_setting_names_the_help_that_lists_all(tmp_path,
 
 
 @pytest.mark.parametrize("module", COMMANDS)
-def test_an_error_for_a_flag_names_the_help_that_explains_every_flag(module, command):
+def test_the_error_of_a_flag_names_the_help(module, command):
     code, _, err = command(module, "--no-such-flag")
     page = re.search(r"\((--[a-z-]+) explains the flags\)$", err.strip())[1]
     assert (code, page) == (2, "--help-all" if module in COMMON else "--help")
 
 
-def test_a_flag_is_typed_whole(trained, command):
+def test_flags_cannot_be_abbreviated(trained, command):
     for module, *flags in (("train", "--hidden", 8), ("generate", trained, "--len", 3)):
         code, out, err = command(module, *flags)
         assert (code, out) == (2, "") and f"unrecognized arguments: {flags[-2]}" in err
 
 
-def test_errors_name_fields_and_the_command_line_flags():
+def test_errors_name_settings_and_the_command_prints_flags():
     message = "`tie_weights`: the last `hidden_size`, 7, must equal `embed_size`; `Not this`, `x1`"
     spoken = "--tie-weights: the last --hidden-size, 7, must equal --embed-size; `Not this`, `x1`"
     assert speak_flags(message) == spoken
@@ -387,5 +387,5 @@ def test_errors_name_fields_and_the_command_line_flags():
         (dict(level="word"), float("inf")),
     ],
 )
-def test_threads_are_chosen_by_the_largest_matrix_product(settings, operation):
+def test_the_largest_matrix_product_determines_the_threads(settings, operation):
     assert Config.from_dict(settings).largest_operation() == operation

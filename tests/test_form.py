@@ -1,4 +1,4 @@
-"""The width of lines, and the overview of the API."""
+"""Line widths, and the API overview."""
 
 import json
 import re
@@ -15,8 +15,8 @@ WIDTH = 100
 
 
 def tracked(*endings):
-    """Return the files of the repository with these endings; all that are here without git."""
-    git = shutil.which("git")  # an unpacked sdist has no repository, and may have no git
+    """Return the repository's files with these suffixes; without git, all such files."""
+    git = shutil.which("git")  # an unpacked sdist has no repository, and git may be missing
     found = git and subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if found and found.returncode == 0:
         paths = [ROOT / line for line in found.stdout.splitlines()]
@@ -26,7 +26,7 @@ def tracked(*endings):
 
 
 def prose(path):
-    """Return the lines that people wrote: of a notebook those of its cells, not their outputs."""
+    """Return the hand-written lines: of a notebook, the cells without their outputs."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         return [line for cell in json.loads(text)["cells"] for line in cell["source"]]
@@ -34,7 +34,7 @@ def prose(path):
 
 
 @pytest.mark.parametrize("ending", [".py", ".md", ".ipynb", ".toml", ".txt", ".js", ".css"])
-def test_no_line_is_cut_in_print_or_scrolls(ending):
+def test_lines_fit_the_width(ending):
     for path in tracked(ending):
         for number, line in enumerate(prose(path), 1):
             table = path.suffix == ".md" and line.startswith("|")
@@ -42,7 +42,7 @@ def test_no_line_is_cut_in_print_or_scrolls(ending):
             assert len(line.rstrip("\n")) <= WIDTH or cannot_be_broken, f"{path}:{number}"
 
 
-def test_the_overview_of_the_api_lists_every_public_name():
+def test_the_api_overview_lists_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     page = page.partition("\n## ")[0]
     names = [name for row in re.findall(r"^\| (`.*?) \|", page, re.M) for name in row.split(", ")]

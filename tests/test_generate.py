@@ -1,4 +1,4 @@
-"""The command that writes: what is asked for reaches the draws."""
+"""The generate command: flags reach the sampler."""
 
 import pytest
 from conftest import TINY
@@ -12,7 +12,7 @@ LENGTH = 30
 
 @pytest.fixture
 def generate(trained, command):
-    """Runs the command on a prompt, with more flags: gives what it prints."""
+    """Run the command on a prompt with extra flags; return its output."""
 
     def run(*flags):
         flags = ["--prompt", "the ", "--length", LENGTH, *flags]
@@ -41,7 +41,7 @@ def generate(trained, command):
         (["--prompt", "Ω", "--unknown", "skip"], "no known token"),
     ],
 )
-def test_bad_requests_to_write_are_one_line(args, message, trained, command):
+def test_bad_requests_are_one_line(args, message, trained, command):
     code, out, err = command("generate", trained, *args)
     assert code == 2 and message in err and err.count("\n") == 1 and out == ""
 
@@ -53,7 +53,7 @@ def test_unknown_characters_can_be_skipped(trained, command):
     assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 8
 
 
-def test_prompts_are_lowered_as_the_text_was(text_file, tmp_path, command):
+def test_prompts_are_lowercased_like_the_text(text_file, tmp_path, command):
     assert (
         command("train", "--data", text_file, "--lower", "--run", tmp_path / "run", *TINY)[0] == 0
     )
@@ -73,7 +73,7 @@ def test_prompts_are_lowered_as_the_text_was(text_file, tmp_path, command):
         (["--no-repeat-ngram", 2], dict(no_repeat_ngram=2)),
     ],
 )
-def test_text_is_drawn_as_the_flags_say(flags, how, trained, generate):
+def test_text_is_sampled_with_the_flags(flags, how, trained, generate):
     model, checkpoint = load_model(trained)
     prompt = checkpoint.encode("the ")
 
@@ -85,13 +85,13 @@ def test_text_is_drawn_as_the_flags_say(flags, how, trained, generate):
     assert generate() == text() and generate(*flags) == text(**how)
 
 
-def test_several_texts_have_the_seeds_that_follow_and_a_line_between_them(generate):
+def test_several_texts_use_successive_seeds_and_a_line_separates_them(generate):
     alone = [generate("--seed", seed) for seed in (5, 6, 7)]
     assert len(set(alone)) == 3
     assert generate("--seed", 5, "--samples", 3) == ("-" * 20 + "\n").join(alone)
 
 
-def test_a_beam_is_as_wide_as_was_asked(trained, generate):
+def test_a_beam_has_the_requested_width(trained, generate):
     model, checkpoint = load_model(trained)
     prompt, found = checkpoint.encode("the "), {}
     for width in (1, 4, 30):
@@ -107,18 +107,18 @@ def test_a_beam_finds_one_text(flags, trained, command):
     assert (code, out) == (2, "") and "leave out --samples, --greedy and --rep" in err
 
 
-def test_seed_zero_is_a_seed(generate):
+def test_seed_zero_is_valid(generate):
     assert generate("--seed", 0) != generate("--seed", 1)
 
 
-def test_without_a_prompt_nothing_stands_before_what_is_written(trained, command):
+def test_without_a_prompt_only_the_generated_text_is_printed(trained, command):
     model, checkpoint = load_model(trained)
     drawn = sample(model, checkpoint.vocab.default_prompt(), LENGTH)
     expected = checkpoint.vocab.decode(int(ids[0]) for ids in drawn)
     assert command("generate", trained, "--length", LENGTH)[1] == expected + "\n"
 
 
-def test_the_space_after_a_prompt_is_that_of_its_last_word():
+def test_a_prompt_and_its_continuation_have_one_space_between():
     vocab = Vocab("word", ["<unk>", "<eos>", "it", "$", "5", ","])
     for prompt, expected in (([2, 3], "it $5,"), ([3, 2], "$it 5,"), ([], "5,")):
         spell = vocab.speller(prompt[-1] if prompt else None)

@@ -1,4 +1,4 @@
-"""What stands around a book."""
+"""The licence text around a Gutenberg book."""
 
 import re
 
@@ -14,7 +14,7 @@ LICENCE = "\n\n\n*** END OF THE PROJECT GUTENBERG EBOOK A ***\nSection 1. Genera
 
 
 @given(st.lists(st.integers(1, 40)), st.sampled_from([HEADER, ""]), st.sampled_from([LICENCE, ""]))
-def test_a_book_is_found_in_any_pieces(lengths, header, licence):
+def test_a_book_is_found_in_chunks_of_any_size(lengths, header, licence):
     book = "It was a night *** START of storms.\n" * 20
     whole, pieces = header + book.rstrip("\n") + licence, []
     rest = whole
@@ -28,7 +28,7 @@ def test_a_book_is_found_in_any_pieces(lengths, header, licence):
         assert found == whole
 
 
-def test_a_book_longer_than_its_header_may_be():
+def test_a_long_book_is_stripped():
     book = "x" * 200_000
     pieces = [(HEADER + book + LICENCE)[i : i + 5000] for i in range(0, 201_000, 5000)]
     assert "".join(stripped(pieces)) == book + "\n"
@@ -42,7 +42,7 @@ def test_a_header_is_recognised(tmp_path):
 
 
 @pytest.mark.parametrize("flags, kept", [([], True), (["--strip-gutenberg"], False)])
-def test_training_says_that_a_book_has_a_licence_and_can_leave_it_out(
+def test_training_reports_a_books_licence_and_can_remove_it(
     flags, kept, text_file, tmp_path, command
 ):
     book = tmp_path / "book.txt"

@@ -1,4 +1,4 @@
-"""What a training says to somebody with a text of their own."""
+"""Hints printed after training on a user's own text."""
 
 import re
 import shlex
@@ -24,8 +24,8 @@ def flags_of(line):
         (["--max-steps", 0, "--patience", 1, "--lr", 1e-30], "--patience 0    # "),
     ],
 )
-def test_the_commands_at_the_end_can_be_pasted(flags, told, text_file, tmp_path, command):
-    """The one that goes on names the text, which lies in none of the user's folders."""
+def test_the_final_commands_can_be_pasted(flags, told, text_file, tmp_path, command):
+    """The resume command names the text, because it is outside the user's folders."""
     book = tmp_path / "my book.txt"
     book.write_text(text_file.read_text())
     code, out, err = command("train", "--data", book, "--run", tmp_path / "a run", *LOUD, *flags)
@@ -39,7 +39,7 @@ def test_the_commands_at_the_end_can_be_pasted(flags, told, text_file, tmp_path,
     assert (code, err) == (0, "") and "ended by" in out
 
 
-def test_words_that_stand_once_and_marks_that_stick_are_told(tmp_path, command):
+def test_unique_words_and_attached_punctuation_are_reported(tmp_path, command):
     text = tmp_path / "text"
     rare = " ".join(f"rare{n}," for n in range(60))
     text.write_text("the cat sat and the dog sat down by the cow\n" * 200 + rare + "\n")
@@ -47,7 +47,7 @@ def test_words_that_stand_once_and_marks_that_stick_are_told(tmp_path, command):
     code, out, err = command("train", *flags, *LOUD)
     assert (code, err) == (0, "")
     assert re.search(r"<unk> replaces 0.0% of training, \d\d?\.\d% of validation", out)
-    assert "--tokenizer punctuation" not in out and "--vocab-size" not in out  # rare ones come late
+    assert "--tokenizer punctuation" not in out and "--vocab-size" not in out  # rare words late
     text.write_text(rare + "\n" + text.read_text())
     out = command("train", *flags, *LOUD, "--overwrite")[1]
     assert re.search("60 of 70 words .*: --vocab-size 10 ", out)
@@ -58,15 +58,13 @@ def test_words_that_stand_once_and_marks_that_stick_are_told(tmp_path, command):
     assert "--tokenizer punctuation splits" not in out
 
 
-def test_parts_that_differ_are_told():
+def test_differing_parts_are_reported():
     assert on_parts(1.0, 1.14) == on_parts(1.0, 0.88) == on_parts(None, 1.0) == []
     assert "40% above" in on_parts(2.0, 2.8)[0]
     assert "20% below" in on_parts(1.0, 0.8)[0]
 
 
-def test_a_training_that_is_interrupted_says_how_to_go_on(
-    text_file, tmp_path, monkeypatch, command
-):
+def test_an_interrupted_training_prints_how_to_resume(text_file, tmp_path, monkeypatch, command):
     from gluonlm.train.trainer import Trainer
 
     monkeypatch.setattr(Trainer, "_why_stop", lambda trainer: "interrupted")

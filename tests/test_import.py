@@ -1,4 +1,4 @@
-"""Old weights come in: the files are read safely, and the networks compute what they did."""
+"""Old weights are imported safely, and the networks compute the same as before."""
 
 import json
 import struct
@@ -73,7 +73,7 @@ OLD = {
 
 
 def ready(model, init="uniform"):
-    """Set a model's weights; some of GluonNLP's know their shapes after a first pass only."""
+    """Set a model's weights; some GluonNLP models infer shapes in a first pass."""
     model.initialize(init)
     model(mx.nd.zeros((1, 1)), model.begin_state(batch_size=1, func=mx.nd.zeros))
 
@@ -87,7 +87,7 @@ def vocab_file(tmp_path):
 
 @pytest.mark.parametrize("form", ["save_parameters", "collect_params", "stripped"])
 @pytest.mark.parametrize("kind", OLD)
-def test_an_imported_network_computes_what_it_did(kind, form, tmp_path, vocab_file, command):
+def test_an_imported_network_computes_the_same(kind, form, tmp_path, vocab_file, command):
     mx.random.seed(5)
     old = OLD[kind]()
     ready(old, mx.init.Uniform(0.5))
@@ -114,8 +114,8 @@ def test_an_imported_network_computes_what_it_did(kind, form, tmp_path, vocab_fi
 
 
 @pytest.mark.parametrize("kind", ["rnn tanh", "lstm", "gru", "tied"])
-def test_a_state_dict_of_pytorch_comes_back(kind, tmp_path, vocab_file, command):
-    """By the names of the word_language_model too: one rnn module, an encoder and a decoder."""
+def test_pytorch_state_dicts_round_trip(kind, tmp_path, vocab_file, command):
+    """Also with the names of word_language_model: one rnn module, an encoder and a decoder."""
     model, checkpoint = checkpoint_of(kind)
     (tmp_path / "ours.safetensors").write_bytes(state_dict(checkpoint))
     theirs = {}
@@ -135,9 +135,7 @@ def test_a_state_dict_of_pytorch_comes_back(kind, tmp_path, vocab_file, command)
             np.testing.assert_array_equal(found[part], array)
 
 
-def test_an_imported_run_generates_is_scored_and_trained_on(
-    tmp_path, vocab_file, text_file, command
-):
+def test_an_imported_run_generates_scores_and_trains(tmp_path, vocab_file, text_file, command):
     old = tutorial("lstm", True)
     old.initialize()
     old.save_parameters(str(tmp_path / "old.params"))
@@ -162,7 +160,7 @@ def test_an_imported_run_generates_is_scored_and_trained_on(
     assert code == 2 and "already exists" in err and Run(run).load("best").progress["step"] == 0
 
 
-def test_vocabularies_of_every_kind_are_read(tmp_path, command):
+def test_every_vocabulary_format_is_read(tmp_path, command):
     gluonnlp = pytest.importorskip("gluonnlp")
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat\nthe dog\n" * 3)
@@ -195,7 +193,7 @@ def test_vocabularies_of_every_kind_are_read(tmp_path, command):
         (["--vocab", "odd.json"], "neither a list of tokens"),
     ],
 )
-def test_what_is_missing_is_asked_for(flags, message, tmp_path, monkeypatch, vocab_file, command):
+def test_errors_name_missing_flags(flags, message, tmp_path, monkeypatch, vocab_file, command):
     monkeypatch.chdir(tmp_path)
     old = tutorial()
     old.initialize()
@@ -220,7 +218,7 @@ def test_what_is_missing_is_asked_for(flags, message, tmp_path, monkeypatch, voc
         (dict(only="decoder"), "no recurrent layer"),
     ],
 )
-def test_arrays_that_make_no_network_are_named_with_their_shapes(change, message):
+def test_errors_name_unsuitable_arrays_and_their_shapes(change, message):
     old = tutorial()
     old.initialize()
     arrays = {n: p.data().asnumpy() for n, p in old._collect_params_with_prefix().items()}
@@ -245,7 +243,7 @@ def whole(tmp_path):
     return path, arrays
 
 
-def test_a_file_is_read_as_mxnet_reads_it(tmp_path):
+def test_files_are_read_like_mxnet_does(tmp_path):
     path, arrays = whole(tmp_path)
     found = read_arrays(path)
     assert set(found) == {"a", "b", "c"}
@@ -257,7 +255,7 @@ def test_a_file_is_read_as_mxnet_reads_it(tmp_path):
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_a_damaged_file_is_refused_in_one_line_and_takes_no_memory(tmp_path_factory, data):
+def test_a_damaged_file_is_refused_in_one_line_without_using_memory(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("damaged")
     content = bytearray(whole(folder)[0].read_bytes())
     for _ in range(data.draw(st.integers(1, 3))):
@@ -284,7 +282,7 @@ def test_a_damaged_file_is_refused_in_one_line_and_takes_no_memory(tmp_path_fact
 
 
 @pytest.mark.parametrize("claim", [2**62, 2**40])
-def test_a_forged_count_or_shape_allocates_nothing(claim, tmp_path):
+def test_a_forged_count_or_shape_does_not_allocate_memory(claim, tmp_path):
     path = tmp_path / "forged.params"
     head = struct.pack("<QQ", 0x112, 0)
     shape = struct.pack("<IiiqqiiiI", 0xF993FAC9, 0, 2, claim, claim, 1, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""What a package index would hand out: an sdist whose tests run, a wheel that works anywhere."""
+"""The distributions: an sdist with working tests, and a wheel that works anywhere."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def run(*words, cwd, **env):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The sdist, and the wheel that is built from it, by setuptools as any index would."""
+    """The sdist, and the wheel built from it, both by setuptools."""
     folder = tmp_path_factory.mktemp("built")
     tracked = run("git", "ls-files", "-z", cwd=ROOT).split("\0")
     for name in filter(None, tracked):
@@ -46,7 +46,7 @@ def built(tmp_path_factory):
 
 
 def environment(folder):
-    """Return the Python of an environment that holds what this one does, but not gluonlm."""
+    """Return the Python of an environment with the same packages except gluonlm."""
     venv.create(folder, with_pip=True)
     version = "python{}.{}".format(*sys.version_info)
     (site,) = (folder / "lib" / version).glob("site-packages")
@@ -55,7 +55,7 @@ def environment(folder):
     return folder / "bin" / "python"
 
 
-def test_a_wheel_trains_from_another_folder_and_brings_its_command(built, tmp_path):
+def test_a_wheel_trains_from_another_folder_and_installs_the_command(built, tmp_path):
     _, wheel = built
     python = environment(tmp_path / "env")
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps", "--no-index")
@@ -71,7 +71,7 @@ def test_a_wheel_trains_from_another_folder_and_brings_its_command(built, tmp_pa
     assert found.startswith(str(tmp_path))
 
 
-def test_a_wheel_holds_the_package_and_nothing_else(built):
+def test_a_wheel_contains_only_the_package(built):
     names = zipfile.ZipFile(built[1]).namelist()
     assert "gluonlm/py.typed" in names and "gluonlm/vocab/subwords.py" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm"}
@@ -80,7 +80,7 @@ def test_a_wheel_holds_the_package_and_nothing_else(built):
     assert "Provides-Extra: cpu" in text and "](docs/" not in text and "](tutorials/" not in text
 
 
-def test_the_tests_of_an_sdist_run(built):
+def test_the_sdists_tests_run(built):
     unpacked, _ = built
     quick = ["tests/test_vocab.py", "tests/test_train.py", "tests/test_architecture.py"]
     quick += ["tests/test_form.py", "tests/test_docs.py"]

@@ -1,4 +1,4 @@
-"""A training in several processes ends as a whole: by a notice, a fault or a kill."""
+"""All processes of a job end together: after a signal, an error or a kill."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def text(tmp_path_factory):
 
 
 @needs_mpi
-def test_a_scheduler_s_notice_ends_all_with_a_checkpoint(text):
+def test_sigterm_ends_all_processes_with_a_checkpoint(text):
     process = started(text, "noticed")
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=PATIENCE)
@@ -47,7 +47,7 @@ def test_a_scheduler_s_notice_ends_all_with_a_checkpoint(text):
 
 @needs_mpi
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_is_killed_ends_the_job_and_leaves_a_whole_checkpoint(rank, text):
+def test_a_killed_process_ends_the_job_and_leaves_a_complete_checkpoint(rank, text):
     process = started(text, f"killed-{rank}")
     kill(text, f"killed-{rank}", rank)
     process.communicate(timeout=PATIENCE)
@@ -89,7 +89,7 @@ DISK_FULL = LIMITED.replace("{then}", "")
 
 
 def fails(text, run, program):
-    """Train until something is missing; return this package's own lines about it."""
+    """Train until a resource runs out; return this package's error lines."""
     arguments = f"--data text.txt {ENDLESS} --run {run}"
     errors = train(text, 2, arguments, code=2, program=("-c", *program))
     assert "Traceback" not in errors
@@ -97,7 +97,7 @@ def fails(text, run, program):
 
 
 @needs_mpi
-def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_is_kept(text):
+def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(text):
     (line,) = fails(text, "full", (DISK_FULL, "0", "RLIMIT_FSIZE", "6000"))
     assert "could not be written" in line
     assert step_of(text / "full") in (10, 20)
@@ -105,14 +105,14 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_is_kept(text):
 
 
 @needs_mpi
-def test_a_process_out_of_memory_is_one_line_and_ends_all(text):
+def test_a_process_out_of_memory_is_one_line_and_ends_the_job(text):
     (line,) = fails(text, "large", (OUT_OF_MEMORY, "1", "RLIMIT_AS", str(1 << 30)))
     assert "process 1 of 2" in line and "allocate" in line
     assert_continues(text, "large")
 
 
 @needs_mpi
-def test_bad_input_is_one_line_of_all_processes_together(text):
+def test_all_processes_report_bad_input_in_one_line(text):
     errors = train(text, 2, "--data missing.txt --quiet", code=2)
     assert errors.count("\n") == 1 and "missing.txt" in errors
     errors = train(text, 2, f"--data text.txt {SMALL} --batch-size 1 --run few", code=2)
@@ -121,7 +121,7 @@ def test_bad_input_is_one_line_of_all_processes_together(text):
 
 
 @needs_mpi
-def test_what_fails_in_one_process_is_one_line_and_ends_all(text):
+def test_an_error_in_one_process_is_one_line_and_ends_the_job(text):
     program = (
         "import gluonlm.system.processes as w\n"
         "with w.joined() as world:\n"
@@ -139,7 +139,7 @@ def test_what_fails_in_one_process_is_one_line_and_ends_all(text):
 
 
 @needs_mpi
-def test_evaluate_is_one_process(text):
+def test_evaluate_is_single_process(text):
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-m", "gluonlm", "evaluate", "runs/x"]
     environment = {**os.environ, **ENVIRONMENT}
     process = subprocess.run(
@@ -158,7 +158,7 @@ def test_mpi_is_not_imported_without_mpiexec():
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
-def test_a_missing_or_another_mpi_is_one_line(monkeypatch):
+def test_a_missing_or_different_mpi_is_one_line(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
@@ -166,7 +166,7 @@ def test_a_missing_or_another_mpi_is_one_line(monkeypatch):
         processes.joined().__enter__()
 
 
-def test_one_process_decides_for_itself():
+def test_collectives_work_in_a_single_process():
     assert processes.ALONE.from_first(lambda: 3) == 3
     assert processes.ALONE.all_gather("x") == ["x"]
     assert processes.ALONE.cores(5) == 5

@@ -1,4 +1,4 @@
-"""Any text: whatever bytes, whatever Unicode, long lines, and ids that are mapped from a file."""
+"""Texts of any bytes or Unicode, long lines, and memory-mapped ids."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def test_any_bytes_are_trained_on_or_rejected(tmp_path_factory, content, encodin
     folder = tmp_path_factory.mktemp("fuzz")
     if train_or_reject(content, folder, "--encoding", encoding, "--level", level):
         step = Run(folder / "run").load("last").progress["step"]
-        assert step in (1, 2)  # one, if the text is over by then
+        assert step in (1, 2)  # one if the text is that short
     else:
         assert not (folder / "run").exists()
 
@@ -108,7 +108,7 @@ def is_mapped(array):
 
 @pytest.fixture
 def long_text(tmp_path, monkeypatch):
-    """A text that counts as long, so that its ids lie in a file beside it."""
+    """A text that counts as long, so that its ids are cached in a file next to it."""
     monkeypatch.setattr(ids_module, "CACHE_FROM", 1000)
     path = tmp_path / "long.txt"
     path.write_text("a long way to go\n" * 200)
@@ -117,7 +117,7 @@ def long_text(tmp_path, monkeypatch):
 
 @pytest.fixture
 def written(monkeypatch):
-    """A list that grows with each file of ids that is written."""
+    """A list with an entry for each id file written."""
     written, real = [], ids_module._write_mapped
     monkeypatch.setattr(
         ids_module, "_write_mapped", lambda *args: (written.append(args[0]), real(*args))[1]
@@ -125,7 +125,7 @@ def written(monkeypatch):
     return written
 
 
-def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, written):
+def test_ids_of_a_long_text_are_cached_next_to_it_verified_and_rebuilt(long_text, written):
     config = DataConfig(data=(str(long_text),))
     folder = long_text.parent / CACHE_FOLDER
     corpus = load_corpus(config)
@@ -151,9 +151,9 @@ def test_ids_of_a_long_text_are_kept_beside_it_verified_and_rebuilt(long_text, w
     assert "!" in changed.vocab.tokens
 
 
-def test_files_of_ids_are_named_and_sealed_as_they_always_were(long_text, monkeypatch):
-    """So that a new version does not write the ids of a large text again."""
-    monkeypatch.setattr(ids_module.tempfile, "tempdir", "/nonexistent")  # not needed for it
+def test_names_and_hashes_of_id_files_are_stable(long_text, monkeypatch):
+    """Otherwise a new version would encode large texts again."""
+    monkeypatch.setattr(ids_module.tempfile, "tempdir", "/nonexistent")  # not needed here
     text, vocab = Text([long_text]), Vocab("char", "\n aglntowy")
     ids = ids_of(text, vocab)
     key = text.fingerprint() + '{"level": "char", "tokens": ["\\n", " ", "a", "g", "l", "n", "t", '
@@ -161,13 +161,13 @@ def test_files_of_ids_are_named_and_sealed_as_they_always_were(long_text, monkey
     content = (long_text.parent / ".gluonlm-ids" / name).read_bytes()
     assert content == ids.tobytes() == vocab.encode(long_text.read_text()).tobytes()
     seal = json.loads((long_text.parent / CACHE_FOLDER / f"{name}.json").read_text())
-    for array in (ids, ids_of(text, vocab)):  # written now, and found
+    for array in (ids, ids_of(text, vocab)):  # written, then found
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     assert seal == {"tokens": 3400, "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def test_another_vocabulary_or_case_never_meets_old_ids(long_text, written):
+def test_another_vocabulary_or_case_never_reuses_old_ids(long_text, written):
     for vocab in (
         Vocab("char", "\n aglntowy"),
         Vocab("char", "ywotnlga \n"),
@@ -180,8 +180,8 @@ def test_another_vocabulary_or_case_never_meets_old_ids(long_text, written):
 
 
 @pytest.mark.parametrize("longest, mapped", [(999, False), (1000, True)])
-def test_only_what_may_be_long_is_mapped(long_text, longest, mapped):
-    long_text.write_text("a" * (longest - 1))  # one is for the line break of another source
+def test_only_long_texts_are_mapped(long_text, longest, mapped):
+    long_text.write_text("a" * (longest - 1))  # one more for the line break of another source
     ids = ids_of(Text([long_text]), Vocab("char", "a"))
     assert is_mapped(ids) == (long_text.parent / CACHE_FOLDER).exists() == mapped
     assert ids.tolist() == [0] * (longest - 1)
@@ -200,13 +200,13 @@ def test_a_text_that_grows_while_it_is_read_is_rejected(tmp_path, monkeypatch):
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A temporary folder of the test's own."""
+    """A separate temporary folder."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(ids_module.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     return tmp_path / "tmp"
 
 
-def test_ids_of_a_long_text_go_to_the_temporary_folder_if_there_is_no_other(long_text, elsewhere):
+def test_ids_of_a_long_text_fall_back_to_the_temporary_folder(long_text, elsewhere):
     (long_text.parent / CACHE_FOLDER).write_text("in the way")
     assert len(load_corpus(DataConfig(data=(str(long_text),))).train) == 3060
     (own,) = elsewhere.iterdir()
@@ -219,7 +219,7 @@ def test_ids_of_a_text_without_a_file_go_to_the_temporary_folder(long_text, else
     assert [path.name for path in elsewhere.iterdir()] == [CACHE_FOLDER]
 
 
-def test_ids_are_never_kept_in_a_folder_of_somebody_else(long_text, elsewhere, monkeypatch):
+def test_ids_are_never_cached_in_another_users_folder(long_text, elsewhere, monkeypatch):
     theirs = long_text.parent / "theirs"
     theirs.mkdir()
     os.symlink(theirs, long_text.parent / CACHE_FOLDER)
@@ -243,7 +243,7 @@ def test_a_long_text_trains_to_the_same_weights_as_a_short_one(long_text, tmp_pa
 
 @pytest.mark.full
 @pytest.mark.parametrize("model", ["gru", "unrolled"])
-def test_a_text_of_one_gigabyte_trains_within_three(tmp_path, model):
+def test_a_text_of_one_gigabyte_trains_in_three_gigabytes_of_memory(tmp_path, model):
     line = "".join(chr(32 + i * 7 % 90) for i in range(1000)) + "\n"
     with open(tmp_path / "big.txt", "w") as stream:
         for _ in range(1_000_000):

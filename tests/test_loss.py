@@ -1,4 +1,4 @@
-"""Cross-entropy and its gradient against plain formulations."""
+"""Cross-entropy and its gradient, compared with simple formulas."""
 
 import mxnet as mx
 import numpy as np
@@ -9,7 +9,7 @@ from gluonlm.models.loss import cross_entropy, negative_log_likelihood
 
 
 @pytest.mark.parametrize("rows, vocab_size", [(1, 1), (7, 2), (64, 103), (30, 5000)])
-def test_loss_and_gradient_are_those_of_the_plain_formula(rows, vocab_size):
+def test_loss_and_gradient_follow_the_formula(rows, vocab_size):
     mx.random.seed(1)
     logits = 4 * nd.random.normal(shape=(rows, vocab_size))
     targets = nd.array(np.random.default_rng(1).integers(0, vocab_size, rows), dtype="int32")
@@ -25,7 +25,7 @@ def test_loss_and_gradient_are_those_of_the_plain_formula(rows, vocab_size):
         )
 
 
-def test_gradients_of_gluons_own_loss_are_the_same():
+def test_gradients_agree_with_gluons_loss():
     logits, targets = 3 * nd.random.normal(shape=(20, 30)), nd.arange(20, dtype="int32")
     logits.attach_grad()
     with autograd.record():
@@ -37,7 +37,7 @@ def test_gradients_of_gluons_own_loss_are_the_same():
     np.testing.assert_allclose(losses.asnumpy(), expected.asnumpy(), atol=5e-6)
 
 
-def test_extreme_logits_stay_finite_and_exact_where_it_counts():
+def test_extreme_logits_give_finite_losses_and_gradients():
     logits, targets = nd.array([[0, 500.0], [-1e4, 0], [0, 0]]), nd.array([0, 1, 1], dtype="int32")
     losses, gradient = cross_entropy(logits, targets)
     assert np.isfinite(losses.asnumpy()).all() and losses.asnumpy()[0] > 80
@@ -46,7 +46,7 @@ def test_extreme_logits_stay_finite_and_exact_where_it_counts():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_a_number_is_not_hidden(bad):
+def test_nan_is_propagated(bad):
     for row in ([[bad, bad]], [[0, bad]]):
         losses, _ = cross_entropy(nd.array(row), nd.array([1], dtype="int32"))
         assert np.isnan(losses.asnumpy()).all()

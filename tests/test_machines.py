@@ -1,4 +1,4 @@
-"""Several processes started by mpiexec train as one would."""
+"""Several processes started by mpiexec train like a single one."""
 
 import mxnet as mx
 import numpy as np
@@ -39,7 +39,7 @@ def text(tmp_path_factory):
     return write_text(tmp_path_factory.mktemp("machines"))
 
 
-# one job for several trainings: its start takes much longer than each of them
+# one job for several trainings, because startup takes much longer than each of them
 ALL = """
 import contextlib, sys
 from gluonlm.train import __main__ as train
@@ -60,7 +60,7 @@ def by_two(text):
 
 @needs_mpi
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_with_uneven_streams_train_as_one(kind, by_two):
+def test_two_processes_with_uneven_streams_train_like_one(kind, by_two):
     text = by_two
     train(text, 0, f"--data text.txt {SHORT} {KINDS[kind]} --run {kind}-1")
     assert_as_one(text / f"{kind}-1", text / f"{kind}-2")
@@ -73,7 +73,7 @@ def test_two_processes_with_uneven_streams_train_as_one(kind, by_two):
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("processes", [3, 4])
-def test_more_processes_train_as_one(kind, processes, text):
+def test_more_processes_train_like_one(kind, processes, text):
     arguments, name = f"--data text.txt {SHORT} {KINDS[kind]}", f"{kind}-{processes}"
     train(text, 0, f"{arguments} --run {name}-alone")
     train(text, processes, f"{arguments} --run {name}-together")
@@ -81,7 +81,7 @@ def test_more_processes_train_as_one(kind, processes, text):
 
 
 @needs_mpi
-def test_several_devices_in_each_process_train_as_one(text):
+def test_several_devices_per_process_train_like_one(text):
     arguments = f"--data text.txt {SHORT} {KINDS['lstm-by-sgd']}"
     train(text, 0, f"{arguments} --run device")
     train(text, 2, f"{arguments} --ctx cpu:0,1 --run devices")
@@ -108,7 +108,7 @@ sys.exit(train.main(sys.argv[1:]))
 
 
 @needs_mpi
-def test_the_ids_of_a_long_text_are_mapped_by_every_process(text):
+def test_every_process_maps_the_ids_of_a_long_text(text):
     arguments = f"--data text.txt {SHORT} --model rnn"
     train(text, 0, f"{arguments} --run in-memory")
     train(text, 2, f"{arguments} --run mapped", program=("-c", MAPPED))
@@ -116,7 +116,7 @@ def test_the_ids_of_a_long_text_are_mapped_by_every_process(text):
 
 
 @needs_mpi
-def test_each_process_draws_its_masks_from_the_step_and_its_number(text):
+def test_dropout_masks_depend_on_the_step_and_the_rank(text):
     train(
         text, 2, f"--data text.txt {SMALL} --batch-size 5 --max-steps 1 --model lstm "
         "--dropout 0.3 --variational --weight-drop 0.2 --optimizer sgd --lr 1 "
@@ -139,7 +139,7 @@ def test_each_process_draws_its_masks_from_the_step_and_its_number(text):
 
 
 @needs_mpi
-def test_a_run_in_parts_is_the_whole_run_bit_for_bit(text):
+def test_an_interrupted_run_equals_an_uninterrupted_one_bit_for_bit(text):
     arguments = f"--data text.txt {DROPPING}"
     train(text, 2, f"{arguments} --max-steps 40 --schedule constant --run whole")
     train(text, 2, f"{arguments} --max-steps 17 --schedule constant --run parts")
@@ -148,14 +148,14 @@ def test_a_run_in_parts_is_the_whole_run_bit_for_bit(text):
 
 
 def goes_on(text, run, numbers, arguments):
-    """Train 20 steps in the first number of processes, and ten more in each other."""
+    """Train 20 steps in the first number of processes, then ten more in each of the others."""
     train(text, numbers[0], f"{arguments} --max-steps 20 --run {run}")
     for i, processes in enumerate(numbers[1:], 3):
         train(text, processes, f"--resume {run} --max-steps {10 * i} --quiet")
 
 
 @needs_mpi
-def test_a_run_goes_on_with_other_numbers_of_processes(text):
+def test_a_run_resumes_with_other_numbers_of_processes(text):
     arguments = f"--data text.txt {SHORT} --schedule constant"
     train(text, 0, f"{arguments} --run by-one")
     goes_on(text, "by-many", (3, 2, 0, 2), arguments)
@@ -165,7 +165,7 @@ def test_a_run_goes_on_with_other_numbers_of_processes(text):
 @needs_mpi
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_goes_on_with_four_then_two_then_one_then_three(kind, text):
+def test_every_kind_resumes_with_four_two_one_and_three_processes(kind, text):
     arguments = f"--data text.txt {SHORT} {KINDS[kind]} --schedule constant"
     train(text, 0, f"{arguments} --run {kind}-by-one")
     goes_on(text, f"{kind}-by-many", (4, 2, 0, 3), arguments)
@@ -173,7 +173,7 @@ def test_every_kind_goes_on_with_four_then_two_then_one_then_three(kind, text):
 
 
 @needs_mpi
-def test_a_run_without_a_state_says_that_it_goes_on_with_another_number(text):
+def test_a_stateless_run_reports_a_changed_number_of_devices(text):
     arguments = f"--data text.txt {SHORT} {KINDS['window']} --max-steps 10"
     train(text, 2, f"{arguments} --run stateless")
     for steps, told in ((15, True), (20, False)):
@@ -208,12 +208,12 @@ MAIN = "sys.exit(train.main(sys.argv[1:]))"
 
 
 @needs_mpi
-def test_all_processes_hold_the_same_bits(text):
+def test_all_processes_have_identical_weights(text):
     arguments = f"--data text.txt {DROPPING} --max-steps 30 --run same"
     train(text, 3, arguments, program=("-c", ALIKE + MAIN))
 
 
 @needs_mpi
-def test_a_process_that_has_drifted_takes_the_first_one_s_bits_at_a_checkpoint(text):
+def test_a_diverged_process_gets_the_first_ones_weights_at_a_checkpoint(text):
     arguments = f"--data text.txt {DROPPING} --max-steps 30 --run drifted"
     train(text, 2, arguments, program=("-c", ALIKE + DRIFTING + MAIN))

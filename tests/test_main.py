@@ -1,4 +1,4 @@
-"""The one command that leads to the others."""
+"""The gluonlm command and its subcommands."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ def gluonlm_command(capfd):
     return run
 
 
-def test_the_page_names_every_command_in_the_order_they_are_needed(gluonlm_command):
+def test_the_help_lists_every_command_in_order_of_use(gluonlm_command):
     for words in ([], ["--help"], ["-h"]):
         code, out, err = gluonlm_command(*words)
         assert (code, err) == (0, "")
@@ -34,7 +34,7 @@ def test_the_page_names_every_command_in_the_order_they_are_needed(gluonlm_comma
     )
 
 
-def test_each_command_is_reached_and_named_as_it_was_called(trained, gluonlm_command):
+def test_each_command_runs_and_prints_its_usage(trained, gluonlm_command):
     for name in door.COMMANDS:
         code, out, err = gluonlm_command(name, "--help")
         assert (code, err) == (0, "") and out.startswith(f"usage: python -m gluonlm {name} ")
@@ -44,14 +44,14 @@ def test_each_command_is_reached_and_named_as_it_was_called(trained, gluonlm_com
     assert gluonlm_command("generate", trained, "--length", 0)[0] == 2
 
 
-def test_a_command_that_is_none_names_the_nearest(gluonlm_command):
+def test_an_unknown_command_suggests_the_nearest(gluonlm_command):
     code, out, err = gluonlm_command("trian")
     assert (code, out) == (2, "")
     assert err == "gluonlm: error: 'trian' is not a command: did you mean train?\n"
     assert "train, generate" in gluonlm_command("zzz")[2]
 
 
-def test_the_version_is_that_of_everything_that_matters(gluonlm_command):
+def test_the_version_includes_the_main_dependencies(gluonlm_command):
     import mxnet
     import numpy
 
@@ -62,17 +62,17 @@ def test_the_version_is_that_of_everything_that_matters(gluonlm_command):
     assert found["Python"] == "{}.{}.{}".format(*sys.version_info) and found["threads"] == "1"
 
 
-def test_the_version_is_told_without_loading_mxnet(tmp_path):
+def test_the_version_is_printed_without_loading_mxnet(tmp_path):
     code = "import sys; from gluonlm.__main__ import main; main(['--version']); "
     run = start("-c", code + "print('mxnet' in sys.modules)")
     assert run.communicate()[0].splitlines()[-1] == "False"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
-def test_a_shell_can_complete_commands_and_flags(shell, gluonlm_command, tmp_path):
+def test_shells_complete_commands_and_flags(shell, gluonlm_command, tmp_path):
     code, out, err = gluonlm_command("completion", shell)
     assert (code, err) == (0, "") and "embeddings" in out
-    assert "--hidden-size" in out or shell == "tcsh"  # where shtab completes commands only
+    assert "--hidden-size" in out or shell == "tcsh"  # for which shtab completes only commands
     if shutil.which(shell):
         (tmp_path / "script").write_text(out)
         assert subprocess.run([shell, "-n", tmp_path / "script"]).returncode == 0
@@ -87,5 +87,5 @@ def test_bash_completes_flags_and_choices(gluonlm_command, tmp_path):
     assert subprocess.check_output(["bash", "-c", ask], text=True).split() == ["--hidden-size"]
 
 
-def test_everything_is_listed():
+def test_dir_lists_every_public_name():
     assert set(gluonlm.__all__) <= set(dir(gluonlm))

@@ -1,4 +1,4 @@
-"""The networks, against NumPy written from their equations, finite differences, and each other."""
+"""The networks, compared with NumPy, finite differences and each other."""
 
 import mxnet as mx
 import numpy as np
@@ -15,7 +15,7 @@ from gluonlm.system.errors import InputError
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_models_follow_their_equations_and_carry_their_state(name):
+def test_models_follow_their_equations_and_carry_state(name):
     model = MODELS[name]()
     ids, _, state = some_input(model)
     logits, final = model(ids, state)
@@ -61,7 +61,7 @@ def test_gradients_agree_with_finite_differences_of_the_equations(name):
 
 
 @pytest.mark.parametrize("context", [1, 3, 8])
-def test_unrolled_network_with_the_sum_inside_is_the_fused_one(context):
+def test_the_unrolled_network_with_the_sum_inside_equals_the_fused_one(context):
     unrolled = UnrolledRNN(V, E, 7, context, activation="tanh", fold=True).prepare(
         [mx.cpu()], "uniform:0.5", 3
     )
@@ -77,7 +77,7 @@ def test_unrolled_network_with_the_sum_inside_is_the_fused_one(context):
     )
 
 
-def test_tied_weights_are_one_matrix_with_the_gradient_of_both_uses():
+def test_tied_weights_share_a_matrix_and_sum_gradients():
     model = make("gru", (7, E), tie_weights=True)
     assert model.embedding.weight is model.decoder.weight
     assert model.count_parameters() == make("gru", (7, E)).count_parameters() - V * E
@@ -88,7 +88,7 @@ def test_tied_weights_are_one_matrix_with_the_gradient_of_both_uses():
 
 
 @pytest.mark.parametrize("kind, theirs", [("rnn", rnn.RNN), ("lstm", rnn.LSTM), ("gru", rnn.GRU)])
-def test_layers_joined_by_rows_are_gluons_own_with_the_same_gradients(kind, theirs):
+def test_row_joined_layers_equal_gluons_with_the_same_gradients(kind, theirs):
     model = make(kind, (7,))
     ours, x, weight = (
         model.layers[0],
@@ -115,7 +115,7 @@ def test_layers_joined_by_rows_are_gluons_own_with_the_same_gradients(kind, thei
         np.testing.assert_allclose(left.asnumpy(), right.asnumpy(), atol=1e-6)
 
 
-def test_weights_come_from_the_seed_and_the_initializer():
+def test_weights_depend_on_the_seed_and_the_initializer():
     first, again, other = (
         RNNModel("gru", V, E, (7,)).prepare([mx.cpu()], "uniform:0.1", seed) for seed in (1, 1, 2)
     )
@@ -128,7 +128,7 @@ def test_weights_come_from_the_seed_and_the_initializer():
         make().prepare([mx.cpu()], "uniform:nan")
 
 
-def test_every_array_is_on_the_device_that_was_asked_for():
+def test_every_array_is_on_the_requested_device():
     device = mx.cpu(1)
     model = RNNModel("lstm", V, E, (7,), dropout=0.3).prepare([device])
     with autograd.record():
@@ -174,7 +174,7 @@ def test_contradictory_sizes_are_refused():
                 build_model(ModelConfig(model=model, **settings), V)
 
 
-def test_the_activation_is_the_published_one_unless_named():
+def test_the_default_activation_is_the_published_one():
     for kind, auto in (("rnn", "tanh"), ("unrolled", "relu")):
         for given, expected in (("auto", auto), ("tanh", "tanh"), ("relu", "relu")):
             model = build_model(ModelConfig(model=kind, activation=given), V)
@@ -182,7 +182,7 @@ def test_the_activation_is_the_published_one_unless_named():
 
 
 @pytest.mark.parametrize("representation", ["real", "embedding", "onehot"])
-def test_a_single_window_is_scored_alike_wherever_its_buffers_lie(representation):
+def test_the_score_of_a_single_window_does_not_depend_on_buffer_alignment(representation):
     random, found, arrays = np.random.default_rng(0), set(), None
     batches = [random.integers(0, V, (9, count)) for count in (4, 1)]
     for _ in range(60):

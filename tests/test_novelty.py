@@ -1,4 +1,4 @@
-"""What a written text has in common with the training text, against a plain search."""
+"""Overlap of generated and training text, compared with a naive search."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def pieces(ids, length):
 
 
 @given(TEXTS, TEXTS)
-def test_the_longest_piece_and_the_share_of_grams_are_those_of_a_plain_search(written, known):
+def test_the_longest_copy_and_the_share_of_ngrams_match_a_naive_search(written, known):
     found = novelty(np.array(written, int), np.array(known, int))
     longest = max(n for n in range(41) if set(pieces(written, n)) & set(pieces(known, n)) or not n)
     assert found.longest.stop - found.longest.start == longest
@@ -25,13 +25,13 @@ def test_the_longest_piece_and_the_share_of_grams_are_those_of_a_plain_search(wr
     assert found.grams == pytest.approx(share)
 
 
-def test_large_ids_are_told_apart():
+def test_large_ids_are_distinguished():
     known = np.array([0xD7FF, 0xD800, 0xDFFF, 0xE000, 10**6])
     assert novelty(known[1:4], known).longest == slice(0, 3)
     assert novelty(known[:1], known[1:]).longest == slice(0, 0)
 
 
-def test_the_command_says_what_was_copied(trained, text_file, command):
+def test_the_command_reports_copied_text(trained, text_file, command):
     flags = ("--prompt", "the ", "--length", 30, "--seed", 3)
     plain = command("generate", trained, *flags)
     folder = ("--data-dir", text_file.parent)
@@ -45,7 +45,7 @@ def test_the_command_says_what_was_copied(trained, text_file, command):
     assert err.endswith(f" has {len(longest)} tokens: {longest!r}\n")
 
 
-def test_a_text_that_is_not_here_is_named(trained, command, tmp_path, monkeypatch):
+def test_the_error_names_a_missing_text(trained, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = command("generate", trained, "--length", 9, "--novelty")
     assert code == 2 and "the run names this text" in err and "Traceback" not in err

@@ -1,4 +1,4 @@
-"""A training begins at the unigram model: the output's bias is how often each token comes."""
+"""The output bias starts at the log unigram frequencies."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_without_weights_the_network_is_the_unigram_model(kind):
 
 
 @pytest.mark.parametrize("block", [1 << 24, 4, 1])
-def test_each_token_is_counted_once_more_than_it_comes(monkeypatch, block):
+def test_frequencies_are_add_one_smoothed(monkeypatch, block):
     monkeypatch.setattr(load, "_BLOCK", block)
     nothing = TRAIN[:0]
     corpus = Corpus("six", Vocab("char", "abcdef"), TRAIN, nothing, nothing, "")
@@ -38,7 +38,7 @@ def test_each_token_is_counted_once_more_than_it_comes(monkeypatch, block):
 
 
 @pytest.mark.parametrize("kind", ["frequency", "zero"])
-def test_a_run_begins_there_unless_told_not_to(kind, tmp_path, command):
+def test_a_run_starts_at_the_unigram_model_by_default(kind, tmp_path, command):
     text, run = tmp_path / "text", tmp_path / "run"
     text.write_text("a" * 1200 + "b" * 597)
     small = "--max-steps 1 --lr 1e-30 --split 100/0/0 --hidden-size 3 --quiet".split()
@@ -49,7 +49,7 @@ def test_a_run_begins_there_unless_told_not_to(kind, tmp_path, command):
     assert json.loads((run / "config.json").read_text())["output_bias"] == kind
 
 
-def test_another_runs_weights_are_not_touched(tmp_path, command):
+def test_the_output_bias_of_another_runs_weights_is_kept(tmp_path, command):
     text, old, new = tmp_path / "text", tmp_path / "old", tmp_path / "new"
     text.write_text("ab" * 900)
     small = "--max-steps 1 --lr 1e-30 --split 100/0/0 --hidden-size 3 --quiet".split()

@@ -1,4 +1,4 @@
-"""Parameters that share memory: their parts keep names, values and gradients of their own."""
+"""Packed parameters share memory; each part keeps its name, value and gradient."""
 
 import mxnet as mx
 import numpy as np
@@ -19,7 +19,7 @@ def parts():
     return made
 
 
-def test_parts_lie_behind_each_other_with_their_values(parts):
+def test_parts_are_contiguous_and_keep_their_values(parts):
     packed = Packed("whole", parts)
     assert packed.data().asnumpy().tolist() == [1] * 6 + [2] * 4
     parts[1].set_data(nd.array([5, 6, 7, 8]))
@@ -29,7 +29,7 @@ def test_parts_lie_behind_each_other_with_their_values(parts):
     assert parts[1].data().asnumpy().tolist() == [6, 7, 8, 9]
 
 
-def test_gradients_of_the_whole_are_those_of_the_parts_wherever_they_are_put(parts):
+def test_the_packed_gradient_equals_the_parts_gradients_in_any_buffer(parts):
     packed = Packed("whole", parts)
     for buffer in (packed.grad(), nd.zeros(12)[1:11]):
         put_gradients(packed, [buffer])
@@ -41,13 +41,13 @@ def test_gradients_of_the_whole_are_those_of_the_parts_wherever_they_are_put(par
         assert parts[1].grad().asnumpy().tolist() == [6, 7, 8, 9]
 
 
-def test_memory_is_that_of_the_array(parts):
+def test_memory_views_share_the_arrays_memory(parts):
     array = nd.zeros((2, 3))
     memory_of(array)[1, 2] = 4
     assert array.asnumpy().tolist() == [[0, 0, 0], [0, 0, 4]]
 
 
-def test_a_desk_has_one_place_for_each_shape():
+def test_a_buffer_pool_has_one_buffer_for_each_shape():
     pool, ids = BufferPool(mx.cpu()), np.arange(12, dtype=np.int64).reshape(3, 4)
     first, other = pool.put(ids), pool.put(ids[0])
     assert first.dtype == np.int32 and first.asnumpy().tolist() == ids.tolist()
@@ -56,14 +56,14 @@ def test_a_desk_has_one_place_for_each_shape():
 
 
 @pytest.mark.parametrize("kind", FUSED)
-def test_a_packed_layer_computes_what_gluons_own_does(kind):
+def test_a_packed_layer_agrees_with_gluons(kind):
     size = 7
     ours, theirs = FUSED[kind](size, input_size=E), getattr(rnn, kind.upper())(size, input_size=E)
     for layer in (ours, theirs):
         layer.initialize(mx.init.Uniform(0.5))
     names = sorted(theirs._collect_params_with_prefix())
     ours.lay_together()
-    ours.lay_together()  # a second time changes nothing
+    ours.lay_together()  # packing again has no effect
     ours.hybridize(static_alloc=True, static_shape=True)
     named = ours._collect_params_with_prefix()
     assert sorted(named) == names and list(ours.collect_params()) == [ours.prefix + "packed"]
@@ -80,7 +80,7 @@ def test_a_packed_layer_computes_what_gluons_own_does(kind):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-def test_layers_with_weight_drop_stay_in_parts_as_the_mask_is_for_one_of_them():
+def test_layers_with_weight_drop_are_not_packed():
     models = [make("lstm", weight_drop=rate) for rate in (0.0, 0.5)]
     for model in models:
         model.pack()
@@ -89,7 +89,7 @@ def test_layers_with_weight_drop_stay_in_parts_as_the_mask_is_for_one_of_them():
     assert len(list(dropped.collect_params())) == len(PARTS)
 
 
-def test_packed_or_not_a_model_has_the_same_names_and_logits():
+def test_packing_keeps_a_models_names_and_logits():
     model, ids = make("gru", (7, 5)), random_ids((T, N))
     shapes = {name: parameter.shape for name, parameter in model.parameters().items()}
     plain = model(ids, model.begin_state(N))[0].asnumpy()
@@ -102,7 +102,7 @@ def test_packed_or_not_a_model_has_the_same_names_and_logits():
     assert (model(ids, model.begin_state(N))[0].asnumpy() == plain).all()
 
 
-def test_all_together_is_packed_once_whatever_is_packed_already(parts):
+def test_packing_everything_reuses_existing_packs(parts):
     alone = gluon.Parameter("c", shape=(2,))
     alone.initialize(mx.init.Constant(3))
     inner = Packed("inner", parts)

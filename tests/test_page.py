@@ -1,4 +1,4 @@
-"""The page that types: its arithmetic in Node, and itself in a browser."""
+"""The exported page: its arithmetic in Node, and its interface in a browser."""
 
 import json
 import os
@@ -30,7 +30,7 @@ console.log(JSON.stringify({ logits, split, written }));
 
 
 def node():
-    """Return a Node: the one that Playwright brings, or the machine's."""
+    """Return the path of Node: Playwright's, or the installed one."""
     try:
         from playwright._impl._driver import compute_driver_executable
 
@@ -51,7 +51,7 @@ def run_in_node(content, ids=(), texts=(), spelled=()):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_page_computes_what_the_stepper_does_for_200_steps(kind):
+def test_the_page_agrees_with_the_stepper_for_200_steps(kind):
     model, checkpoint = checkpoint_of(kind)
     ids = np.random.default_rng(1).integers(0, len(VOCAB), 200).tolist()
     found = np.array(run_in_node(build(checkpoint, "run"), ids)["logits"])
@@ -60,7 +60,7 @@ def test_the_page_computes_what_the_stepper_does_for_200_steps(kind):
     assert np.abs(found - expected).max() / max(1, np.abs(expected).max()) < 2e-6
 
 
-def test_weights_of_16_bits_halve_the_page_and_stay_close():
+def test_16_bit_weights_halve_the_page_and_stay_close():
     _, checkpoint = checkpoint_of("gru")
     ids = list(range(20))
     whole, half = (build(checkpoint, "run", half) for half in (False, True))
@@ -85,7 +85,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("rule", ["split", "punctuation"])
-def test_the_page_cuts_words_as_the_package_does_and_writes_them_again(rule):
+def test_the_page_tokenizes_and_typesets_words_like_the_package(rule):
     vocab = Vocab.build([" ".join(TEXTS)], "word", tokenizer=rule)
     _, checkpoint = checkpoint_of("gru", vocab)
     encoded = [vocab.encode(text).tolist() for text in TEXTS]
@@ -103,14 +103,14 @@ def test_the_page_reads_characters_beyond_16_bits_and_marks_unknown_ones():
     assert [piece["id"] for piece in found] == [1, 2, -1, 0]
 
 
-def test_a_text_that_a_page_cannot_cut_is_refused():
+def test_tokenizers_that_the_page_does_not_support_are_refused():
     for level, rule in (("subword", "bpe"), ("word", "moses")):
         vocab = Vocab.build(["the ducks went out to play\n" * 30], level, 300, tokenizer=rule)
         with pytest.raises(InputError, match=f"`tokenizer` {rule}"):
             build(checkpoint_of("gru", vocab)[1], "run")
 
 
-def test_nothing_of_a_vocabulary_or_a_name_ends_a_script():
+def test_vocabularies_and_names_cannot_close_a_script():
     vocab = Vocab("word", ["<unk>", "<eos>", *HOSTILE])
     text = build(checkpoint_of("gru", vocab)[1], HOSTILE[0]).decode()
     assert text.count("<script") == text.count("</script>") == 2 and "<img" not in text
@@ -137,7 +137,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """Opens a page from disk; nothing may be asked of a network, and nothing go wrong."""
+    """Open a page from disk; network requests and errors fail the test."""
     trouble, context = [], browser.new_context()
 
     def open_page(content):
@@ -157,7 +157,7 @@ def opened(browser, tmp_path):
 
 
 def until(page, condition):
-    """Wait for a condition; the page's own policy forbids what Playwright would wait with."""
+    """Wait for a condition; the page's policy forbids Playwright's wait_for_function."""
     for _ in range(2000):
         if page.evaluate(condition):
             return
@@ -169,7 +169,7 @@ def settle(page):
     until(page, "String(turn) === document.body.dataset.turn")
 
 
-def test_one_types_and_the_page_answers(opened):
+def test_the_page_responds_to_typing(opened):
     model, checkpoint = checkpoint_of("lstm")
     page = opened(build(checkpoint, "run"))
     page.fill("#text", "")
@@ -191,7 +191,7 @@ def test_one_types_and_the_page_answers(opened):
     assert page.locator("#worst li").count() == 5
 
 
-def test_words_are_completed_and_put_in(opened):
+def test_words_are_completed_and_inserted(opened):
     page = opened(build(checkpoint_of("gru")[1], "run"))
     page.fill("#text", "ab")
     settle(page)
@@ -203,7 +203,7 @@ def test_words_are_completed_and_put_in(opened):
     assert page.input_value("#text") == wanted + " "
 
 
-def test_the_page_writes_on_until_it_is_stopped_and_shows_its_state(opened):
+def test_the_page_generates_until_stopped_and_shows_its_state(opened):
     page = opened(build(checkpoint_of("lstm")[1], "run"))
     page.fill("#text", "abc")
     settle(page)
@@ -224,7 +224,7 @@ def test_the_page_writes_on_until_it_is_stopped_and_shows_its_state(opened):
     assert len(page.input_value("#text")) == length and page.inner_text("#write") == "Generate"
 
 
-def test_words_are_put_in_and_written_with_one_space_between(opened):
+def test_words_are_inserted_and_generated_with_single_spaces(opened):
     vocab = Vocab.build(["the cat, sat on the mat.\n"], "word", tokenizer="punctuation")
     page = opened(build(checkpoint_of("gru", vocab)[1], "run"))
     for text in ("the ", "the", "", "the c"):
@@ -245,7 +245,7 @@ def test_words_are_put_in_and_written_with_one_space_between(opened):
     assert vocab.typeset(ids).startswith(written.rstrip()[:50])
 
 
-def test_hostile_tokens_are_text(opened):
+def test_hostile_tokens_are_shown_as_text(opened):
     vocab = Vocab("word", ["<unk>", "<eos>", *HOSTILE])
     page = opened(build(checkpoint_of("gru", vocab)[1], HOSTILE[0]))
     page.fill("#text", f"{HOSTILE[1]} {HOSTILE[0]} <b>x</b>")
@@ -255,7 +255,7 @@ def test_hostile_tokens_are_text(opened):
     assert HOSTILE[1] in page.inner_text("#map")
 
 
-def test_a_model_of_windows_has_no_state_to_show(opened):
+def test_a_window_model_shows_no_state(opened):
     page = opened(build(checkpoint_of("onehot")[1], "run"))
     page.fill("#text", "abc def")
     settle(page)
@@ -263,7 +263,7 @@ def test_a_model_of_windows_has_no_state_to_show(opened):
 
 
 @pytest.mark.full
-def test_a_keystroke_is_on_the_screen_within_20_ms(opened):
+def test_a_keystroke_is_shown_within_20_ms(opened):
     """Median of 40 keystrokes, GRU 2x256."""
     config = dict(model="gru", hidden_size=(256, 256), embed_size=64)
     page = opened(build(checkpoint_of(config)[1], "run"))

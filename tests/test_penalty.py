@@ -1,4 +1,4 @@
-"""Penalties on the last layer's output, against GluonNLP's losses."""
+"""Penalties on the last layer's output, compared with GluonNLP's losses."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from gluonlm.models.recurrent import Penalty
 @pytest.mark.parametrize("rows", [1, 5])
 @pytest.mark.parametrize("temporal", [False, True])
 @pytest.mark.parametrize("hybrid", [False, True])
-def test_a_penalty_hands_on_what_it_gets_and_adds_its_gradient(temporal, rows, hybrid):
+def test_a_penalty_passes_its_input_through_and_adds_its_gradient(temporal, rows, hybrid):
     x = np.random.default_rng(1).normal(size=(rows, 3, 4)).astype(np.float32)
     head = np.random.default_rng(2).normal(size=x.shape).astype(np.float32)
     penalty, hidden = Penalty(0.7, temporal), nd.array(x)
@@ -37,7 +37,7 @@ def gradients(model, backward):
     return {name: p.grad().asnumpy() for name, p in model.parameters().items()}
 
 
-def test_the_gradients_of_a_model_are_those_of_gluonnlps_losses():
+def test_the_gradients_of_a_model_match_gluonnlps_losses():
     loss = pytest.importorskip("gluonnlp.loss")
     model, ids = make("lstm", (6, 4), dropout=0.0, activation_reg=2.0, temporal_reg=1.5), None
     plain = make("lstm", (6, 4), dropout=0.0)
@@ -53,7 +53,7 @@ def test_the_gradients_of_a_model_are_those_of_gluonnlps_losses():
             logits, _ = plain(ids, plain.begin_state(N))
             alone = loss.ActivationRegularizationLoss(2.0)(seen[0])
             change = loss.TemporalActivationRegularizationLoss(1.5)(seen[0])
-            # ours counts every token, also the first, which has not changed
+            # ours counts every token, including the first, whose change is zero
             penalty = T * N * alone + (T - 1) * N * change
         nd_heads = [cross_entropy(logits, targets)[1], nd.ones(penalty.shape)]
         autograd.backward([logits, penalty], nd_heads)
@@ -63,7 +63,7 @@ def test_the_gradients_of_a_model_are_those_of_gluonnlps_losses():
         np.testing.assert_allclose(ours[name], expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-def test_a_penalty_does_not_change_what_is_predicted_or_reported():
+def test_a_penalty_does_not_change_predictions_or_reported_losses():
     model, plain = make("gru", (6,), dropout=0.0, activation_reg=5.0), make("gru", (6,), dropout=0)
     plain.load_arrays(model.arrays())
     ids, targets = random_ids((T, N)), nd.array(np.arange(T * N) % V, dtype="int32")

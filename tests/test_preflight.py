@@ -1,4 +1,4 @@
-"""What a machine lacks is said in one line, before anything is installed."""
+"""Missing requirements are reported in one line before installation."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ def test_python_3_10_and_later_are_accepted(monkeypatch, version):
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.8", "3.9"])
-def test_an_older_python_is_named_with_what_to_do(monkeypatch, version):
+def test_an_older_python_is_reported_with_a_remedy(monkeypatch, version):
     major, minor = map(int, version.split("."))
     monkeypatch.setattr(preflight.sys, "version_info", (major, minor, 0))
     line = preflight.missing()
@@ -32,13 +32,13 @@ def test_an_older_python_is_named_with_what_to_do(monkeypatch, version):
         ("Darwin", "arm64", "^Darwin on arm64: .* linux/amd64"),
     ],
 )
-def test_a_machine_without_a_build_is_named(monkeypatch, system, machine, message):
+def test_an_unsupported_machine_is_reported(monkeypatch, system, machine, message):
     monkeypatch.setattr(preflight.platform, "system", lambda: system)
     monkeypatch.setattr(preflight.platform, "machine", lambda: machine)
     assert re.search(message, preflight.missing())
 
 
-def test_a_32_bit_python_is_named(monkeypatch):
+def test_a_32_bit_python_is_reported(monkeypatch):
     monkeypatch.setattr(preflight.sys, "maxsize", 2**31 - 1)
     assert preflight.missing().startswith("32-bit Python: ")
 
@@ -55,7 +55,7 @@ mxnet==1.9.1 \\
 WITHOUT = re.sub("gluonnlp.*\\n.*\\n.*\\n", "", LOCK)
 
 
-def test_without_the_compiler_asked_for_all_but_gluonnlp_is_installed(monkeypatch):
+def test_without_a_compiler_only_gluonnlp_is_skipped(monkeypatch):
     asked = []
     monkeypatch.setattr(preflight.shutil, "which", asked.append)
     monkeypatch.setenv("CC", "clang-15 -O2")
@@ -67,7 +67,7 @@ def test_without_the_compiler_asked_for_all_but_gluonnlp_is_installed(monkeypatc
     assert preflight.installable(LOCK) == WITHOUT and WITHOUT.count("==") == 2
 
 
-def test_without_headers_the_package_of_this_python_is_named(monkeypatch, tmp_path):
+def test_the_package_of_missing_python_headers_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(preflight.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(preflight.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     assert "apt-get install python{}.{}-dev".format(*sys.version_info) in (
@@ -96,7 +96,7 @@ def run(*args, **env):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_as_a_script_it_prints_what_to_install_and_a_note_on_the_compiler(tmp_path):
+def test_the_script_prints_the_installable_packages_and_a_compiler_note(tmp_path):
     code, out, err = run(CC="no-such-compiler", PATH="")
     assert (code, out, err.count("\n")) == (0, "", 1) and "no-such-compiler" in err
     (tmp_path / "lock").write_text(LOCK)

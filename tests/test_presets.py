@@ -1,4 +1,4 @@
-"""The published systems: each as published, each trainable, its run where it belongs."""
+"""The presets: each matches its publication, trains, and writes to its own run."""
 
 import json
 import os
@@ -31,7 +31,7 @@ for _name in ("tinyshakespeare-gru", "tinyshakespeare-gru-12min", "tinyshakespea
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_is_a_whole_configuration_of_the_published_size(name):
+def test_every_preset_is_a_complete_configuration_of_the_published_size(name):
     config = Config.from_dict(PRESETS[name].settings, name)
     count = build_model(config.model, SYMBOLS[config.data.data[0]]).count_parameters()
     assert count == PARAMETERS[name]
@@ -39,7 +39,7 @@ def test_every_preset_is_a_whole_configuration_of_the_published_size(name):
 
 
 def small(name, text_file):
-    """Flags that make a preset cheap without changing its kind."""
+    """Return flags that make a preset cheap without changing its kind."""
     sizes = ",".join("8" for _ in PRESETS[name].settings["hidden_size"])
     return [
         "--preset",
@@ -58,7 +58,7 @@ def small(name, text_file):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_trains_and_the_same_command_goes_on_with_its_run(
+def test_every_preset_trains_and_the_same_command_resumes_it(
     name, text_file, tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -78,7 +78,7 @@ def figures(out):
     return [line for line in out.splitlines() if line.startswith(("test", "ended"))]
 
 
-def test_a_finished_preset_reports_again_and_another_setting_is_told(
+def test_a_finished_preset_reports_again_and_a_changed_setting_is_reported(
     text_file, tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -101,7 +101,7 @@ def test_a_finished_preset_reports_again_and_another_setting_is_told(
     assert Run("runs/stacked-char-lstm").load("last").config.training.lr == 0.25
 
 
-def test_flags_win_over_the_file_and_the_file_over_the_preset(text_file, tmp_path, command):
+def test_precedence_is_flags_then_file_then_preset(text_file, tmp_path, command):
     (tmp_path / "c.json").write_text(
         json.dumps({"lr": 0.5, "batch_size": 3, "hidden_size": 8, "data": str(text_file)})
     )
@@ -127,7 +127,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_preset(text_file, tmp_pat
     ]
 
 
-def test_the_presets_are_listed_with_their_commands_and_an_unknown_one_is_one_line(
+def test_presets_are_listed_with_commands_and_an_unknown_one_is_one_line(
     tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -147,13 +147,13 @@ def test_the_presets_are_listed_with_their_commands_and_an_unknown_one_is_one_li
     assert code == 2 and "leave out --preset" in err and os.listdir(tmp_path) == []
 
 
-def test_the_run_of_a_preset_from_before_a_setting_was_there_is_resumed_with_its_own(
+def test_an_old_run_of_a_preset_resumes_with_its_own_settings(
     text_file, tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     flags = small("window-lstm", text_file)
     assert command("train", *flags, "--max-steps", 2, "--shuffle", "line")[0] == 0
-    code, out, err = command("train", *flags, "--max-steps", 3)  # nothing says how to shuffle
+    code, out, err = command("train", *flags, "--max-steps", 3)  # no --shuffle
     assert (code, err) == (0, "") and "resuming with max_steps 3 instead of 2" in out
     config = Run("runs/window-lstm").load("last").config.training
     assert (config.shuffle, config.max_steps) == ("line", 3)

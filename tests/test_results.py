@@ -1,4 +1,4 @@
-"""The figures in docs/results.md are those of the runs."""
+"""The figures in docs/results.md match the runs."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ def benchmark(name):
     return module
 
 
-sys.path.insert(0, str(ROOT / "benchmarks"))  # as for a script of that folder
+sys.path.insert(0, str(ROOT / "benchmarks"))  # as for a script in that folder
 results, compare_models = benchmark("results"), benchmark("compare_models")
 overview = results.overview
 
@@ -38,7 +38,7 @@ after
 """
 
 
-def test_every_preset_has_its_place():
+def test_every_preset_has_a_section():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert {place[2] for place in results.PLACE.findall(page)} == set(PRESETS)
     assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["All runs", *PRESETS]
@@ -46,7 +46,7 @@ def test_every_preset_has_its_place():
 
 @pytest.fixture
 def page(trained, tmp_path):
-    """A page with two places, beside runs of which one is there."""
+    """A page with two placeholders, and one of their runs."""
     path = tmp_path / "docs" / "results.md"
     path.parent.mkdir()
     path.write_text(PAGE)
@@ -54,7 +54,7 @@ def page(trained, tmp_path):
     return path
 
 
-def test_a_place_is_filled_from_its_run_and_again_and_others_left_alone(page, tmp_path):
+def test_a_placeholder_is_filled_repeatedly_and_others_are_unchanged(page, tmp_path):
     assert results.update(page, tmp_path / "runs") == ["mine"]
     text, curve = page.read_text(), (tmp_path / "docs" / "curves" / "mine.png").read_bytes()
     lines = list(
@@ -81,7 +81,7 @@ def test_a_place_is_filled_from_its_run_and_again_and_others_left_alone(page, tm
     assert page.read_text() == text
 
 
-def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
+def test_the_command_on_the_page_reproduces_the_run(page, tmp_path, command):
     results.update(page, tmp_path / "runs")
     shown = re.search(r"    python -m gluonlm\.train (.*?)\n\n", page.read_text(), re.DOTALL)[1]
     assert all(len(line) <= 100 for line in shown.splitlines()) and "\\\n" in shown
@@ -95,22 +95,22 @@ def test_the_command_that_is_shown_makes_the_same_run(page, tmp_path, command):
     assert again == mine
 
 
-def test_a_run_of_before_a_setting_was_there_is_shown_as_it_was_trained(page, tmp_path):
+def test_an_old_run_is_shown_without_settings_added_later(page, tmp_path):
     config = tmp_path / "runs" / "mine" / "config.json"
     kept = json.loads(config.read_text())
-    assert kept.pop("output_bias") == "zero"  # as before it could be chosen; today's default is not
+    assert kept.pop("output_bias") == "zero"  # the old default
     config.write_text(json.dumps(kept))
     results.update(page, tmp_path / "runs")
     assert "--output-bias" not in page.read_text()
 
 
-def test_a_run_that_has_not_ended_is_not_shown(page, tmp_path):
+def test_an_unfinished_run_is_not_shown(page, tmp_path):
     metrics = tmp_path / "runs" / "mine" / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
     assert results.update(page, tmp_path / "runs") == [] and page.read_text() == PAGE
 
 
-def test_a_table_has_a_column_for_each_of_its_runs_once_all_have_ended(page, tmp_path):
+def test_a_table_has_a_column_per_run_once_all_have_finished(page, tmp_path):
     page.write_text("<!-- table mine twin -->\nto come\n<!-- end -->\n")
     results.update(page, tmp_path / "runs")
     assert "to come" in page.read_text()
@@ -125,7 +125,7 @@ def test_a_table_has_a_column_for_each_of_its_runs_once_all_have_ended(page, tmp
     assert all(len(row) == 3 and row[1] == row[2] for row in rows[1:])
 
 
-def test_a_line_says_what_a_run_does_otherwise_than_the_first_and_its_losses(page, tmp_path):
+def test_a_line_lists_differences_from_the_first_run_and_losses(page, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(runs / "mine", runs / "twin")
     config = runs / "twin" / "config.json"
@@ -143,9 +143,7 @@ def test_a_line_says_what_a_run_does_otherwise_than_the_first_and_its_losses(pag
     assert [f"({best[part]:.4f})" in first for part in ("train_loss", "valid_loss")] == [True] * 2
 
 
-def test_a_run_that_began_with_anothers_weights_shows_both_commands_and_the_time_of_both(
-    page, tmp_path
-):
+def test_a_fine_tuned_run_shows_both_commands_and_the_total_time(page, tmp_path):
     runs, place = (
         tmp_path / "runs",
         "<!-- run mine of stacked-char-lstm after twin of ptb-small -->",
@@ -176,7 +174,7 @@ def joined_lines(text):
 JOINED = "<!-- run both of stacked-char-lstm from mine twin -->\nto come\n<!-- end -->\n"
 
 
-def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(page, tmp_path):
+def test_a_combined_run_shows_all_commands_and_both_scores(page, tmp_path):
     runs = tmp_path / "runs"
     shutil.copytree(runs / "mine", runs / "twin")
     config = runs / "twin" / "config.json"
@@ -217,14 +215,14 @@ def test_what_was_combined_is_shown_with_the_commands_of_all_and_both_scores(pag
     assert joined_lines(page.read_text()).count("--dynamic-seq-len 20 |") == 1
 
 
-def test_a_system_stands_on_the_page_as_its_preset_describes_it():
+def test_the_page_describes_each_system_like_its_preset():
     page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     for name, preset in PRESETS.items():
         about = preset.about.rstrip(".")
         assert f"## {name} {about}. Published: {preset.published}. " in page
 
 
-def test_only_the_part_between_the_markers_of_the_presets_changes(page, tmp_path):
+def test_only_text_between_the_preset_markers_changes(page, tmp_path):
     run, text = tmp_path / "runs" / "mine", page.read_text()
     page.write_text(text.replace("mine of", "stacked-char-lstm of"))
     run.rename(run.with_name("stacked-char-lstm"))
@@ -253,7 +251,7 @@ def test_the_page_lists_every_preset():
     assert results.describe(page) == page
 
 
-def test_the_table_of_the_readme_is_made_from_the_page():
+def test_the_readmes_table_is_generated_from_the_page():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     shown = results.LIST.search((ROOT / "README.md").read_text(encoding="utf-8"))[0]
     assert shown == f"<!-- presets -->\n{results.readme_table(page)}<!-- end -->"
@@ -273,7 +271,7 @@ def test_a_changed_description_of_a_preset_replaces_the_old_one(monkeypatch):
     assert page.endswith(after) and described.partition("## ptb-small")[0] in page
 
 
-def test_the_page_of_models_is_what_its_script_writes_about_its_rows():
+def test_the_models_page_matches_the_scripts_output():
     whole = compare_models.DOCUMENT.read_text(encoding="utf-8")
     page = whole[: whole.index("\n## ")]
     rows = re.findall(r"^\| `.+$", page, re.MULTILINE)
@@ -281,14 +279,14 @@ def test_the_page_of_models_is_what_its_script_writes_about_its_rows():
     assert page == compare_models.page(rows, re.search(r"Python ([\d.]+)", page)[1])
 
 
-def test_long_runs_are_thinned_out():
+def test_long_runs_are_subsampled():
     records = [dict(epoch=i, valid_loss=abs(i - 50.5)) for i in range(1, 101)]
     even = [7, 14, 21, 28, 35, 42, 49, 50, 56, 63, 70, 77, 84, 91, 98, 100]
     assert [r["epoch"] for r in results.chosen(records)] == even
     assert results.chosen(records[:9]) == records[:9]
 
 
-def test_the_first_screen_has_every_run_of_the_page_and_its_figure():
+def test_the_overview_lists_every_run_and_its_figure():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     shown = overview.OVERVIEW.search(page)[0].splitlines()
     rows = [line for line in shown if line.startswith("| `")]
@@ -303,7 +301,7 @@ def test_the_first_screen_has_every_run_of_the_page_and_its_figure():
         assert f"| {figure} |" in row
 
 
-def test_comparable_runs_are_those_of_one_text_and_one_part():
+def test_runs_are_comparable_on_the_same_text_and_part():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     found = [figure.name for figure in overview.of_text(page, "ptb")]
     assert found == ["ptb-lstm", "ptb-small", "ptb-small-plain", "ptb-medium"]

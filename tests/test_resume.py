@@ -1,4 +1,4 @@
-"""Nothing lost: killed, interrupted, out of disk or two at once, a run continues exactly."""
+"""A run continues exactly after kills, interrupts, a full disk or concurrent starts."""
 
 import signal
 
@@ -20,7 +20,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def whole(text_file, tmp_path_factory):
-    """The undisturbed run."""
+    """The uninterrupted run."""
     from gluonlm.train.__main__ import main
 
     folder = tmp_path_factory.mktemp("whole") / "run"
@@ -29,7 +29,7 @@ def whole(text_file, tmp_path_factory):
 
 
 def kill_and_finish(how_and_when, text_file, run, command):
-    """Kill a run in some ways, resuming it each time; return how many kills came in time."""
+    """Kill a run in some ways, resuming it each time; return the number of kills before its end."""
     kills, fresh = 0, ["--data", text_file, "--run", run, *FLAGS]
     for how, when in how_and_when:
         named = (run / "checkpoints" / "last").exists()
@@ -47,14 +47,14 @@ def kill_and_finish(how_and_when, text_file, run, command):
 
 
 @pytest.mark.long
-def test_killed_anywhere_a_run_ends_as_if_nothing_had_happened(whole, text_file, tmp_path, command):
+def test_a_run_killed_anywhere_ends_like_an_uninterrupted_one(whole, text_file, tmp_path, command):
     ways = [("write", 3), ("write", 12), ("step", 5), ("write", 26), ("time", 0.02)]
     assert kill_and_finish(ways, text_file, tmp_path / "run", command) >= 4
     assert_same_end(tmp_path / "run", whole)
 
 
 @pytest.mark.full
-def test_killed_thirty_times_a_run_ends_as_if_nothing_had_happened(
+def test_a_run_killed_thirty_times_ends_like_an_uninterrupted_one(
     whole, text_file, tmp_path, command
 ):
     random, kills = np.random.default_rng(0), 0
@@ -98,12 +98,14 @@ run_command(lambda: main(sys.argv[1:]))
 """
 
 
-def test_a_full_disk_is_told_and_the_last_good_checkpoint_kept(whole, text_file, tmp_path, command):
+def test_a_full_disk_is_reported_and_keeps_the_last_good_checkpoint(
+    whole, text_file, tmp_path, command
+):
     run = tmp_path / "run"
     arrays = max(path.stat().st_size for path in Run(whole).pointed("last").iterdir())
     assert (
         whole / "metrics.jsonl"
-    ).stat().st_size < arrays - 1  # it is a checkpoint that does not fit
+    ).stat().st_size < arrays - 1  # so that only a checkpoint exceeds the limit
     process = start("-c", LIMITED, arrays - 1, "--data", text_file, "--run", run, *FLAGS)
     _, err = process.communicate()
     assert (
@@ -129,7 +131,7 @@ def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path, comman
     assert Run(run).load("last").progress["step"] > 0
 
 
-def test_a_place_that_cannot_be_written_is_told(whole, text_file, tmp_path, command, monkeypatch):
+def test_an_unwritable_folder_is_reported(whole, text_file, tmp_path, command, monkeypatch):
     import gluonlm.run.folder as module
 
     def readonly(*args, **kwargs):
@@ -144,9 +146,7 @@ def test_a_place_that_cannot_be_written_is_told(whole, text_file, tmp_path, comm
     assert code == 2 and "Permission denied" in err and err.count("\n") == 1
 
 
-def test_samples_leave_the_training_as_it_was_and_come_again_after_a_kill(
-    whole, text_file, tmp_path, command
-):
+def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file, tmp_path, command):
     flags = [*FLAGS, "--sample-temperatures", "0.5,1", "--sample-length", 20]
     assert command("train", "--data", text_file, "--run", tmp_path / "calm", *flags)[0] == 0
     assert_same_end(tmp_path / "calm", whole)
@@ -172,7 +172,7 @@ def test_samples_leave_the_training_as_it_was_and_come_again_after_a_kill(
     assert len(text) == sum(len(header) + 1 + 20 + 2 for header in headers)
 
 
-def test_other_weights_to_start_from(whole, text_file, tmp_path, command):
+def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, command):
     flags = [f for f in FLAGS if f != "--quiet"]
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --dropout 0".split()
     begin = ["--init-from", whole, "--data", text_file]
@@ -203,7 +203,9 @@ def test_other_weights_to_start_from(whole, text_file, tmp_path, command):
     assert code == 2 and "'Ω' at position 0" in err
 
 
-def test_resuming_says_what_changed_and_refuses_what_may_not(whole, tmp_path, text_file, command):
+def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
+    whole, tmp_path, text_file, command
+):
     import shutil
 
     run = shutil.copytree(whole, tmp_path / "run")
@@ -226,8 +228,10 @@ def test_resuming_says_what_changed_and_refuses_what_may_not(whole, tmp_path, te
     assert command("train", "--resume", run, "--data", moved, "--max-steps", 64)[0] == 0
 
 
-def test_a_run_that_starts_again_and_again_is_the_same_run(whole, text_file, tmp_path, command):
-    """Twenty interruptions by the clean way, in this process."""
+def test_a_run_interrupted_repeatedly_equals_an_uninterrupted_one(
+    whole, text_file, tmp_path, command
+):
+    """Twenty clean interruptions in this process."""
     from gluonlm.train import trainer
 
     run, real = tmp_path / "run", trainer.Trainer._step
@@ -249,9 +253,7 @@ def test_a_run_that_starts_again_and_again_is_the_same_run(whole, text_file, tmp
     assert_same_end(run, whole)
 
 
-def test_a_run_that_ended_between_two_validations_goes_on_as_if_it_had_not(
-    whole, text_file, tmp_path, command
-):
+def test_a_run_that_ended_between_validations_resumes_exactly(whole, text_file, tmp_path, command):
     run, flags = tmp_path / "run", list(FLAGS)
     for end in (20, 33):
         flags[flags.index("--max-steps") + 1] = end
@@ -264,7 +266,7 @@ def test_a_run_that_ended_between_two_validations_goes_on_as_if_it_had_not(
     assert records(run) == records(whole)
 
 
-def test_metrics_that_lost_lines_are_told(whole, tmp_path, command):
+def test_truncated_metrics_are_reported(whole, tmp_path, command):
     import shutil
 
     run = shutil.copytree(whole, tmp_path / "run")
@@ -275,7 +277,7 @@ def test_metrics_that_lost_lines_are_told(whole, tmp_path, command):
     assert records(run)[0]["step"] == 4
 
 
-def test_other_weights_bring_how_their_text_was_read(text_file, tmp_path, command):
+def test_another_runs_weights_bring_their_text_settings(text_file, tmp_path, command):
     size = "--embed-size 4 --hidden-size 4 --batch-size 2 --seq-len 5 --max-steps 1 --quiet"
     first = ["--data", text_file, "--level", "word", "--lower", *size.split()]
     assert command("train", *first, "--run", tmp_path / "first")[0] == 0
@@ -285,4 +287,4 @@ def test_other_weights_bring_how_their_text_was_read(text_file, tmp_path, comman
     config = Run(tmp_path / "second").load("last").config
     assert (config.data.level, config.data.lower) == ("word", True)
     assert (config.model.embed_size, config.training.batch_size) == (4, 2)
-    assert config.training.seq_len == 64  # not the other run's way of training
+    assert config.training.seq_len == 64  # not the other run's training settings

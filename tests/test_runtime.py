@@ -1,4 +1,4 @@
-"""Readying the process and finding devices; GPUs are played by stand-ins."""
+"""Process setup and device discovery; GPUs are simulated."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def python(code, **env):
     return process.returncode, out.strip(), err.strip()
 
 
-def test_mxnet_imports_after_gluonlm_quietly_and_nothing_is_set_before(monkeypatch):
+def test_importing_gluonlm_sets_nothing_until_mxnet_is_imported(monkeypatch):
     code = (
         "import os, gluonlm; before = os.environ.get('OMP_NUM_THREADS'); import mxnet as mx; "
         "print(before, os.environ['OMP_NUM_THREADS'], mx.nd.ones(2).sum().asscalar())"
@@ -30,7 +30,7 @@ def test_mxnet_imports_after_gluonlm_quietly_and_nothing_is_set_before(monkeypat
     assert python(code) == (0, f"None {runtime.physical_cores()} 2.0", "")
 
 
-def test_looking_for_mxnet_sets_nothing(monkeypatch):
+def test_finding_mxnets_spec_sets_nothing(monkeypatch):
     code = (
         "import importlib.util, os, gluonlm; found = importlib.util.find_spec('mxnet'); "
         "print(bool(found), os.environ.get('OMP_NUM_THREADS'))"
@@ -39,7 +39,7 @@ def test_looking_for_mxnet_sets_nothing(monkeypatch):
     assert python(code) == (0, "True None", "")
 
 
-def test_mxnet_leaves_scikit_learn_to_who_asks_for_it():
+def test_mxnet_does_not_import_scikit_learn():
     code = (
         "import sys, gluonlm, mxnet; print('sklearn' in sys.modules, 'scipy.stats' in sys.modules);"
         "import scipy.stats, sklearn; print(scipy.stats.norm.cdf(0), mxnet.nd.ones(1).asscalar())"
@@ -53,7 +53,7 @@ MOST = runtime.MOST_THREADS * os.cpu_count()
 
 
 @pytest.mark.parametrize("value", ["2,1", "0", "-1", "99999999", " 1", str(MOST + 1)])
-def test_a_number_of_threads_that_ends_openmp_is_refused(value, monkeypatch):
+def test_a_number_of_threads_that_crashes_openmp_is_refused(value, monkeypatch):
     for accepted in ("1", str(MOST)):
         monkeypatch.setenv("OMP_NUM_THREADS", accepted)
         runtime.configure()
@@ -64,7 +64,7 @@ def test_a_number_of_threads_that_ends_openmp_is_refused(value, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-def test_reading_a_large_array_starts_no_second_team_of_threads():
+def test_reading_a_large_array_starts_no_second_thread_pool():
     code = (
         "import os, gluonlm, mxnet as mx; a = mx.nd.ones((1000, 1000)); a.wait_to_read(); "
         "count = lambda: len(os.listdir('/proc/self/task')); before = count(); a.asnumpy(); "
@@ -72,11 +72,11 @@ def test_reading_a_large_array_starts_no_second_team_of_threads():
     )
     assert python(code, OMP_NUM_THREADS="2") == (0, "2 0", "")
     ours = python(code, OMP_NUM_THREADS="2", MXNET_CPU_PARALLEL_SIZE="200000")
-    assert ours == (0, "2 1", "")  # as MXNet starts: what the user set stays
+    assert ours == (0, "2 1", "")  # at MXNet's start; settings of the user are kept
 
 
 @pytest.mark.parametrize("variable", ["GLUONLM_MALLOC", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
-def test_memory_allocation_can_be_left_alone(monkeypatch, variable):
+def test_memory_allocation_can_be_left_unchanged(monkeypatch, variable):
     calls = []
     monkeypatch.setattr(
         runtime.ctypes,
@@ -90,7 +90,7 @@ def test_memory_allocation_can_be_left_alone(monkeypatch, variable):
     assert len(calls) == 3
 
 
-def test_the_number_of_threads_belongs_to_the_size_of_the_model():
+def test_the_number_of_threads_depends_on_the_size_of_the_model():
     assert runtime.threads_for(2 * 32 * 256 * 256) == 1
     assert runtime.threads_for(2 * 32 * 64 * 256 * 256) == runtime.physical_cores()
 
@@ -132,7 +132,7 @@ def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
         (1, True, (12, 0), "12.0"),
     ],
 )
-def test_each_unusable_gpu_has_its_own_line(monkeypatch, gpus, cuda, capability, message):
+def test_each_unusable_gpu_has_its_own_error(monkeypatch, gpus, cuda, capability, message):
     machine(monkeypatch, gpus, cuda, capability)
     with pytest.raises(InputError, match=message):
         device.get_ctx("gpu")
@@ -156,7 +156,7 @@ def test_usable_gpus_become_contexts(monkeypatch):
         (ModuleNotFoundError("No module named 'mxnet'", name="mxnet"), "mxnet==1.9.1"),
     ],
 )
-def test_an_mxnet_that_does_not_load_is_explained(monkeypatch, error, message):
+def test_a_failure_to_load_mxnet_is_explained(monkeypatch, error, message):
     class Broken:
         def find_spec(self, name, path, target=None):
             if name == "mxnet":
@@ -168,7 +168,7 @@ def test_an_mxnet_that_does_not_load_is_explained(monkeypatch, error, message):
         runtime.load_mxnet()
 
 
-def test_preflight_names_what_is_missing(monkeypatch):
+def test_preflight_names_missing_requirements(monkeypatch):
     assert preflight.missing() is None
     for attribute, value, message in (
         ("system", "Windows", "WSL 2"),
@@ -179,7 +179,7 @@ def test_preflight_names_what_is_missing(monkeypatch):
             assert message in preflight.missing()
 
 
-def test_cuda_libraries_that_pip_installed_are_loaded_in_any_order(tmp_path, monkeypatch):
+def test_cuda_libraries_installed_by_pip_are_loaded_in_any_order(tmp_path, monkeypatch):
     folder = tmp_path / "nvidia"
     for name in ("alpha", "beta"):
         (folder / name / "lib").mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_cuda_libraries_that_pip_installed_are_loaded_in_any_order(tmp_path, mon
     assert loaded == ["libbeta.so.11", "libalpha.so.11"]
 
 
-def test_an_interrupt_that_mxnet_swallows_while_it_loads_is_raised_after_it(tmp_path, monkeypatch):
+def test_an_interrupt_swallowed_by_the_import_of_mxnet_is_raised_afterwards(tmp_path, monkeypatch):
     interrupt = "signal.raise_signal(signal.SIGINT)"
     swallow = f"import signal\ntry: {interrupt}\nexcept KeyboardInterrupt: pass\n"
     (tmp_path / "mxnet.py").write_text(swallow)

@@ -1,4 +1,4 @@
-"""Drawing tokens: exact distributions, and texts that follow them."""
+"""Sampling: exact distributions, and texts that follow them."""
 
 import itertools
 
@@ -26,7 +26,7 @@ def test_temperature_divides_the_logits():
     np.testing.assert_allclose(probabilities(logits, 0.5), [squared / squared.sum()])
 
 
-def test_top_k_keeps_exactly_k_and_of_equals_the_first():
+def test_top_k_keeps_exactly_k_and_breaks_ties_by_order():
     np.testing.assert_allclose(
         probabilities(np.log([[0.1, 0.2, 0.7]]), top_k=2), [[0, 2 / 9, 7 / 9]]
     )
@@ -76,7 +76,7 @@ def test_parameters_out_of_range_are_refused(bad):
         probabilities([[0.0, 1.0]], **bad)
 
 
-def test_draws_follow_the_models_distribution(model):
+def test_samples_follow_the_models_distribution(model):
     stepper = model.stepper()
     expected = probabilities(stepper.step([3]))[0]
     first = next(sample(model, [3], 1, streams=20_000))
@@ -84,7 +84,7 @@ def test_draws_follow_the_models_distribution(model):
     np.testing.assert_allclose(observed, expected, atol=4 * np.sqrt(0.25 / 20_000))
 
 
-def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
+def test_the_same_seed_gives_the_same_text_and_each_token_is_read_once(model):
     texts = [np.array(list(sample(model, [1, 2], 30, seed=seed, streams=2))) for seed in (1, 1, 2)]
     assert (texts[0] == texts[1]).all() and (texts[0] != texts[2]).any()
     entered = []
@@ -102,7 +102,7 @@ def test_the_same_seed_writes_the_same_text_and_each_token_enters_once(model):
     assert entered == [1, 2, *written[:-1]]
 
 
-def test_greedy_takes_the_likeliest_and_is_the_limit_of_low_temperature(model):
+def test_greedy_sampling_is_the_limit_of_low_temperature(model):
     greedy = [int(i[0]) for i in sample(model, [0], 20, greedy=True)]
     cold = [int(i[0]) for i in sample(model, [0], 20, temperature=1e-4)]
     stepper, ids = model.stepper(), [0]
@@ -112,7 +112,7 @@ def test_greedy_takes_the_likeliest_and_is_the_limit_of_low_temperature(model):
     assert greedy == cold
 
 
-def test_a_wide_beam_finds_the_likeliest_of_all_texts(model):
+def test_a_wide_beam_finds_the_likeliest_text(model):
     def likelihood(text):
         stepper, total, token = model.stepper(), 0.0, 2
         for following in text:
@@ -130,7 +130,7 @@ def test_a_wide_beam_finds_the_likeliest_of_all_texts(model):
     )
 
 
-def test_an_empty_prompt_and_a_beam_of_nothing_are_refused(model):
+def test_an_empty_prompt_and_a_beam_of_zero_are_refused(model):
     with pytest.raises(InputError, match="prompt is empty"):
         next(sample(model, [], 1))
     with pytest.raises(InputError, match="`width` 0"):
@@ -138,12 +138,12 @@ def test_an_empty_prompt_and_a_beam_of_nothing_are_refused(model):
 
 
 def test_top_p_is_reached_exactly_where_the_sum_equals_it():
-    even = np.zeros((1, 4))  # four tokens of a quarter each: the sums have no rounding
+    even = np.zeros((1, 4))  # four tokens of 1/4 each: sums are exact
     assert probabilities(even, top_p=0.5).tolist() == [[0.5, 0.5, 0, 0]]
     assert probabilities(even, top_p=0.5000001).tolist() == [[1 / 3, 1 / 3, 1 / 3, 0]]
 
 
-def test_a_prompt_fills_the_window_of_a_model_from_its_end():
+def test_the_end_of_a_prompt_fills_a_models_window():
     entered = []
 
     class Windowed:
@@ -163,8 +163,8 @@ def test_a_prompt_fills_the_window_of_a_model_from_its_end():
         assert entered == list(expected)
 
 
-def test_the_penalty_multiplies_the_log_probability_of_what_was_written():
-    logits = np.log([[0.1, 0.2, 0.7], [0.1, 0.2, 0.7]]) + 5  # a shift changes nothing
+def test_the_penalty_multiplies_the_log_probability_of_generated_tokens():
+    logits = np.log([[0.1, 0.2, 0.7], [0.1, 0.2, 0.7]]) + 5  # shifting the logits has no effect
     chances = probabilities(penalise(logits, np.array([[2, 2, 0], [1, 1, 1]]), 2.0))
     expected = np.array([[0.01, 0.2, 0.49], [0.1, 0.04, 0.7]])
     np.testing.assert_allclose(chances, expected / expected.sum(axis=1, keepdims=True))
@@ -184,7 +184,7 @@ def test_a_token_that_would_repeat_an_ngram_is_impossible():
         (1, [[0, 1, 2], [3], [0, 1, 2, 3]]),
     ):
         found = np.isinf(forbid_repeats(logits, written, size))
-        # where nothing is left, everything is allowed
+        # if no token is left, all are allowed
         assert [np.flatnonzero(row).tolist() for row in found] == (
             [ids if len(ids) < 4 else [] for ids in expected]
         )
@@ -197,7 +197,7 @@ def ngrams(text, size):
     return [tuple(text[i : i + size]) for i in range(len(text) - size + 1)]
 
 
-def test_texts_repeat_no_ngram_drawn_or_found_by_a_beam(model):
+def test_sampled_and_beam_texts_do_not_repeat_ngrams(model):
     plain = [int(ids[0]) for ids in sample(model, [1], 24, greedy=True)]
     assert len(set(ngrams(plain, 3))) < 22
     for streams in (1, 3):

@@ -33,7 +33,7 @@ def test_schedules():
     ]
     assert course([0, 30, 60, 99], schedule="cosine", lr_floor=0.1) == [1, 0.55, 0.1, 0.1]
     assert course([0, 4, 5, 60], schedule="cosine", warmup_steps=5, lr_floor=0) == [0.2, 1, 1, 0]
-    # up for 18 of 60 steps, then as cosine
+    # warm-up for 18 of 60 steps, then like cosine
     assert course([0, 9, 18, 39, 60], schedule="one-cycle", lr_floor=0) == [0.04, 0.52, 1, 0.5, 0]
     assert (
         learning_rate(TrainConfig(lr=1.0, schedule="plateau", decay=0.5), 5, 10, 60, drops=2)
@@ -41,7 +41,7 @@ def test_schedules():
     )
 
 
-def test_plateau_lowers_the_rate_and_patience_ends():
+def test_plateau_lowers_the_rate_and_patience_stops_the_training():
     config = dataclasses.replace(
         BASE,
         schedule="plateau",
@@ -80,7 +80,7 @@ def test_impossible_settings_are_refused(settings, message):
         Trainer(make_model(), dataclasses.replace(BASE, **settings), IDS)
 
 
-def test_derived_seeds_are_apart_and_fit_mxnet():
+def test_derived_seeds_are_distinct_and_fit_mxnet():
     seeds = {derive_seed(1, "step", step) for step in range(1000)}
     assert len(seeds) == 1000 and all(0 <= seed < 2**31 for seed in seeds)
 
@@ -94,9 +94,9 @@ def test_derived_seeds_are_apart_and_fit_mxnet():
         dict(schedule="plateau", decay=0.25, validate_every=3),
     ],
 )
-def test_each_update_is_the_gradient_times_the_rate_of_the_schedule(settings):
+def test_each_update_is_the_gradient_times_the_scheduled_rate(settings):
     ids = (np.arange(200) * np.arange(1, 201) % 7).astype(np.int32)
-    valid = np.ones(60, np.int32)  # a token that training never meets: worse each time
+    valid = np.ones(60, np.int32)  # a token missing from training: the loss keeps rising
     sizes = dict(batch_size=4, seq_len=6, epochs=2)
     config = TrainConfig(**sizes, lr=0.5, clip=0.0, optimizer="sgd", **settings)
     model = RNNModel("gru", 7, 5, (6,)).prepare([mx.cpu()], "uniform:0.5", 1)
@@ -121,12 +121,12 @@ def test_each_update_is_the_gradient_times_the_rate_of_the_schedule(settings):
     np.testing.assert_allclose(taken, rates, rtol=1e-3)
 
 
-def test_plateau_has_not_dropped_yet():
+def test_plateau_starts_at_the_full_rate():
     config = TrainConfig(lr=1.0, schedule="plateau", decay=0.5)
     assert learning_rate(config, 5, 10, 60) == 1
 
 
-def test_arguments_of_an_optimizer_are_numbers_and_truths():
+def test_optimizer_arguments_are_numbers_and_booleans():
     assert parse_params("") == {}
     assert parse_params("centered=true, gamma1=0.5,wd=1e-6") == {
         "centered": True, "gamma1": 0.5, "wd": 1e-6
@@ -135,18 +135,18 @@ def test_arguments_of_an_optimizer_are_numbers_and_truths():
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "lamb"])
-def test_weight_decay_is_apart_from_the_gradient(optimizer):
+def test_weight_decay_is_decoupled_from_the_gradient(optimizer):
     one = dataclasses.replace(BASE, optimizer=optimizer, lr=0.1, max_steps=1)
     start, plain = weights(make_model()), weights(train(one))
     decayed = weights(train(dataclasses.replace(one, weight_decay=0.5)))
-    if optimizer == "lamb":  # its step has the length of the weight
+    if optimizer == "lamb":  # its step is scaled to the norm of the weight
         assert 0 < abs(decayed - plain).max() < 0.06 * abs(start).max()
     else:
         np.testing.assert_allclose(decayed, plain - 0.05 * start, atol=1e-6)
 
 
 @pytest.mark.parametrize("loss_scale, scaled", [("mean", True), ("sum-over-time", False)])
-def test_drawn_segments_have_a_learning_rate_of_their_length(loss_scale, scaled):
+def test_the_learning_rate_scales_with_random_segment_lengths(loss_scale, scaled):
     drawn = dict(random_seq_len=True, seq_len=8, loss_scale=loss_scale)
     trainer = Trainer(make_model(), dataclasses.replace(BASE, **drawn), IDS)
     rates, update = [], trainer.optimizer.update
@@ -158,7 +158,7 @@ def test_drawn_segments_have_a_learning_rate_of_their_length(loss_scale, scaled)
     np.testing.assert_allclose(rates, BASE.lr * (lengths / 8 if scaled else np.ones(len(lengths))))
 
 
-def test_windows_are_all_of_one_length():
+def test_window_models_reject_random_segment_lengths():
     config = dataclasses.replace(BASE, random_seq_len=True)
     with pytest.raises(InputError, match=r"`random_seq_len`: .* windows"):
         Trainer(make_model("window"), config, IDS)

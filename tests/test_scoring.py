@@ -1,4 +1,4 @@
-"""Scores that do not depend on how a text is cut."""
+"""Scores do not depend on the segmentation of a text."""
 
 import math
 
@@ -24,7 +24,7 @@ MODELS["window"] = lambda: WindowModel(9, 6, 12, dropout=0.5).prepare([mx.cpu()]
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_one_stream_is_scored_alike_in_any_segments_and_as_the_stepper_says(kind):
+def test_scores_agree_for_any_segments_and_with_the_stepper(kind):
     model, stepper = MODELS[kind](), MODELS[kind]().stepper()
     losses = [score(model, IDS, seq_len=length) for length in (1, 7, 50, 1000)]
     for other in losses[1:]:
@@ -35,7 +35,7 @@ def test_one_stream_is_scored_alike_in_any_segments_and_as_the_stepper_says(kind
     assert len(losses[0]) == 103 - {"unrolled": 3, "window": 12}.get(kind, 1)
 
 
-def test_mean_loss_weighs_every_token_the_same():
+def test_mean_loss_weights_every_token_equally():
     model = MODELS["gru"]()
     batches = make_batches(None, IDS, 4, 10)  # 25 rows: batches of 10, 10 and 4 rows
     each = [
@@ -56,7 +56,7 @@ def test_units():
 
 
 @pytest.mark.parametrize("tokenizer", ["split", "punctuation"])
-def test_words_stand_for_all_characters_of_their_text_but_those_of_unknown_ones(tokenizer):
+def test_words_count_all_characters_except_in_unknown_words(tokenizer):
     text = "ab ab c\n\nab c\nab ab\n"
     vocab = Vocab.build([text], "word", tokenizer=tokenizer)
     assert vocab.count_characters(vocab.encode(text)) == len(text)
@@ -71,11 +71,11 @@ def test_too_short_a_text_is_refused():
         score(MODELS["unrolled"](), IDS[:3])
 
 
-def test_perplexity_is_finite_as_far_as_floats_go():
+def test_perplexity_overflows_to_infinity():
     assert perplexity(708.9) == math.exp(708.9) and perplexity(709) == math.inf
 
 
-def test_a_text_is_scored_on_the_context_that_is_named():
+def test_a_text_is_scored_on_the_models_device():
     here = mx.cpu(1)
     model = RNNModel("gru", 9, 5, (6,)).prepare([here], "uniform:1", 1)
     contexts = []
@@ -88,6 +88,6 @@ def test_a_text_is_scored_on_the_context_that_is_named():
     assert contexts == [(here, here)] * 2
 
 
-def test_two_tokens_are_enough_to_predict_one():
+def test_two_tokens_suffice_to_predict_one():
     assert score(MODELS["gru"](), IDS[:2]).shape == (1,)
     assert score(MODELS["unrolled"](), IDS[:4]).shape == (1,)

@@ -1,4 +1,4 @@
-"""The order of windows: one to one, the same on every machine, as even as chance."""
+"""Window orders: permutations, the same on every machine, as uniform as random ones."""
 
 import math
 import tracemalloc
@@ -14,7 +14,7 @@ WINDOW_LSTM = 540_711  # windows of the preset window-lstm: 90 % of nietzsche, 1
 
 
 @pytest.mark.parametrize("order", ORDERS.values())
-def test_an_order_is_one_to_one_for_every_number_of_windows(order):
+def test_orders_are_permutations_for_every_number_of_windows(order):
     for count in range(1, 601):
         windows = order(np.arange(count), count, 3, count)
         assert windows.dtype == np.int64 and sorted(windows) == list(range(count)), count
@@ -34,7 +34,7 @@ def test_the_orders_are_the_same_on_every_machine_and_in_every_version():
     assert mixed_order(places[:5], 1024, 1, 0).tolist() == [955, 118, 274, 905, 56]
     far = mixed_order(np.array([0, 1, 10**12]), 10**12 + 39, 2**31 - 1, 7)
     assert far.tolist() == [937921014, 801003899730, 510880500041]
-    # as version 0.1 had it, which runs are resumed with
+    # the order of version 0.1, with which old runs resume
     assert line_order(places, 1000, 1, 0).tolist() == [
         511, 118, 725, 332, 939, 546, 153, 760, 367, 974
     ]  # fmt: skip
@@ -46,13 +46,13 @@ def test_the_orders_are_the_same_on_every_machine_and_in_every_version():
 
 
 @pytest.mark.parametrize("order", ORDERS.values())
-def test_a_place_leads_to_the_same_window_whatever_is_asked_with_it(order):
+def test_a_windows_position_does_not_depend_on_the_other_positions(order):
     whole = order(np.arange(700), 700, 4, 2)
     some = np.array([699, 0, 350, 350])
     assert order(some, 700, 4, 2).tolist() == whole[some].tolist()
 
 
-def test_seed_and_epoch_change_places_for_another_order():
+def test_swapping_seed_and_epoch_changes_the_order():
     orders = [mixed_order(np.arange(5000), 5000, *key) for key in ((1, 2), (2, 1), (1, 3), (2, 2))]
     for number, one in enumerate(orders):
         for other in orders[:number]:
@@ -60,12 +60,12 @@ def test_seed_and_epoch_change_places_for_another_order():
 
 
 def stretches(windows, count):
-    """Count how many of N equal stretches of a text N windows come from."""
+    """Count the distinct stretches, of N equal ones, that contain N windows."""
     return len(np.unique(windows * len(windows) // count))
 
 
 def is_mixed(windows, count):
-    """Whether N windows lie as random ones do: at most six standard deviations from it.
+    """Return whether N windows look random: within six standard deviations.
 
     N balls in N boxes leave N/e empty, with a variance of N (1/e - 2/e**2).
     """
@@ -79,20 +79,20 @@ def is_mixed(windows, count):
 
 @pytest.mark.parametrize("count", [WINDOW_LSTM, 18_019])
 @pytest.mark.parametrize("batch_size", [32, 128])
-def test_no_seed_and_epoch_make_a_first_batch_of_neighbours(batch_size, count):
+def test_no_first_batch_consists_of_neighbours(batch_size, count):
     for seed in range(200):
         for epoch in range(20):
             key = derive_seed(seed, "shuffle"), epoch
             assert is_mixed(mixed_order(np.arange(batch_size), count, *key), count), key
 
 
-def test_a_line_does_make_batches_of_neighbours():
+def test_line_order_can_give_batches_of_neighbours():
     key = derive_seed(32, "shuffle"), 16
     windows = line_order(np.arange(128), WINDOW_LSTM, *key)
     assert sorted(windows) == list(range(18_220, 18_220 + 128 * 16, 16))
     assert stretches(windows, WINDOW_LSTM) == 1 and not is_mixed(windows, WINDOW_LSTM)
     assert is_mixed(mixed_order(np.arange(128), WINDOW_LSTM, *key), WINDOW_LSTM)
-    # nor is an order random that is too even
+    # an order that is too even is not random either
     assert not is_mixed(np.arange(128) * (WINDOW_LSTM // 128), WINDOW_LSTM)
 
 
@@ -103,20 +103,20 @@ def excess(counts):
 
 
 @pytest.mark.parametrize("count", [61, 601, WINDOW_LSTM])
-def test_windows_and_the_distances_between_them_are_even(count):
+def test_windows_and_their_distances_are_uniform(count):
     places = np.arange(min(count, 600))
     orders = np.array([mixed_order(places, count, 9, epoch) for epoch in range(1000)])
-    boxes = 60  # which divide both 60 and 600
+    boxes = 60  # divides both 60 and 600
     for place in (0, 1, -1):
         windows = orders[:, place] * boxes // count
         assert abs(excess(np.bincount(windows, minlength=boxes))) < 5
-    distances = np.diff(orders, axis=1).ravel() % count - 1  # 0 .. count - 2, each as likely
+    distances = np.diff(orders, axis=1).ravel() % count - 1  # 0 .. count - 2, equally likely
     assert abs(excess(np.bincount(distances * boxes // (count - 1), minlength=boxes))) < 5
     absolute = np.abs(np.diff(orders, axis=1)).mean()
-    assert absolute == pytest.approx((count + 1) / 3, rel=0.01)  # its mean, of random places
+    assert absolute == pytest.approx((count + 1) / 3, rel=0.01)  # its mean for random positions
 
 
-def test_an_epoch_takes_no_memory_for_the_list_of_its_windows():
+def test_an_epochs_order_is_not_stored_in_memory():
     batches = WindowBatches(np.zeros(4_000_000, np.int32), 128, 100, seed=1)
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and the clock: what they may do to a training, and what not."""
+"""The effects of Ctrl-C, SIGTERM and clock changes on a training."""
 
 import itertools
 import signal
@@ -32,7 +32,7 @@ run_command(lambda: main(sys.argv[1:]))
 
 
 def signalled_in_a_step(number, text_file, run):
-    """Start a training, send it a signal in its fifth step; it ends that when its input ends."""
+    """Start a training and signal it in step 5, which ends when standard input closes."""
     process = start("-c", BLOCKED, "--data", text_file, "--run", run, *TINY, stdin=subprocess.PIPE)
     assert process.stdout.readline() == "in a step\n"
     process.send_signal(number)
@@ -60,7 +60,7 @@ def test_a_signal_ends_a_training_after_its_step_and_resume_finishes_it(
     "number, code, told",
     [(signal.SIGINT, 130, "gluonlm: interrupted\n"), (signal.SIGTERM, -signal.SIGTERM, "")],
 )
-def test_a_second_signal_ends_at_once_and_loses_no_checkpoint(
+def test_a_second_signal_ends_at_once_and_keeps_the_last_checkpoint(
     number, code, told, trained, text_file, tmp_path, command
 ):
     run = tmp_path / "run"
@@ -68,13 +68,13 @@ def test_a_second_signal_ends_at_once_and_loses_no_checkpoint(
     process.send_signal(number)
     out, err = process.communicate()
     assert (process.returncode, out, err) == (code, "", told)
-    assert Run(run).load("last").progress["step"] == 3  # there was no time for one of step 5
+    assert Run(run).load("last").progress["step"] == 3  # no checkpoint of step 5
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, trained)
 
 
 @pytest.mark.parametrize("tick", [0, -1000])
-def test_a_clock_that_stands_still_or_goes_backwards_changes_nothing(
+def test_a_clock_that_stops_or_runs_backwards_has_no_effect(
     tick, trained, text_file, tmp_path, command, monkeypatch
 ):
     now, asked = itertools.count(10**9, tick), set()

@@ -1,4 +1,4 @@
-"""The arithmetic of the speed benchmark: what is counted, and which way round the ratios are."""
+"""The arithmetic of the speed benchmark: operation counts and ratios."""
 
 import importlib
 import re
@@ -17,7 +17,7 @@ MODULES = ("workloads", "rounds", "tables", "sgemm")
 
 @pytest.fixture
 def speed(monkeypatch):
-    """The benchmark's modules by name, without running it."""
+    """Load the benchmark's modules by name, without running it."""
     monkeypatch.syspath_prepend(str(SPEED))
     for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -51,7 +51,7 @@ def sgemm(*rates):
     return {**EXTRAS, "sgemm": dict(zip(("FullyConnected", "nd.dot", "NumPy", "PyTorch"), rates))}
 
 
-def test_operations_are_those_of_the_matrix_products(speed):
+def test_operations_count_the_matrix_products(speed):
     workloads = speed.workloads.WORKLOADS
     forward = 2 * 1200 * (4 * 256 * (200 + 256) + 4 * 128 * (256 + 128) + 128 * 10_000)
     assert workloads[NAME].tokens == 1200 and workloads[NAME].operations() == 3 * forward
@@ -64,14 +64,14 @@ def test_operations_are_those_of_the_matrix_products(speed):
     )
 
 
-def test_a_ratio_above_one_means_that_ours_is_faster_and_bars_stand_beside(speed):
+def test_a_ratio_above_one_means_faster_and_targets_are_shown(speed):
     (row,) = speed.tables.speed_rows(FOUND, [NAME])
     assert row == f"| {NAME} | 12,000 | 8,000 | **1.50** (≥ 1.2) | 2.00 | 4.00 (≥ 2) |"
     (row,) = speed.tables.peer_rows(FOUND, [NAME])
     assert row == f"| {NAME} | malloc, threads=1 | 100.00 / 150.00 / 200.00 |"
 
 
-def test_memory_is_shown_with_and_without_the_libraries_beside_the_share_of_the_peak(speed):
+def test_memory_is_shown_with_and_without_libraries(speed):
     done = speed.workloads.WORKLOADS[NAME].operations() / 0.1
     (row,) = speed.tables.limit_rows(FOUND, [NAME], 2 * done)
     cells = ["300 / 200 = 1.50 (≤ 1)", "100 / 40 = 2.50", f"{done / 1e9:.1f} (50%)"]
@@ -82,7 +82,7 @@ def test_memory_is_shown_with_and_without_the_libraries_beside_the_share_of_the_
     assert row.endswith("%, ≥ 85%) |")
 
 
-def test_pytorch_at_its_best_is_the_fastest_of_its_ways_the_ordinary_one_among_them(speed):
+def test_pytorch_at_its_best_is_its_fastest_way_including_eager(speed):
     best = speed.tables.best_peer
     assert (
         best({"ours": 1, "tutorial": 1, "eager": 4, "malloc": 3, "malloc compile": 5}) == "malloc"
@@ -97,7 +97,7 @@ def test_every_way_is_tried_with_fewer_threads_too(speed):
     assert not any("threads" in way for way in speed.rounds.ways("score", 1))
 
 
-def test_the_fastest_ways_of_the_trials_go_into_the_rounds(speed, monkeypatch):
+def test_the_fastest_ways_in_the_trials_are_measured(speed, monkeypatch):
     taken = {"plain": 3.0, "malloc": 1.0, "malloc compile": 2.0}
 
     def run(script, name, *words, timeout=None):
@@ -112,7 +112,7 @@ def test_the_fastest_ways_of_the_trials_go_into_the_rounds(speed, monkeypatch):
     assert commands["malloc compile"] == ["expert.py", "score gru 2x256", "malloc", "compile"]
 
 
-def test_only_a_trial_that_compiles_may_fail_or_take_too_long(speed, monkeypatch):
+def test_only_compiled_trials_may_fail_or_time_out(speed, monkeypatch):
     for error in (SystemExit("no compiler"), subprocess.TimeoutExpired("expert.py", 1)):
 
         def run(*command, error=error, timeout=None):
@@ -129,7 +129,7 @@ def test_the_peak_is_the_fastest_product_of_any_library_in_any_round(speed):
     assert rates == {"FullyConnected": 4e11, "nd.dot": 5e11, "NumPy": 2e11, "PyTorch": 1e11}
 
 
-def test_the_rate_of_a_product_is_that_of_its_fastest_call(speed, monkeypatch):
+def test_the_rate_of_a_product_is_measured_at_its_fastest_call(speed, monkeypatch):
     now = iter([0.0, 4.0, 10.0, 11.0, 20.0, 22.0, 30.0, 33.0])
     monkeypatch.setattr(speed.sgemm, "SIZES", (100,))
     monkeypatch.setattr(speed.sgemm.time, "perf_counter", lambda: next(now))
@@ -137,7 +137,7 @@ def test_the_rate_of_a_product_is_that_of_its_fastest_call(speed, monkeypatch):
 
 
 @pytest.mark.parametrize("share", (0.9, 1.1))
-def test_a_share_above_one_fails_in_one_line_and_writes_nothing(speed, monkeypatch, share):
+def test_a_share_above_one_is_one_line_and_writes_nothing(speed, monkeypatch, share):
     peak = speed.tables.speed(FOUND, NAME) / share
     written = []
     monkeypatch.setattr(speed.main, "measure", lambda *given: (FOUND, [sgemm(peak, 1, 1, 1)]))
@@ -154,7 +154,7 @@ def test_a_share_above_one_fails_in_one_line_and_writes_nothing(speed, monkeypat
         assert not written
 
 
-def test_ids_are_drawn_like_a_text_and_the_same_for_every_side(speed):
+def test_ids_follow_zipfs_law_and_are_the_same_for_every_side(speed):
     ids = speed.workloads.WORKLOADS[NAME].ids(200_000)
     assert ids.dtype == np.int32 and ids.min() >= 0 and ids.max() < 10_000
     assert np.array_equal(ids, speed.workloads.zipf(10_000, 200_000))
@@ -174,9 +174,7 @@ def test_a_checkpoint_is_written_after_warming_up_and_before_the_timed_steps(spe
     assert all(work.warm_up > 1 for work in speed.workloads.WORKLOADS.values())
 
 
-def test_the_tables_keep_to_the_width_of_the_page_and_replace_those_before(
-    speed, monkeypatch, tmp_path
-):
+def test_the_tables_fit_the_page_and_replace_the_old_ones(speed, monkeypatch, tmp_path):
     names = list(speed.workloads.WORKLOADS)
     figures = record(0.0123, 1408)
     found = {(name, side): figures for name in names for side in ("ours", "eager")}
@@ -234,7 +232,7 @@ def measured_part(*names):
     return PART.format("\n".join(f"| {name} {ROWS[name]}" for name in names))
 
 
-def test_the_sentence_about_speed_has_the_range_of_the_training_steps(speed):
+def test_the_summary_has_the_range_of_the_training_steps(speed):
     about = "(2 processors, A, avx2, PyTorch 2.13.0; [all figures](docs/performance.md))."
     best = "PyTorch at its best"
     assert speed.tables.summary(measured_part(*ROWS)) == (
@@ -255,7 +253,7 @@ def test_a_part_without_training_leaves_the_readme_unchanged(speed, tmp_path):
     assert readme.read_text() == "<!-- speed -->\nold\n<!-- end -->\n"
 
 
-def test_the_speed_figures_of_the_readme_are_those_of_the_performance_page(speed):
+def test_the_readmes_speed_figures_match_the_performance_page(speed):
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     table = page.split("<!-- measured -->")[1].split("<!-- end -->")[0].split("\n\n")[1]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
@@ -277,7 +275,7 @@ def test_the_speed_figures_of_the_readme_are_those_of_the_performance_page(speed
     assert not re.search(r"eager|at its best|times as fast|\d µs", before + after)
 
 
-def test_writing_the_sentence_again_changes_nothing(speed, tmp_path):
+def test_updating_the_readme_again_has_no_effect(speed, tmp_path):
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     readme = tmp_path / "README.md"
     readme.write_bytes((ROOT / "README.md").read_bytes())
@@ -285,7 +283,7 @@ def test_writing_the_sentence_again_changes_nothing(speed, tmp_path):
     assert readme.read_bytes() == (ROOT / "README.md").read_bytes()
 
 
-def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):
+def test_the_users_variables_do_not_reach_the_processes(speed, monkeypatch):
     for name in ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE", "MALLOC_ARENA_MAX", "GLUONLM_MALLOC"):
         monkeypatch.setenv(name, "1")
     assert not [
@@ -296,7 +294,7 @@ def test_nothing_the_user_has_set_reaches_the_processes(speed, monkeypatch):
 
 
 def steps_and_segment(expert, model, work, kind):
-    """The logits of a few tokens, one at a time by an expert's way, and by the layers at once."""
+    """Return the logits of a few tokens, by an expert step by step and by the layers at once."""
     import torch
 
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, work.vocab, (6, work.batch)))
@@ -311,8 +309,8 @@ def steps_and_segment(expert, model, work, kind):
 
 @pytest.mark.parametrize("model", ["gru", "lstm"])
 @pytest.mark.parametrize("way", ["Stacked", "Products"])
-def test_an_expert_steps_through_the_same_network(speed, model, way):
-    pytest.importorskip("torch")  # installed by `make bench` only
+def test_an_experts_steps_agree_with_the_network(speed, model, way):
+    pytest.importorskip("torch")  # installed only by `make bench`
     expert, peer = importlib.import_module("expert"), importlib.import_module("peer")
     work = speed.workloads.GENERATE(model, (8, 8), 4, 0, vocab=11, batch=3)
     model, kind = peer.build(work).eval(), getattr(expert, way)
@@ -320,7 +318,7 @@ def test_an_expert_steps_through_the_same_network(speed, model, way):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-def test_an_expert_joins_products_of_the_same_unrolled_network(speed):
+def test_an_experts_joined_products_agree_with_the_unrolled_network(speed):
     torch = pytest.importorskip("torch")
     expert, peer = importlib.import_module("expert"), importlib.import_module("peer")
     work = speed.workloads.TRAIN("unrolled", (8,), 4, 0, vocab=11, batch=5)

@@ -1,4 +1,4 @@
-"""One token at a time, against the whole model."""
+"""The stepper, one token at a time, compared with the complete model."""
 
 import mxnet as mx
 import numpy as np
@@ -14,10 +14,10 @@ from gluonlm.models import RNNModel, stepper
 @pytest.mark.parametrize(
     "streams, ahead, kept", [(1, 2**21, 0), (4, 2**21, 0), (4, 0, 90), (4, 0, 0)]
 )
-def test_the_stepper_is_the_fused_model_one_token_at_a_time(
+def test_the_stepper_agrees_with_the_fused_model(
     kind, sizes, tied, streams, ahead, kept, monkeypatch
 ):
-    # products made ahead, those of the first few tokens kept, or none
+    # products precomputed, cached for the first few tokens, or neither
     monkeypatch.setattr(stepper, "AHEAD", ahead)
     monkeypatch.setattr(stepper, "KEPT", kept)
     model, ids = make(kind, sizes, tie_weights=tied), random_ids((9, streams))
@@ -28,7 +28,7 @@ def test_the_stepper_is_the_fused_model_one_token_at_a_time(
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_products_of_tokens_are_made_once_and_never_more_are_kept_than_there_is_room(monkeypatch):
+def test_products_of_tokens_are_computed_once_and_the_cache_is_bounded(monkeypatch):
     monkeypatch.setattr(stepper, "KEPT", 2 * 3)
     weights = np.arange(6, dtype=np.float32).reshape(3, 2)
     cell = stepper.RNNCell(weights, np.eye(3), np.zeros(3), np.ones(3))
@@ -44,7 +44,7 @@ def test_products_of_tokens_are_made_once_and_never_more_are_kept_than_there_is_
 @pytest.mark.parametrize(
     "name", [name for name in MODELS if "unrolled" in name or "window" in name]
 )
-def test_the_stepper_of_a_model_that_reads_windows_reads_the_last_tokens(name):
+def test_the_stepper_of_a_window_model_reads_the_last_tokens(name):
     model = MODELS[name]()
     context, ids = model.window, random_ids((model.window + 3, 2)).asnumpy()
     stepper = model.stepper(2)
@@ -56,7 +56,7 @@ def test_the_stepper_of_a_model_that_reads_windows_reads_the_last_tokens(name):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_stepper_has_the_activation_of_its_model(activation):
+def test_the_stepper_uses_its_models_activation(activation):
     model = RNNModel("rnn", 11, 6, (7, 5), activation=activation)
     model.prepare([mx.cpu()], "uniform:1", 3)
     ids = np.random.default_rng(0).integers(0, 11, (9, 4)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Subwords: nothing is unknown, nothing is changed, and no foreign model file is read."""
+"""Subwords: every text round-trips, and external model files are not read."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ VOCABS = {kind: Vocab.build([TEXT], "subword", 310, tokenizer=kind) for kind in 
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581")))
-def test_every_text_comes_back_whatever_its_characters(text):
+def test_every_text_round_trips(text):
     for vocab in VOCABS.values():
         ids = vocab.encode(text)
         assert vocab.decode(ids) == vocab.typeset(ids) == text
@@ -25,8 +25,8 @@ def test_every_text_comes_back_whatever_its_characters(text):
 
 
 @pytest.mark.parametrize("kind", VOCABS)
-def test_the_model_made_here_cuts_as_the_one_that_was_trained(kind, tmp_path):
-    """SentencePiece's own model of the same text and settings."""
+def test_the_rebuilt_model_tokenizes_like_the_trained_one(kind, tmp_path):
+    """Compare with SentencePiece's model of the same text and settings."""
     vocab = VOCABS[kind]
     (tmp_path / "own.model").write_bytes(vocab.kind.model_file())
     read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "own.model"))
@@ -36,20 +36,20 @@ def test_the_model_made_here_cuts_as_the_one_that_was_trained(kind, tmp_path):
     assert Vocab(**vocab.to_dict()).encode(TEXT).tolist() == vocab.encode(TEXT).tolist()
 
 
-def test_a_text_cut_before_spaces_is_cut_into_the_same_subwords():
+def test_a_text_split_before_spaces_has_the_same_subwords():
     for vocab in VOCABS.values():
         whole = vocab.encode("out there, ducks\nplayed").tolist()
         parts = map(vocab.encode, ("out", " there,", " ducks\n", "played"))
         assert np.concatenate([*parts]).tolist() == whole
 
 
-def test_the_bytes_of_a_character_are_written_with_the_last_of_them():
+def test_a_character_is_written_with_its_last_byte():
     vocab = VOCABS["bpe"]
     spell = vocab.speller()
     assert [spell(i) for i in vocab.encode("é€")] == ["", "é", "", "", "€"]
 
 
-def test_half_a_character_is_unknown():
+def test_a_lone_surrogate_is_unknown():
     with pytest.raises(InputError, match=r"subword '\\ud800'"):
         VOCABS["bpe"].encode("a\ud800")
     assert VOCABS["bpe"].decode(VOCABS["bpe"].encode("a\ud800", "skip")) == "a"
@@ -59,7 +59,7 @@ def test_the_number_of_subwords_grows_with_the_text():
     assert [suggest_size(10**n) for n in (3, 5, 6, 8, 12)] == [400, 900, 3000, 30000, 32000]
 
 
-def test_more_subwords_than_a_text_holds_are_no_error_and_fewer_than_bytes_are_raised():
+def test_too_large_and_too_small_vocabulary_sizes_are_adjusted():
     assert 258 < len(Vocab.build([TEXT], "subword", 5000)) < 5000
     assert len(Vocab.build([TEXT], "subword", 10)) <= 300
 
@@ -95,7 +95,7 @@ def test_forged_subwords_are_refused(change, message):
         Vocab(**forged)
 
 
-def test_a_run_of_subwords_is_resumed_scored_and_written_with(text_file, tmp_path, command):
+def test_a_subword_run_resumes_scores_and_generates(text_file, tmp_path, command):
     flags = ["--data", text_file, "--level", "subword", "--tokenizer", "bpe", *TINY]
     run = tmp_path / "run"
     assert command("train", *flags, "--run", run, "--vocab-size", 320)[::2] == (0, "")

@@ -1,4 +1,4 @@
-"""The map of surprise: what it shows, and that a text cannot break out of it."""
+"""The map of surprise: its contents, and the escaping of the text."""
 
 import re
 from html.parser import HTMLParser
@@ -18,7 +18,7 @@ HOSTILE = "</pre><script>alert(1)</script> & \x1b[2J\r\x9b \"'\n"
 
 
 class Reader(HTMLParser):
-    """Reads a page back: its text inside <pre>, and the tags it holds."""
+    """Parse a page: its text inside <pre>, and its tags."""
 
     def __init__(self, text):
         super().__init__()
@@ -37,7 +37,7 @@ class Reader(HTMLParser):
         self.text += data * self.inside
 
 
-def test_a_page_holds_the_text_and_every_surprise_and_no_code_of_it():
+def test_a_page_contains_the_text_and_every_surprise_escaped():
     vocab = Vocab.build([HOSTILE])
     ids = vocab.encode(HOSTILE)
     losses = np.linspace(0.01, 9, len(ids) - 1)
@@ -48,19 +48,19 @@ def test_a_page_holds_the_text_and_every_surprise_and_no_code_of_it():
     assert set(read.tags) == {"html", "meta", "title", "style", "h1", "p", "pre", "i"}
 
 
-def test_a_page_asks_for_nothing_from_elsewhere():
+def test_a_page_makes_no_requests():
     text = "".join(page("run", "", Vocab("char", "ab"), iter([Span("a", 1.0)])))
     assert "default-src 'none'" in text and not re.search(r"https?:|src=|href=|url\(|@import", text)
 
 
-def test_shades_run_from_nothing_to_twice_a_blind_guess():
+def test_shades_range_from_zero_to_twice_a_blind_guess():
     assert [shade(bits, 16, SHADES) for bits in (None, 0, 0.49, 0.5, 4, 7.9, 8, 99, np.inf)] == (
         [0, 0, 0, 1, 8, 15, 15, 15, 15]
     )
     assert shade(float("nan"), 16, SHADES) == 0 and shade(1.0, 1, 10) == 5
 
 
-def test_a_terminal_obeys_no_escape_of_the_text():
+def test_escape_sequences_in_the_text_do_not_reach_the_terminal():
     vocab = Vocab.build([HOSTILE])
     ids = vocab.encode(HOSTILE)
     out = "".join(terminal(vocab, spans(vocab, ids, np.full(len(ids) - 1, 50.0))))
@@ -77,7 +77,7 @@ def test_a_terminal_obeys_no_escape_of_the_text():
     assert "\x1b" not in calm and calm.endswith("'\n")
 
 
-def test_words_stand_on_their_ground_with_their_spaces():
+def test_words_are_coloured_with_their_spaces():
     vocab = Vocab("word", ["<unk>", "<eos>", "it", ","])
     found = list(spans(vocab, np.array([2, 2, 3, 1]), np.log([2.0, 4.0, 8.0])))
     assert [span.text for span in found] == ["it", " it", ",", "\n"]
@@ -109,13 +109,13 @@ def test_evaluate_writes_the_page_once_and_prints_the_map(trained, text_file, tm
         (["--ansi", "--json"], "leave out one"),
     ],
 )
-def test_what_contradicts_itself_is_refused(flags, message, trained, text_file, command):
+def test_contradictory_flags_are_refused(flags, message, trained, text_file, command):
     code, out, err = command("evaluate", trained, "--data", text_file, *flags)
     assert (code, out) == (2, "") and message in err and err.count("\n") == 1
 
 
-def test_columns_are_scored_as_others_publish_them(trained, text_file, capfd):
-    """Each column read from a cold start, whole segments only, as PyTorch's example reads them."""
+def test_columns_are_scored_like_pytorchs_example(trained, text_file, capfd):
+    """Each column starts from a zero state; only complete segments count."""
     model, checkpoint = load_model(trained)
     ids = checkpoint.encode(text_file.read_text())
     data = rnn_batch(ids, 7)  # (T, 7)
@@ -128,7 +128,7 @@ def test_columns_are_scored_as_others_publish_them(trained, text_file, capfd):
     assert f"tokens {7 * rows:,}  nats {losses.mean():.5f}"[:-1] in capfd.readouterr().out
 
 
-def test_a_model_of_windows_has_no_columns(trained):
+def test_window_models_do_not_support_columns(trained):
     from types import SimpleNamespace
 
     with pytest.raises(InputError, match="windows"):

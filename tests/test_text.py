@@ -1,4 +1,4 @@
-"""Texts: decoded as they stand, piece by piece, and rejected where they are not text."""
+"""Texts are decoded unchanged, in chunks; binary input is rejected."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from gluonlm.system.errors import InputError
 
 @pytest.fixture
 def file(tmp_path):
-    """Writes bytes to a file and returns its path."""
+    """Write bytes to a file and return its path."""
 
     def write(content, name="file"):
         (tmp_path / name).write_bytes(content)
@@ -26,7 +26,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def standard_input(monkeypatch):
-    """Lets bytes come from standard input."""
+    """Provide bytes on standard input."""
 
     def put(content):
         stream = types.SimpleNamespace(buffer=io.BytesIO(content))
@@ -40,7 +40,7 @@ def test_line_ends_survive_and_a_byte_order_mark_does_not(file):
     assert read_text(file("\u00e9t\u00e9".encode("utf-16")), "utf-16") == "\u00e9t\u00e9"
 
 
-def test_sources_follow_each_other_with_a_line_break_between(file, monkeypatch):
+def test_sources_are_joined_by_line_breaks(file, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 4)
     one, two = file("\ufeffab\ufeffcdefgh".encode(), "1"), file("\ufeff\ufeffx".encode(), "2")
     text = Text([one, "middle", two])
@@ -49,12 +49,12 @@ def test_sources_follow_each_other_with_a_line_break_between(file, monkeypatch):
     assert list(Text([]).pieces()) == []
 
 
-def test_pieces_of_whole_words_cut_none(file, monkeypatch):
+def test_pieces_of_complete_words_split_no_word(file, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 4)
     path = file(b"one two\nthree four five\r\nsixes\rseven")
     pieces = list(Text([path], cut="word").pieces())
     assert pieces == ["one ", "two\n", "three ", "four ", "five\r\n", "sixes\rseven"]
-    sigma = file("\u039f\u0394\u039f\u03a3\u0391 \u03a3".encode())  # cut after its sigma
+    sigma = file("\u039f\u0394\u039f\u03a3\u0391 \u03a3".encode())  # split after its sigma
     whole = read_text(sigma).lower()
     assert "".join(Text([sigma], lower=True).pieces()) == whole
     assert "".join(piece.lower() for piece in Text([sigma]).pieces()) != whole
@@ -74,7 +74,7 @@ def test_pieces_of_whole_words_cut_none(file, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("piped", [False, True])
-def test_what_is_not_text_is_rejected_with_a_remedy(
+def test_binary_input_is_rejected_with_a_remedy(
     file, standard_input, content, encoding, message, piped
 ):
     path = "-" if piped else file(content)
@@ -86,15 +86,17 @@ def test_what_is_not_text_is_rejected_with_a_remedy(
         read_text(path, encoding)
 
 
-def test_the_place_of_a_nul_counts_from_the_beginning_of_the_file(file, monkeypatch):
+def test_the_position_of_a_nul_counts_from_the_start_of_the_file(file, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 4)
     with pytest.raises(InputError, match="character 9 is NUL"):
         read_text(file(b"abcdefghi\0j"))
-    with pytest.raises(InputError, match="character 9 is NUL"):  # the mark is no character
+    with pytest.raises(
+        InputError, match="character 9 is NUL"
+    ):  # the byte order mark is not a character
         read_text(file(b"\xef\xbb\xbfabcdefghi\0j"))
 
 
-def test_standard_input_is_read_once_and_as_it_stands(standard_input):
+def test_standard_input_is_read_once_and_unchanged(standard_input):
     standard_input("\ufeff\u00e9\r\n".encode())
     text = Text(["-", "x"])
     assert ["".join(text.pieces()) for _ in range(2)] == ["\u00e9\r\n\nx"] * 2
@@ -115,7 +117,7 @@ def test_missing_files_folders_and_pipes_are_reported(tmp_path):
         Text([tmp_path / "pipe"]).longest()
 
 
-def test_no_text_exceeds_its_longest(file):
+def test_texts_do_not_exceed_their_maximum_length(file):
     path = file("\u00e9\u00e9".encode())  # 4 bytes
     assert Text([path]).longest() == 5
     assert Text([path, "abc"]).longest() == 9
@@ -125,8 +127,8 @@ def test_no_text_exceeds_its_longest(file):
     assert len("".join(text.pieces())) <= text.longest()
 
 
-def test_a_fingerprint_is_that_of_the_bytes_and_how_they_are_read(file):
-    """Old runs and old files of ids hold fingerprints, so they must not change."""
+def test_a_fingerprint_covers_the_bytes_and_the_decoding(file):
+    """Old runs and old id files contain fingerprints, so they must not change."""
     sources = [file(b"abc"), "\ud800d"]
     expected = hashlib.sha256(b"('utf-8', False)")
     for content in (b"abc", b"\xed\xa0\x80d"):
@@ -137,7 +139,7 @@ def test_a_fingerprint_is_that_of_the_bytes_and_how_they_are_read(file):
     assert len({fingerprint, *(other.fingerprint() for other in others)}) == 4
 
 
-def test_texts_need_no_mxnet(file):
+def test_texts_do_not_import_mxnet(file):
     code = (
         "import sys; sys.modules['mxnet'] = None; from gluonlm.corpus import load_corpus; "
         "from gluonlm.config import DataConfig; "

@@ -1,4 +1,4 @@
-"""The command that trains, the whole way on a text."""
+"""The train command, from text to run."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from gluonlm.run.load import load_model
 LENGTH = 30
 
 
-def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, command):
+def test_training_creates_a_run_that_scores_and_generates(trained, command):
     records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [(r["event"], r["step"]) for r in records] == [
         ("training", 2),
@@ -54,7 +54,7 @@ def test_training_leaves_a_run_that_can_be_scored_and_written_with(trained, comm
     assert command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)[1] == out
 
 
-def test_training_prints_what_the_user_needs(text_file, tmp_path, command):
+def test_training_prints_its_progress_and_results(text_file, tmp_path, command):
     code, out, _ = command(
         "train", "--data", text_file, "--run", tmp_path / "run", *TINY[:-1], "--epochs", 1
     )
@@ -74,7 +74,7 @@ def test_training_prints_what_the_user_needs(text_file, tmp_path, command):
     assert len(sample) == 301
 
 
-def test_words_are_trained_and_written_as_words(tmp_path, command):
+def test_a_word_model_trains_and_generates_words(tmp_path, command):
     text = tmp_path / "text"
     text.write_text(
         "it is n't $ N , said the company 's chief .\n <unk> wo n't buy ( or sell ) N % of it .\n"
@@ -130,14 +130,14 @@ def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp
     )
 
 
-def test_runs_get_names_of_their_own(text_file, tmp_path, command, monkeypatch):
+def test_runs_get_unique_names(text_file, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert command("train", "--data", text_file, *TINY)[0] == 0
     assert sorted(os.listdir(tmp_path / "runs")) == ["gru-rhyme", "gru-rhyme-2"]
 
 
-def test_existing_runs_are_kept_unless_told(text_file, trained, tmp_path, command):
+def test_existing_runs_are_kept_unless_overwritten(text_file, trained, tmp_path, command):
     run = shutil.copytree(trained, tmp_path / "run")
     before = sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*"))
     code, _, err = command("train", "--data", text_file, "--run", run, *TINY)
@@ -152,13 +152,13 @@ def test_existing_runs_are_kept_unless_told(text_file, trained, tmp_path, comman
     assert code == 0 and load_model(run)[1].config.model.model == "rnn"
 
 
-def test_an_unwritable_place_is_told(text_file, tmp_path, command):
+def test_an_unwritable_folder_is_reported(text_file, tmp_path, command):
     (tmp_path / "file").write_text("x")
     code, _, err = command("train", "--data", text_file, "--run", tmp_path / "file" / "run", *TINY)
     assert code == 2 and "cannot write there" in err and err.count("\n") == 1
 
 
-def test_damaged_checkpoints_are_told_by_every_command(trained, tmp_path, command):
+def test_every_command_reports_damaged_checkpoints(trained, tmp_path, command):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     path = run.pointed("best") / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
@@ -171,7 +171,7 @@ def test_damaged_checkpoints_are_told_by_every_command(trained, tmp_path, comman
         assert code == 2 and "model.safetensors" in err and err.count("\n") == 1
 
 
-def test_resuming_keeps_the_settings_that_must_stay(trained, tmp_path, command):
+def test_resuming_keeps_fixed_settings(trained, tmp_path, command):
     run = shutil.copytree(trained, tmp_path / "run")
     code, _, err = command("train", "--resume", run, "--hidden-size", 13)
     assert code == 2 and "hidden_size was (12,) and is now (13,)" in err
@@ -181,9 +181,7 @@ def test_resuming_keeps_the_settings_that_must_stay(trained, tmp_path, command):
     assert code == 2 and "leave out --run" in err
 
 
-def test_the_training_loss_of_a_line_is_that_of_the_steps_since_the_line_before(
-    text_file, tmp_path, command
-):
+def test_a_printed_training_loss_is_the_mean_since_the_previous_line(text_file, tmp_path, command):
     for every in (1, 2):
         flags = [*TINY, "--log-every", every, "--max-steps", 6, "--validate-every", 3]
         assert command("train", "--data", text_file, "--run", tmp_path / str(every), *flags)[0] == 0
@@ -195,7 +193,7 @@ def test_the_training_loss_of_a_line_is_that_of_the_steps_since_the_line_before(
     assert validations == pytest.approx(np.reshape(steps, (2, 3)).mean(axis=1), rel=1e-9)
 
 
-def test_a_sample_of_the_training_is_drawn_at_its_temperature(text_file, tmp_path, command):
+def test_samples_are_drawn_at_their_temperatures(text_file, tmp_path, command):
     run = tmp_path / "run"
     flags = [*TINY, "--sample-temperatures", "1e-9,1,50", "--sample-length", LENGTH]
     assert command("train", "--data", text_file, "--run", run, *flags)[0] == 0
@@ -211,7 +209,7 @@ def test_a_sample_of_the_training_is_drawn_at_its_temperature(text_file, tmp_pat
     assert texts[6, 1e-9] == likeliest and len({likeliest, texts[6, 1], texts[6, 50]}) == 3
 
 
-def test_the_last_sample_is_that_of_its_step_and_of_the_seed(text_file, tmp_path, command):
+def test_the_last_sample_depends_on_its_step_and_the_seed(text_file, tmp_path, command):
     texts = []
     for seed in (1, 1, 2):
         flags = [flag for flag in TINY if flag != "--quiet"]
@@ -222,7 +220,7 @@ def test_the_last_sample_is_that_of_its_step_and_of_the_seed(text_file, tmp_path
     assert len(texts[0]) == 41 and texts[0] == texts[1] != texts[2]
 
 
-def test_a_run_that_has_ended_keeps_its_checkpoint_when_it_is_resumed(trained, tmp_path, command):
+def test_resuming_a_finished_run_keeps_its_checkpoint(trained, tmp_path, command):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     folder, inode = run.pointed("last"), run.pointed("last").stat().st_ino
     assert command("train", "--resume", run.path, "--quiet")[0] == 0
@@ -230,7 +228,7 @@ def test_a_run_that_has_ended_keeps_its_checkpoint_when_it_is_resumed(trained, t
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_a_training_that_diverges_names_the_checkpoint_that_is_left(
+def test_a_diverging_training_names_the_remaining_checkpoint(
     validated, text_file, tmp_path, command
 ):
     run, flags = tmp_path / "run", [*TINY, "--max-steps", 50, "--lr", 1e6, "--clip", 0]
@@ -243,7 +241,7 @@ def test_a_training_that_diverges_names_the_checkpoint_that_is_left(
 
 
 @pytest.mark.parametrize("model", ["gru", "unrolled"])
-def test_a_training_says_in_how_many_streams_it_validates(model, text_file, tmp_path, command):
+def test_training_prints_the_number_of_validation_streams(model, text_file, tmp_path, command):
     flags = [flag for flag in TINY if flag != "--quiet"]
     place = ["--data", text_file, "--run", tmp_path / "run", "--model", model]
     code, out, _ = command("train", *place, *flags)
@@ -251,12 +249,12 @@ def test_a_training_says_in_how_many_streams_it_validates(model, text_file, tmp_
     assert ("validation reads 4 streams" in out) == (model == "gru")
 
 
-def test_the_speed_of_a_line_is_that_since_the_line_before(
+def test_a_printed_speed_is_measured_since_the_previous_line(
     text_file, tmp_path, command, monkeypatch
 ):
     import time
 
-    now = iter(range(10**9))  # every look at the clock takes a second
+    now = iter(range(10**9))  # every clock reading takes a second
     monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
     flags = [*TINY, "--max-steps", 6, "--log-every", 2]
     assert command("train", "--data", text_file, "--run", tmp_path / "run", *flags)[0] == 0
@@ -265,14 +263,14 @@ def test_the_speed_of_a_line_is_that_since_the_line_before(
     assert speeds == [40, 40, 40]  # 2 steps of 4 x 10 in 2 seconds
 
 
-def test_one_checkpoint_cannot_be_resumed(trained, command):
+def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     code, out, err = command("train", "--resume", folder)
     assert (code, out) == (2, "") and "give the folder of its run" in err
 
 
 @pytest.mark.parametrize("test_part", [True, False])
-def test_the_figure_at_the_end_is_of_the_test_part_or_else_of_the_validation(
+def test_the_final_figure_is_the_test_loss_or_else_the_validation_loss(
     test_part, text_file, tmp_path, command
 ):
     run, flags = tmp_path / "run", [flag for flag in TINY if flag != "--quiet"]

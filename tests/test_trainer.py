@@ -1,4 +1,4 @@
-"""The training loop: its arithmetic against a plain loop, validation, devices, stopping."""
+"""The training loop: arithmetic compared with a plain loop, validation, devices, stopping."""
 
 import dataclasses
 
@@ -60,9 +60,7 @@ def test_steps_equal_a_plain_gluon_loop(optimizer, loss_scale):
 
 @pytest.mark.parametrize("optimizer, loss_scale", [("sgd", "mean"), ("adam", "sum-over-time")])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_each_network_of_an_ensemble_is_trained_as_if_alone_but_for_clipping(
-    optimizer, loss_scale, devices
-):
+def test_ensemble_members_train_independently_except_for_clipping(optimizer, loss_scale, devices):
     config = dataclasses.replace(BASE, optimizer=optimizer, loss_scale=loss_scale, lr=0.05, clip=0)
     ctx, records = [mx.cpu(i) for i in range(devices)], {}
     ensemble = Trainer(make_model("lstm ensemble", ctx=ctx), config, IDS, ctx=ctx)
@@ -87,7 +85,7 @@ def test_each_network_of_an_ensemble_is_trained_as_if_alone_but_for_clipping(
         )
 
 
-def test_the_host_waits_once_a_step(monkeypatch):
+def test_the_host_synchronizes_once_per_step(monkeypatch):
     trainer, waits = Trainer(make_model(), BASE, IDS), []
     for name in ("asnumpy", "wait_to_read", "_sync_copyfrom"):
         original = getattr(nd.NDArray, name)
@@ -114,7 +112,7 @@ def test_several_devices_share_a_batch_and_agree_with_one():
         )
 
 
-def test_windows_come_at_the_step_that_was_asked_for_in_training_and_validation():
+def test_training_and_validation_windows_use_the_window_step():
     trainer = Trainer(make_model("window"), dataclasses.replace(BASE, window_step=3), IDS, IDS[:60])
     assert (
         len(trainer.batches.targets) == (400 - 9 - 1) // 3 + 1
@@ -138,13 +136,13 @@ print(peak() - before)
 """
 
 
-def test_one_hot_windows_of_a_whole_text_are_never_there_at_once():
-    """The published arrays, (260539, 50, 111), would take 5.8 GB; the LSTM is small beside them."""
+def test_one_hot_windows_are_created_batch_by_batch():
+    """The published arrays, (260539, 50, 111), would take 5.8 GB; the LSTM is small."""
     out, err = start("-c", PEAK + MEMORY).communicate()
     assert not err and float(out) < 100
 
 
-def test_validation_leaves_the_training_untouched():
+def test_validation_does_not_affect_training():
     assert (
         weights(train(dropout=0.4))
         == weights(train(dataclasses.replace(BASE, validate_every=1), dropout=0.4, valid=IDS[:60]))
@@ -177,14 +175,14 @@ def test_the_best_validation_is_saved_as_best():
     assert steps == expected and steps
 
 
-def test_limits_end_the_training():
+def test_limits_stop_the_training():
     assert train().reason == "epochs"
     stopped = train(dataclasses.replace(BASE, max_steps=5))
     assert stopped.reason == "steps" and stopped.progress.step == 5
     assert train(dataclasses.replace(BASE, max_minutes=1e-9)).progress.step == 1
 
 
-def test_a_request_to_stop_is_met_after_the_step_at_hand():
+def test_a_stop_request_takes_effect_after_the_current_step():
     saved = []
     trainer = Trainer(
         make_model(), BASE, IDS, save=lambda trainer, names: saved.append(trainer.progress.step)
@@ -193,7 +191,7 @@ def test_a_request_to_stop_is_met_after_the_step_at_hand():
     assert trainer.fit() == "interrupted" and saved == [4]
 
 
-def test_devices_without_a_window_in_the_last_batch_add_nothing():
+def test_devices_without_a_window_in_the_last_batch_contribute_nothing():
     config = dataclasses.replace(BASE, batch_size=4, window_step=4)
     ids, many = IDS[: 9 + 4 * 5 + 1], [mx.cpu(i) for i in range(3)]  # batches of four and two
     one, several = (

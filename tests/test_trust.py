@@ -1,4 +1,4 @@
-"""Nobody let in: hostile, damaged and forged checkpoints, any bytes as text, any setting."""
+"""Untrusted input: hostile, damaged and forged checkpoints, and arbitrary settings."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ CONTRACT = ROOT / "tests" / "contract"
 
 
 class Bomb:
-    """Creates a file when it is unpickled."""
+    """Create a file when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -39,7 +39,7 @@ class Bomb:
         return os.system, (f"touch {self.path}",)
 
 
-def test_hostile_checkpoints_run_nothing_and_write_nothing_outside(trained, tmp_path, command):
+def test_hostile_checkpoints_do_not_run_code_or_write_outside(trained, tmp_path, command):
     mark, outside = tmp_path / "exploded", tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").write_text("precious")
@@ -84,7 +84,7 @@ def test_hostile_checkpoints_run_nothing_and_write_nothing_outside(trained, tmp_
     "name",
     ["metrics.jsonl", "config.json", "curve.png", "checkpoints/.last.new", "checkpoints/last"],
 )
-def test_links_in_a_run_are_never_written_through(trained, tmp_path, command, name):
+def test_writes_do_not_follow_links_in_a_run(trained, tmp_path, command, name):
     run, precious = shutil.copytree(trained, tmp_path / "run"), tmp_path / "precious"
     content = (run / "checkpoints" / "last").read_bytes()
     precious.write_bytes(content)
@@ -94,7 +94,7 @@ def test_links_in_a_run_are_never_written_through(trained, tmp_path, command, na
     assert code in (0, 2) and err.count("\n") <= 1 and precious.read_bytes() == content
 
 
-def test_one_checkpoint_is_not_a_run_to_go_on_with(trained, command):
+def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     code, _, err = command("train", "--resume", folder)
@@ -149,7 +149,7 @@ print(json.dumps({"silent": silent, "unnamed": unnamed, "megabytes": peak()}))
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.full)])
-def test_no_corruption_is_silent_crashes_or_takes_much_memory(trained, tmp_path, count):
+def test_corruption_is_reported_without_crashes_or_much_memory(trained, tmp_path, count):
     out, err = start("-c", PEAK + CORRUPTIONS, trained, tmp_path, count).communicate()
     found = json.loads(out)
     assert (found["silent"], found["unnamed"], err) == (0, 0, "") and found["megabytes"] < 1024
@@ -230,8 +230,8 @@ def test_forged_files_are_one_line(trained, tmp_path, command, name, content):
     assert code == 2 and err.count("\n") == 1
 
 
-def test_the_checkpoint_of_version_1_still_loads_and_means_the_same():
-    """tests/contract was written by format 1 (see its README); what it says must not change."""
+def test_a_checkpoint_of_version_1_loads_with_the_same_meaning():
+    """tests/contract was written in format 1 (see its README); its meaning must not change."""
     model, checkpoint = load_model(CONTRACT / "run")
     expected = json.loads((CONTRACT / "expected.json").read_text())
     assert (
@@ -242,7 +242,7 @@ def test_the_checkpoint_of_version_1_still_loads_and_means_the_same():
     np.testing.assert_allclose(losses, expected["nats"], atol=1e-5)
 
 
-def test_the_checkpoint_of_version_1_still_resumes(tmp_path, command):
+def test_a_checkpoint_of_version_1_resumes(tmp_path, command):
     run = shutil.copytree(CONTRACT / "run", tmp_path / "run")
     (tmp_path / "text").write_text(json.loads((CONTRACT / "expected.json").read_text())["corpus"])
     code, _, err = command(
@@ -267,7 +267,7 @@ values = (
         st.sampled_from(sorted(Config().to_dict())) | st.text(max_size=8), values, max_size=4
     )
 )
-def test_any_settings_make_a_valid_configuration_or_are_refused(entries):
+def test_settings_are_valid_or_refused(entries):
     try:
         config = Config.from_dict(entries)
     except InputError as error:
@@ -299,7 +299,7 @@ def test_ids_outside_the_vocabulary_never_reach_the_network():
             to_device(np.array(ids), 5, mx.cpu())
 
 
-def test_manifest_names_are_the_only_files_ever_opened(trained, tmp_path):
+def test_only_files_named_in_the_manifest_are_opened(trained, tmp_path):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     opened, real = [], os.open
     try:

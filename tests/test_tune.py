@@ -1,4 +1,4 @@
-"""A search over settings: what is tried, what is cut short, and a search that was interrupted."""
+"""Searches over settings: trials, early stopping and interruptions."""
 
 import json
 import signal
@@ -28,7 +28,7 @@ LRS = {"lr": Choice(("0.1", "0.2"))}
         ("tie_weights=true/false", "tie_weights", Choice(("true", "false"))),
     ],
 )
-def test_what_is_to_be_tried_is_a_range_or_a_choice(text, name, part):
+def test_a_search_space_consists_of_ranges_and_choices(text, name, part):
     assert read_space([text]) == {name: part}
 
 
@@ -49,18 +49,18 @@ def test_what_is_to_be_tried_is_a_range_or_a_choice(text, name, part):
         ([], "`try`"),
     ],
 )
-def test_what_cannot_be_tried_is_refused(texts, message):
+def test_an_invalid_search_space_is_refused(texts, message):
     with pytest.raises(InputError, match=message):
         read_space(texts)
 
 
-def test_values_become_the_settings_of_a_training():
+def test_values_become_training_settings():
     values = {"hidden_size": "8,4", "tie_weights": "false", "variational": "true", "lr": 0.5}
     settings = dict(hidden_size=(8, 4), tie_weights=False, variational=True, lr=0.5)
     assert tune.read_values(values) == settings
 
 
-def test_of_two_trials_the_better_goes_on(tmp_path):
+def test_the_better_of_two_trials_continues(tmp_path):
     study = Study(tmp_path / "s", LRS, {}, first=1, factor=2)
     first = study.ask()
     assert [first.report(loss) for loss in (3.0, 2.0, 1.0)] == [False] * 3
@@ -76,7 +76,7 @@ def test_of_two_trials_the_better_goes_on(tmp_path):
     study.close()
 
 
-def test_what_a_killed_process_was_at_comes_first_and_keeps_its_folder(tmp_path):
+def test_the_trial_of_a_killed_process_is_repeated_first_in_its_folder(tmp_path):
     space = read_space(["lr=0.001..1:log"])
     study = Study(tmp_path / "s", space, {})
     killed = study.ask()
@@ -93,7 +93,7 @@ def test_what_a_killed_process_was_at_comes_first_and_keeps_its_folder(tmp_path)
 
 
 @pytest.mark.parametrize("loss", [None, float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_is_the_worst(loss, tmp_path):
+def test_a_non_finite_loss_is_the_worst(loss, tmp_path):
     study = Study(tmp_path / "s", LRS, {}, first=1, factor=2)
     broken = study.ask()
     broken.report(loss)
@@ -102,7 +102,7 @@ def test_a_loss_that_is_not_finite_is_the_worst(loss, tmp_path):
     study.close()
 
 
-def test_a_search_has_its_folder_to_itself(tmp_path):
+def test_a_search_locks_its_folder_and_settings(tmp_path):
     folder = tmp_path / "s"
     study = Study(folder, LRS, {"seed": 1})
     with pytest.raises(InputError, match="another process"):
@@ -120,7 +120,7 @@ def test_a_search_has_its_folder_to_itself(tmp_path):
         Study(tmp_path / "file", LRS, {})
 
 
-def test_without_optuna_one_line_says_what_to_install(tmp_path, command, monkeypatch, text_file):
+def test_a_missing_optuna_is_one_line_with_a_remedy(tmp_path, command, monkeypatch, text_file):
     monkeypatch.setitem(sys.modules, "optuna", None)
     search = [tmp_path / "s", "--data", text_file, *FLAGS, "--try", "lr=0.1/0.2"]
     code, out, err = command("tune", *search)
@@ -142,7 +142,7 @@ def results(folder):
 
 @pytest.fixture(scope="module")
 def searched(text_file, tmp_path_factory):
-    """A search of five trials that nothing interrupted: its folder and what it printed."""
+    """An uninterrupted search of five trials: its folder and its output."""
     folder = tmp_path_factory.mktemp("tune") / "search"
     process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
     out, err = process.communicate()
@@ -155,7 +155,9 @@ def arguments(folder, text_file):
     return [folder, "--data", text_file, *FLAGS, *tried]
 
 
-def test_a_search_trains_cuts_short_and_names_the_best(searched, text_file, command, tmp_path):
+def test_a_search_trains_stops_bad_trials_and_names_the_best(
+    searched, text_file, command, tmp_path
+):
     folder, out = searched
     lines = out.splitlines()
     _, runs = results(folder)
@@ -174,14 +176,16 @@ def test_a_search_trains_cuts_short_and_names_the_best(searched, text_file, comm
     lines = map(json.loads, (tmp_path / "again" / "metrics.jsonl").read_text().splitlines())
     losses = [line["valid_loss"] for line in lines if line["event"] == "validation"]
     assert losses[: len(runs[best])] == runs[best]
-    # what is there already is not trained again
+    # finished trials are not trained again
     code, again, _ = command("tune", *arguments(folder, text_file))
     assert (code, again.splitlines()) == (0, out.splitlines()[5:])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_search_ends_like_one_that_was_not(number, searched, text_file, tmp_path):
+def test_an_interrupted_search_ends_like_an_uninterrupted_one(
+    number, searched, text_file, tmp_path
+):
     folder = tmp_path / "search"
     process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
     process.stdout.readline(), process.stdout.readline()  # two trials are done, the third runs
@@ -196,7 +200,7 @@ def test_an_interrupted_search_ends_like_one_that_was_not(number, searched, text
     assert out.splitlines()[-4].split("best")[1] == searched[1].splitlines()[-4].split("best")[1]
 
 
-def test_a_trial_that_cannot_be_trained_is_passed_over(text_file, tmp_path, command):
+def test_an_impossible_trial_is_skipped(text_file, tmp_path, command):
     tried = ["--tie-weights", "--try", "hidden-size=8/16", "--trials", 4, "--seed", 2]
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
     assert (code, err) == (0, "") and "refused: --tie-weights" in out and "best of 4" in out
@@ -221,7 +225,7 @@ def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
         (["--try", "lr=1..2", "--data", "missing.txt"], "missing.txt"),
     ],
 )
-def test_bad_flags_are_one_line_and_leave_no_folder(flags, message, tmp_path, command, text_file):
+def test_bad_flags_are_one_line_and_create_no_folder(flags, message, tmp_path, command, text_file):
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags)
     assert (code, out) == (2, "") and message in err and err.count("\n") == 1
     assert not (tmp_path / "s").exists()

@@ -34,14 +34,14 @@ def test_long_text_is_encoded_across_chunks():
         vocab.encode(text + "x")
 
 
-def test_words_stand_by_frequency_after_the_two_special_ones():
+def test_words_are_ordered_by_frequency_after_special_tokens():
     vocab = Vocab.build(["b a a\nc b a\n"], "word")
     assert vocab.tokens == ["<unk>", "<eos>", "a", "b", "c"]
     assert vocab.encode("a zebra\n").tolist() == [2, 0, 1]
     assert vocab.decode([2, 3, 1, 4]) == "a b\nc"
 
 
-def test_rare_words_become_unknown_and_the_size_is_what_was_asked_for():
+def test_rare_words_become_unknown_and_the_size_is_as_requested():
     vocab = Vocab.build(["d d d c c b a\n"], "word", 4)
     assert vocab.tokens == ["<unk>", "<eos>", "d", "c"]
     assert vocab.encode("a b c d").tolist() == [0, 0, 3, 2]
@@ -51,7 +51,7 @@ def test_rare_words_become_unknown_and_the_size_is_what_was_asked_for():
     assert Vocab.build(["d d c b\n"], "word", 1).tokens == ["<unk>", "<eos>", "d"]  # at least one
 
 
-def test_the_published_reader_of_words():
+def test_words_are_split_like_the_published_reader():
     words = split_words(" no it was n't \n <unk> N\r\nx\ry")
     assert " | ".join(words) == "no | it | was | n't | <eos> | <unk> | N | <eos> | x | <eos> | y"
 
@@ -62,7 +62,7 @@ PENN = (
 )
 
 
-def test_words_are_typeset_as_a_reader_would_write_them_and_decoded_exactly():
+def test_words_are_typeset_naturally_and_decoded_exactly():
     vocab = Vocab.build([PENN], "word")
     ids = vocab.encode(PENN)
     assert vocab.typeset(ids) == (
@@ -79,7 +79,7 @@ def test_words_are_typeset_as_a_reader_would_write_them_and_decoded_exactly():
 
 
 @given(st.lists(st.integers(0, 20), min_size=1), st.integers(0, 40))
-def test_pieces_that_are_typeset_one_after_another_make_up_the_whole(ids, cut):
+def test_pieces_typeset_in_turn_join_to_the_typeset_text(ids, cut):
     vocab = Vocab.build([PENN], "word")
     head, tail = ids[:cut], ids[cut:]
     last = head[-1] if head else None
@@ -95,7 +95,7 @@ def test_gluonnlp_agrees_on_every_id():
 
 
 @pytest.mark.parametrize("size", [0, 1, 50, 2000])
-def test_words_are_ordered_and_cut_as_gluonnlp_does(size):
+def test_words_are_ordered_and_limited_like_gluonnlps(size):
     gluonnlp = pytest.importorskip("gluonnlp")
     text = "\n\n".join(topics[name] for name in sorted(topics))
     words = Counter(split_words(text))
@@ -133,7 +133,7 @@ def test_words_are_trained_scored_and_generated_without_gluonnlp(text_file, tmp_
     assert "gluonlm[gluonnlp]" in out.splitlines()[-1]
 
 
-def test_an_unknown_character_is_named_with_its_place_or_skipped():
+def test_an_unknown_character_is_reported_with_its_position_or_skipped():
     vocab = Vocab("char", "ab")
     for text, place in (("abxa", 2), ("ab\U0001f600", 2), ("b\u00e9", 1)):
         with pytest.raises(InputError, match=f"{text[place]!r} at position {place} is not among"):
@@ -155,14 +155,14 @@ def test_a_word_is_unknown_only_to_a_vocabulary_without_unk():
     assert Vocab("word", ["a", "<unk>"]).encode("a zebra", unknown="skip").tolist() == [0, 1]
 
 
-def test_a_prompt_begins_a_line_if_there_are_lines():
+def test_the_default_prompt_begins_a_line_if_possible():
     assert Vocab("char", "a\nb").default_prompt() == [1]
     assert Vocab("char", "ab").default_prompt() == [0]
     assert Vocab("word", ["<unk>", "a", "<eos>", "\n"]).default_prompt() == [2]
     assert Vocab("word", ["<unk>", "a"]).default_prompt() == [0]
 
 
-def test_vocabularies_are_equal_in_level_and_order_and_survive_json():
+def test_vocabularies_compare_by_level_and_order_and_round_trip_as_json():
     vocab = Vocab("char", "ab\ud800\n")
     assert Vocab(**json.loads(json.dumps(vocab.to_dict()))) == vocab
     assert vocab != Vocab("char", "ba\ud800\n") and vocab != Vocab("word", "ab\ud800\n")
@@ -187,7 +187,7 @@ def test_a_forged_vocabulary_is_rejected(level, tokens, message):
 
 
 @pytest.mark.parametrize("level", ["char", "word"])
-def test_a_text_without_tokens_makes_no_vocabulary(level):
+def test_an_empty_text_has_no_character_vocabulary(level):
     if level == "char":
         with pytest.raises(InputError, match="vocabulary: 0 tokens"):
             Vocab.build([""], level)

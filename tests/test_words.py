@@ -1,4 +1,4 @@
-"""Words by three rules, and how they are written again."""
+"""Three word tokenizers, and their decoding."""
 
 import pytest
 from conftest import TINY
@@ -14,7 +14,7 @@ from gluonlm.vocab.words import split_moses, split_punctuation, split_words
 NOVEL = "“Yes, then?” said she - it's 3.5 (or so)...\n\nWell--no_one knew; O'Brien: 'tis!\n"
 
 
-def test_each_rule_finds_its_own_words():
+def test_each_tokenizer_splits_by_its_rule():
     assert split_words("“Yes, then?” it's\n") == ["“Yes,", "then?”", "it's", "<eos>"]
     assert split_punctuation("“Yes, then?” it's\n") == (
         ["“￭", "Yes", "￭,", "then", "￭?", "￭”", "it's", "<eos>"]
@@ -28,7 +28,7 @@ lines = st.lists(st.text("ab'’.,“”-(5_ é漢\u0301", max_size=12), max_siz
 
 
 @given(lines)
-def test_words_with_marks_cut_off_are_written_again_exactly(lines):
+def test_split_punctuation_is_rejoined_exactly(lines):
     text = "\n".join(" ".join(line.split()) for line in lines) + "\n"
     vocab = Vocab.build([text], "word", tokenizer="punctuation")
     ids = vocab.encode(text)
@@ -36,7 +36,7 @@ def test_words_with_marks_cut_off_are_written_again_exactly(lines):
     assert vocab.count_characters(ids) == len(text)
 
 
-def test_marks_cut_off_leave_fewer_words_of_a_novel():
+def test_splitting_punctuation_reduces_the_vocabulary():
     cut = Vocab.build([NOVEL], "word", tokenizer="punctuation")
     assert {"Yes", "￭,", "it's", "no_one", "O'Brien"} <= set(cut.tokens)
     assert cut.decode(cut.encode(NOVEL)) == NOVEL
@@ -44,7 +44,7 @@ def test_marks_cut_off_leave_fewer_words_of_a_novel():
     assert "“Yes," in whole.tokens and whole.to_dict().keys() == {"level", "tokens"}
 
 
-def test_a_vocabulary_keeps_its_rule():
+def test_a_vocabulary_keeps_its_tokenizer():
     vocab = Vocab.build([NOVEL], "word", tokenizer="punctuation")
     again = Vocab(**vocab.to_dict())
     assert again == vocab and again.encode("Yes,").tolist() == vocab.encode("Yes,").tolist()
@@ -55,12 +55,12 @@ def test_a_vocabulary_keeps_its_rule():
         Vocab("word", vocab.tokens, weights=[])
 
 
-def test_only_the_first_words_are_counted():
+def test_the_vocabulary_counts_only_the_first_words():
     vocab = Vocab.build(["a b, ", "b, c d"], "word", tokenizer="punctuation", first=5)
     assert vocab.tokens == ["<unk>", "b", "￭,", "a"]
 
 
-def test_a_run_keeps_its_rule_and_writes_by_it(text_file, tmp_path, command):
+def test_a_run_keeps_its_tokenizer_and_generates_with_it(text_file, tmp_path, command):
     flags = ["--data", text_file, "--level", "word", "--tokenizer", "punctuation", *TINY]
     code, out, err = command("train", *flags, "--run", tmp_path / "run")
     assert (code, err) == (0, "") and "bits per character" in out
@@ -73,6 +73,6 @@ def test_a_run_keeps_its_rule_and_writes_by_it(text_file, tmp_path, command):
 
 
 @pytest.mark.parametrize("level, rule", [("char", "split"), ("word", "bpe"), ("subword", "moses")])
-def test_a_rule_of_another_level_is_refused(level, rule):
+def test_a_tokenizer_of_another_level_is_refused(level, rule):
     with pytest.raises(InputError, match=f"`tokenizer` {rule}"):
         Config.from_dict({"level": level, "tokenizer": rule})

@@ -1,8 +1,8 @@
-"""Gather every package in one folder, from which everything runs without a package index.
+"""Collect every package in one folder for installation without a package index.
 
-`make wheelhouse` runs it with the Python that is to be served, another time for another Python.
-What an index offers as source only (GluonNLP) is built. The locks beside the wheels hold their
-hashes, and make uses them as soon as they are there.
+Run by `make wheelhouse`, once with each Python to support. Packages that an index offers only as
+source (GluonNLP) are built. The lock files next to the wheels contain their hashes; make uses them
+if they exist.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ HOUSE = ROOT / "wheelhouse"
 
 
 def normal(name):
-    """Return the name by which a package is known, however it is spelled."""
+    """Return the normalized name of a package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def locked(text, wheels):
-    """Return a lock with the hashes of the wheels that are there; what has none is left out."""
+    """Return a lock file with the hashes of the available wheels, without other packages."""
     lines = []
     for found in re.finditer(r"^([\w.-]+)==([\w.]+)( ; [^\\\n]*)?", text, re.MULTILINE):
         name, version, marker = found.groups(default="")

@@ -1,4 +1,4 @@
-"""However a training ends, and whatever fails after it, nothing that was learnt is lost."""
+"""No progress is lost, however a training ends and whatever fails afterwards."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from gluonlm.run.folder import Run
 from gluonlm.train import __main__ as train
 
 
-def test_a_terminal_that_closes_leaves_a_checkpoint(trained, text_file, tmp_path, command):
+def test_closing_the_terminal_saves_a_checkpoint(trained, text_file, tmp_path, command):
     run = tmp_path / "run"
     process = signalled_in_a_step(signal.SIGHUP, text_file, run)
     out, err = process.communicate()
@@ -25,7 +25,7 @@ def test_a_terminal_that_closes_leaves_a_checkpoint(trained, text_file, tmp_path
     assert_same_end(run, trained)
 
 
-def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
+def test_an_ignored_signal_stays_ignored(monkeypatch):
     monkeypatch.setattr(train, "SIGNALS", {signal.SIGHUP: "hung up"})
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -36,13 +36,13 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_reader_that_leaves_ends_the_training_with_a_checkpoint(text_file, tmp_path, command):
+def test_a_broken_pipe_ends_the_training_with_a_checkpoint(text_file, tmp_path, command):
     run, flags = tmp_path / "run", [*TINY, "--max-steps", "9", "--data", text_file]
     loud = [flag for flag in flags if flag != "--quiet"]
     process = start("-u", "-m", "gluonlm.train", "--run", run, *loud)
     while not process.stdout.readline().startswith("epoch"):
         pass
-    process.stdout.close()  # as by `| head`; the next line is that of the second validation
+    process.stdout.close()  # as by `| head`; the second validation prints the next line
     err = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 141
@@ -54,7 +54,7 @@ def test_a_reader_that_leaves_ends_the_training_with_a_checkpoint(text_file, tmp
 
 
 @pytest.mark.parametrize("place", ["a flipped bit", "a line cut", "no object", "a number"])
-def test_damaged_metrics_cost_the_curve_alone(place, trained, tmp_path, command):
+def test_damaged_metrics_prevent_only_the_curve(place, trained, tmp_path, command):
     run = shutil.copytree(trained, tmp_path / "run")
     lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     lines[0] = {
@@ -71,7 +71,7 @@ def test_damaged_metrics_cost_the_curve_alone(place, trained, tmp_path, command)
     assert last["event"] == "result" and last["steps"] == 9
 
 
-def test_a_backend_of_matplotlib_that_is_unknown_costs_nothing_else(trained, tmp_path):
+def test_an_unknown_matplotlib_backend_does_not_stop_the_training(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     odd = {"MPLBACKEND": "odd", "PYTHONIOENCODING": "ascii"}
     named = tmp_path / "ünï"
@@ -84,7 +84,7 @@ def test_a_backend_of_matplotlib_that_is_unknown_costs_nothing_else(trained, tmp
     assert last["event"] == "result"
 
 
-def test_closed_standard_streams_are_no_reason_to_fail(trained):
+def test_closed_standard_streams_are_not_an_error(trained):
     script = f"exec {os.sys.executable} -m gluonlm.evaluate {trained} --json >&- <&-"
     process = start("-c", "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1]])", script)
     out, err = process.communicate()
@@ -95,7 +95,7 @@ def test_closed_standard_streams_are_no_reason_to_fail(trained):
     "loaded",
     ["numpy.version", "numpy", "gluonlm.system.runtime", "gluonlm.config", "mxnet.base", "mxnet"],
 )
-def test_ctrl_c_while_the_package_is_loaded_is_one_line_at_most(loaded, text_file, tmp_path):
+def test_ctrl_c_during_import_prints_at_most_one_line(loaded, text_file, tmp_path):
     flags = ["--data", text_file, "--run", tmp_path / "run"]
     process = start("-X", "importtime", "-m", "gluonlm.train", *flags)
     for line in process.stderr:

@@ -1,4 +1,4 @@
-"""A run writes into its own folder, and removes nothing that it has not written."""
+"""A run writes only into its own folder, and removes only files that it has written."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from gluonlm.run.folder import Run
 from gluonlm.system.errors import InputError
 
 
-def test_a_run_whose_folder_was_moved_away_writes_nothing_more(tmp_path):
+def test_a_run_whose_folder_was_moved_stops_writing(tmp_path):
     first = Run.create(tmp_path / "run")
     first.save(contents(1))
     os.rename(tmp_path / "run", tmp_path / "elsewhere")
@@ -26,7 +26,7 @@ def test_a_run_whose_folder_was_moved_away_writes_nothing_more(tmp_path):
     assert Run(tmp_path / "elsewhere").load("last").progress["step"] == 1
 
 
-def test_a_run_that_was_removed_writes_nothing_more(tmp_path):
+def test_a_removed_run_stops_writing(tmp_path):
     run = Run.create(tmp_path / "run")
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(InputError, match="moved, removed or replaced"):
@@ -35,7 +35,7 @@ def test_a_run_that_was_removed_writes_nothing_more(tmp_path):
 
 
 def users_own(checkpoints):
-    """Put folders of the user beside the checkpoints; return what is in them."""
+    """Create user folders next to the checkpoints; return their contents."""
     for name in ("keep-this", ".git", "20240101", ".writing-notes"):
         (checkpoints / name).mkdir()
         (checkpoints / name / "thesis.txt").write_text(name)
@@ -43,7 +43,7 @@ def users_own(checkpoints):
     return sorted(path for path in checkpoints.rglob("*.txt"))
 
 
-def test_folders_of_the_user_are_not_pruned(tmp_path):
+def test_user_folders_are_not_pruned(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
     kept = users_own(run.checkpoints)
@@ -54,7 +54,7 @@ def test_folders_of_the_user_are_not_pruned(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["keep-this", ".git", "20240101", ".writing-notes", "notes.txt"])
-def test_a_run_with_something_of_the_user_in_it_is_not_overwritten(name, tmp_path):
+def test_a_run_with_user_files_is_not_overwritten(name, tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1))
     users_own(run.checkpoints)
@@ -68,7 +68,7 @@ def test_a_run_with_something_of_the_user_in_it_is_not_overwritten(name, tmp_pat
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_full_disk_says_whether_there_is_a_checkpoint(before, tmp_path, monkeypatch):
+def test_a_full_disk_reports_whether_a_checkpoint_is_left(before, tmp_path, monkeypatch):
     import gluonlm.run.checkpoint as module
 
     def full(path, content):

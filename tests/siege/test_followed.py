@@ -1,4 +1,4 @@
-"""Opening a run touches no text but those that the user chose, whatever its settings name."""
+"""Opening a run reads only texts that the user chose, whatever paths its settings name."""
 
 import dataclasses
 import os
@@ -18,7 +18,7 @@ from gluonlm.system.errors import InputError
 
 @pytest.fixture
 def stranger(trained, tmp_path, monkeypatch):
-    """A folder with a run in it; gives the function that has the run name other texts."""
+    """A folder with a run; returns a function that changes the texts named by the run."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
@@ -38,7 +38,7 @@ def stranger(trained, tmp_path, monkeypatch):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Gives the list of all paths that the package opens, lists or makes."""
+    """The list of all paths that the package opens, lists or creates."""
     seen = []
     opening = ("open", "os.listdir", "os.scandir", "os.mkdir", "glob.glob", "socket.connect")
 
@@ -46,7 +46,7 @@ def watched(monkeypatch):
         if event in opening and threading.current_thread() is threading.main_thread():
             seen.append((event, str(arguments[0])))
 
-    sys.addaudithook(audit)  # cannot be taken off again: it only adds to a list
+    sys.addaudithook(audit)  # audit hooks cannot be removed; this one only appends to a list
     return seen
 
 
@@ -55,7 +55,7 @@ OUTSIDE = ["/etc/shadow", "/**", "/proc/kmsg", "/dev/zero", "../secret.txt", "/e
 
 @pytest.mark.parametrize("text", OUTSIDE)
 @pytest.mark.parametrize("setting", ["data", "valid", "test"])
-def test_a_run_leads_to_no_text_outside(text, setting, stranger, command, tmp_path, watched):
+def test_a_run_does_not_open_texts_outside(text, setting, stranger, command, tmp_path, watched):
     (tmp_path / "secret.txt").write_text("a secret")
     run = stranger(**{setting: (text,) if setting == "data" else text})
     for module, *arguments in (("evaluate", run), ("train", "--resume", run, "--epochs", 50)):
@@ -71,7 +71,7 @@ def test_a_run_leads_to_no_text_outside(text, setting, stranger, command, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["link", "folder/secret.txt", "folder/*", "*", "**/*.txt"])
-def test_no_link_leads_outside(text, stranger, command, tmp_path, watched):
+def test_links_to_texts_outside_are_not_followed(text, stranger, command, tmp_path, watched):
     (tmp_path / "else").mkdir()
     (tmp_path / "else" / "secret.txt").write_text("a secret")
     os.symlink(tmp_path / "else" / "secret.txt", "link")
@@ -82,7 +82,7 @@ def test_no_link_leads_outside(text, stranger, command, tmp_path, watched):
     assert ("open", "link") not in watched and ("open", "folder/secret.txt") not in watched
 
 
-def test_a_pipe_that_came_with_a_run_is_not_waited_for(stranger):
+def test_a_pipe_inside_a_run_is_not_read(stranger):
     os.mkfifo("pipe")
     process = start("-m", "gluonlm.evaluate", stranger(data=("pipe",)))
     try:
@@ -92,7 +92,7 @@ def test_a_pipe_that_came_with_a_run_is_not_waited_for(stranger):
     assert (process.returncode, out) == (2, "") and "pipe is not a regular file" in err
 
 
-def test_nothing_is_fetched_and_no_folder_made(stranger, command, monkeypatch):
+def test_opening_a_run_does_not_fetch_texts_or_create_folders(stranger, command, monkeypatch):
     refused = lambda *_: pytest.fail("connects")  # noqa: E731
     monkeypatch.setattr(socket, "create_connection", refused)
     for settings in (dict(data=("ptb",)), dict(data=("wikitext-2",), data_dir="made")):
@@ -103,7 +103,7 @@ def test_nothing_is_fetched_and_no_folder_made(stranger, command, monkeypatch):
     assert os.listdir() == ["run"]
 
 
-def test_a_text_of_ones_own_is_followed(stranger, text_file, command):
+def test_a_text_of_the_user_is_opened(stranger, text_file, command):
     shutil.copy(text_file, "mine.txt")
     inside = command("evaluate", stranger(data=("mine.txt",)))
     assert inside[0] == 0
@@ -117,7 +117,7 @@ def test_a_text_of_ones_own_is_followed(stranger, text_file, command):
     assert command("train", "--resume", run, "--data", "../texts/mine.txt", "--quiet")[0] == 0
 
 
-def test_a_link_of_the_users_to_a_data_folder_is_followed(tmp_path, monkeypatch):
+def test_a_link_of_the_user_to_a_data_folder_is_followed(tmp_path, monkeypatch):
     (tmp_path / "disk").mkdir()
     (tmp_path / "disk" / "a.txt").write_text("a")
     monkeypatch.chdir(tmp_path / "disk")
@@ -129,14 +129,14 @@ def test_a_link_of_the_users_to_a_data_folder_is_followed(tmp_path, monkeypatch)
     assert follow(named, ()) == named
 
 
-def test_the_folder_of_everything_is_nobodys_own(monkeypatch, tmp_path):
+def test_the_root_folder_is_not_trusted(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("a")
     monkeypatch.chdir("/")
     with pytest.raises(InputError, match="the run names this text"):
         follow(DataConfig(data=(str(tmp_path / "a.txt"),)), ())
 
 
-def test_a_named_corpus_is_found_in_the_users_folders_only(tmp_path, monkeypatch):
+def test_a_named_corpus_is_found_only_in_the_users_folders(tmp_path, monkeypatch):
     monkeypatch.setitem(CATALOGUE, "play", Entry("", "", (File("play.txt", "http://nowhere"),)))
     for folder in ("home", "theirs"):
         (tmp_path / folder).mkdir()

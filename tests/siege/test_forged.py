@@ -1,4 +1,4 @@
-"""Forged and resealed checkpoints: one line each, quickly, and nothing built or believed."""
+"""Forged checkpoints with valid hashes are refused in one line, before a model is built."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from gluonlm.system.errors import InputError
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """A copy of a trained run, to be forged."""
+    """A copy of a trained run, for forging."""
     return Run(shutil.copytree(trained, tmp_path / "copy"))
 
 
 def forge(run, name, change):
-    """Change the JSON of one file in both checkpoints of a run, and seal them again."""
+    """Change the JSON of one file in both checkpoints of a run, and update the hashes."""
     for pointer in ("best", "last"):
         folder = run.pointed(pointer)
         content = change(json.loads((folder / name).read_bytes()))
@@ -33,7 +33,7 @@ def forge(run, name, change):
 
 
 def commands(run, command):
-    """Run every command that opens a run; return their codes and errors."""
+    """Run every command that opens a run; return exit codes and errors."""
     yield command("evaluate", run.path)
     yield command("generate", run.path, "--length", 2)
     yield command("train", "--resume", run.path, "--max-steps", 9, "--quiet")
@@ -58,7 +58,7 @@ def test_forged_progress_is_one_line(change, copy, command):
     assert code == 2 and err.count("\n") == 1 and len(err) < 500
 
 
-def test_a_number_beyond_floats_in_a_manifest_is_one_line(copy):
+def test_a_number_too_large_for_a_float_in_a_manifest_is_one_line(copy):
     folder = copy.pointed("best")
     for number in ("1e999", "-1e999", "1" * 5000, "NaN"):
         (folder / MANIFEST).write_text(f'{{"x": {number}}}')
@@ -67,7 +67,7 @@ def test_a_number_beyond_floats_in_a_manifest_is_one_line(copy):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_not_finite_are_used_by_no_command(bad, copy, command, tmp_path):
+def test_every_command_refuses_weights_that_are_not_finite(bad, copy, command, tmp_path):
     for pointer in ("best", "last"):
         folder = copy.pointed(pointer)
         arrays = {
@@ -94,30 +94,30 @@ def test_weights_that_are_not_finite_are_used_by_no_command(bad, copy, command, 
         dict(model="window", window=1000, hidden_size=[2**19]),
     ],
 )
-def test_a_forged_size_is_rejected_before_it_is_built(change, copy, command, monkeypatch):
+def test_a_forged_size_is_rejected_before_the_model_is_built(change, copy, command, monkeypatch):
     forge(copy, "config.json", lambda config: {**config, **change})
     for kind in (Ensemble, RNNModel, WindowModel):
-        monkeypatch.setattr(kind, "__init__", None)  # whatever is built fails
+        monkeypatch.setattr(kind, "__init__", None)  # building any model fails
     for code, _, err in commands(copy, command):
         assert code == 2 and err.count("\n") == 1 and len(err) < 1000
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_a_pointer_of_any_size_is_not_read(name, copy):
+def test_an_oversized_pointer_is_not_read(name, copy):
     with open(copy.checkpoints / name, "wb") as stream:
         stream.truncate(30 * 2**30)
     with pytest.raises(InputError, match="at most 100 are"):
         copy.load(name)
 
 
-def test_a_manifest_of_any_size_is_not_read(copy):
+def test_an_oversized_manifest_is_not_read(copy):
     with open(copy.pointed("best") / MANIFEST, "ab") as stream:
         stream.truncate(30 * 2**30)
     with pytest.raises(InputError, match="at most 65536 are"):
         copy.load("best")
 
 
-def test_a_checkpoint_that_is_a_link_is_not_followed(copy, tmp_path):
+def test_a_linked_checkpoint_is_not_followed(copy, tmp_path):
     folder = copy.pointed("best")
     shutil.move(folder, tmp_path / "outside")
     folder.symlink_to(tmp_path / "outside")
@@ -125,7 +125,7 @@ def test_a_checkpoint_that_is_a_link_is_not_followed(copy, tmp_path):
         load_model(copy.path)
 
 
-def test_a_file_of_metrics_that_has_another_name_is_not_cut(copy, tmp_path, command):
+def test_a_hard_linked_metrics_file_is_not_truncated(copy, tmp_path, command):
     other = tmp_path / "somebody else's"
     shutil.copyfile(copy.metrics, other)
     copy.metrics.unlink()
@@ -137,7 +137,7 @@ def test_a_file_of_metrics_that_has_another_name_is_not_cut(copy, tmp_path, comm
     assert other.read_bytes() == content
 
 
-def test_what_a_terminal_would_obey_is_shown_instead(copy, command, tmp_path):
+def test_control_characters_are_escaped_in_the_output(copy, command, tmp_path):
     escape = "\x1b]0;owned\x07"
 
     def poison(vocab):

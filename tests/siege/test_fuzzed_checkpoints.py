@@ -1,4 +1,4 @@
-"""Checkpoints forged at random and sealed again: used or refused in one line, in bounded memory."""
+"""Randomly forged checkpoints with valid hashes: loaded, or refused in one line; bounded memory."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ from gluonlm.run.checkpoint import FILES
 from gluonlm.run.folder import Run
 
 LONGEST = 5  # processor seconds of one command
-LARGEST = 300  # megabytes that all of them together may add
+LARGEST = 300  # memory in MB that all commands together may add
 DEEP = "a list in a list in a list"
 VALUES = [
     None, True, False, 0, 1, -1, 3, 2**31 - 1, 2**31, 2**63, 2**70, -(2**70), 10**400, 0.5, -0.0,
@@ -27,7 +27,7 @@ VALUES = [
 
 
 def places(tree, path=()):
-    """Yield the path of each value in a tree of JSON; of long lists, the ends only."""
+    """Yield the path of each value in a JSON tree; of long lists, only the ends."""
     yield path
     if isinstance(tree, dict):
         for name in tree:
@@ -38,7 +38,7 @@ def places(tree, path=()):
 
 
 def forged_json(content, random):
-    """Return JSON in which one to three values are others, are gone, or are new."""
+    """Return JSON with one to three values changed, removed or added."""
     tree = json.loads(content)
     for _ in range(random.integers(1, 4)):
         every = list(places(tree))[1:]
@@ -64,7 +64,7 @@ def forged_json(content, random):
 
 
 def forged_arrays(content, random):
-    """Return safetensors of which one array is another, is gone, or is new."""
+    """Return safetensors with one array changed, removed or added."""
     arrays = load(content)
     names = sorted(arrays)
     name = names[random.integers(len(names))]
@@ -89,7 +89,7 @@ def forged_arrays(content, random):
 
 
 def broken_arrays(content, random):
-    """Return safetensors whose header lies, or whose bytes are others."""
+    """Return safetensors with a wrong header or changed bytes."""
     size = int.from_bytes(content[:8], "little")
     header = content[8 : 8 + size]
     how = random.integers(5)
@@ -107,7 +107,7 @@ def broken_arrays(content, random):
 
 
 def forge(run, random):
-    """Change one file of a run's checkpoints, and seal it again; say which."""
+    """Change one file of a run's checkpoints and update its hash; return its name."""
     name = str(random.choice(FILES))
     for pointer in {run.pointed("best"), run.pointed("last")}:
         content = (pointer / name).read_bytes()
@@ -121,9 +121,9 @@ def forge(run, random):
 
 
 def siege(number, seed, trained, tmp_path, command):
-    """Forge so many checkpoints and open each with three commands; return the exit codes."""
+    """Forge this many checkpoints and open each with three commands; return the exit codes."""
     random, codes = np.random.default_rng(seed), Counter()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of what ran before is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak memory
     before = peak()
     for _ in range(number):
         run = Run(shutil.copytree(trained, tmp_path / "forged"))

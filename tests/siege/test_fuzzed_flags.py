@@ -1,4 +1,4 @@
-"""Command lines drawn at random: accepted, or refused in one line; never a traceback or a crash."""
+"""Random command lines are accepted, or refused in one line; never a traceback or a crash."""
 
 import dataclasses
 import shutil
@@ -79,7 +79,7 @@ COMMANDS = {
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(text_file, tmp_path, monkeypatch):
-    """Write no picture where other tests work; the text stays one of the user's own."""
+    """Do not write pictures into the folder of other tests; keep the text in a user folder."""
     monkeypatch.setenv("GLUONLM_DATA", str(text_file.parent))
     monkeypatch.chdir(tmp_path)
 
@@ -95,7 +95,7 @@ def drawn(random, flags, most):
 
 
 def training_flags():
-    """Return all flags of a training with what to try; none that makes a valid one endless."""
+    """Return all flags of a training with values to try; valid trainings must be short."""
     flags = dict(OTHER)
     for group in GROUPS.values():
         hints = get_type_hints(group)
@@ -122,7 +122,7 @@ def assert_told(code, out, err, line):
 
 
 def fuzz_training(number, seed, text_file, tmp_path, run):
-    """Draw command lines of `train`; return how often each exit code came."""
+    """Run random command lines of `train`; return the count of each exit code."""
     random, flags, codes = np.random.default_rng(seed), training_flags(), Counter()
     for _ in range(number):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
@@ -136,7 +136,7 @@ def fuzz_training(number, seed, text_file, tmp_path, run):
 
 
 def fuzz_commands(number, seed, trained, run):
-    """Draw command lines of the other commands; return how often each exit code came."""
+    """Run random command lines of the other commands; return the count of each exit code."""
     random, codes = np.random.default_rng(seed), Counter()
     for _ in range(number):
         module = str(random.choice(sorted(COMMANDS)))
@@ -148,7 +148,7 @@ def fuzz_commands(number, seed, trained, run):
 
 
 def in_process(module, *line):
-    """Run a command line in a process of its own, where a crash would show."""
+    """Run a command line in a separate process, to detect crashes."""
     process = start("-m", f"gluonlm.{module}", *line)
     out, err = process.communicate()
     return process.returncode, out, err
@@ -175,7 +175,7 @@ def test_fifteen_hundred_fuzzed_lines(text_file, tmp_path, trained, command):
 
 
 @pytest.mark.full
-def test_fuzzed_lines_in_processes_of_their_own(text_file, tmp_path, trained):
+def test_fuzzed_lines_in_separate_processes(text_file, tmp_path, trained):
     codes = fuzz_training(60, 5, text_file, tmp_path, in_process)
     codes += fuzz_commands(30, 6, trained, in_process)
     print(f"90 command lines in processes of their own, by exit code: {dict(codes)}")

@@ -1,4 +1,4 @@
-"""Flags and variables that ended the process in a traceback, a crash or nonsense: one line each."""
+"""Flags and variables that caused a traceback, a crash or nonsense are refused in one line."""
 
 import os
 
@@ -36,7 +36,7 @@ from conftest import TINY, start
         (["--config", "/dev/null"], "not a regular file"),
     ],
 )
-def test_a_training_that_cannot_be_is_one_line(
+def test_impossible_training_settings_are_one_line(
     flags, words, text_file, tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -54,18 +54,18 @@ def test_a_training_that_cannot_be_is_one_line(
         ("embeddings", ["--seed", "99999999999999999999"], "seed from 0 to"),
     ],
 )
-def test_a_request_that_cannot_be_met_is_one_line(module, flags, words, trained, command):
+def test_an_impossible_request_is_one_line(module, flags, words, trained, command):
     code, out, err = command(module, trained, *flags)
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("module", ["generate", "evaluate", "embeddings"])
-def test_a_run_without_a_name_is_one_line(module, command):
+def test_an_empty_run_name_is_one_line(module, command):
     code, out, err = command(module, "")
     assert (code, out) == (2, "") and "the name of the run is empty" in err
 
 
-def test_a_number_of_threads_that_ends_openmp_is_one_line(trained):
+def test_a_number_of_threads_that_crashes_openmp_is_one_line(trained):
     process = start("-m", "gluonlm.evaluate", trained, env={"OMP_NUM_THREADS": "abc"})
     out, err = process.communicate()
     assert (process.returncode, out) == (2, "") and err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Ids in Python: sequences are taken, and what is no id is never taken for one."""
+"""Ids in Python: any sequence is accepted, and invalid ids are rejected."""
 
 import mxnet as mx
 import numpy as np
@@ -11,7 +11,7 @@ from gluonlm.system.errors import InputError
 
 
 @pytest.mark.parametrize("make", [list, tuple, lambda ids: ids, np.array, bytearray])
-def test_any_sequence_is_cut_like_an_array(make):
+def test_any_sequence_is_batched_like_an_array(make):
     streams = rnn_batch(make(range(11)), 2)
     assert streams.tolist() == [[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]
     inputs, targets = get_batch(streams, 1, 2)
@@ -20,7 +20,7 @@ def test_any_sequence_is_cut_like_an_array(make):
     assert inputs.tolist() == [[0, 1, 2], [1, 2, 3]] and targets.tolist() == [3, 4]
 
 
-def test_tensors_of_pytorch_are_cut_too():
+def test_pytorch_tensors_are_batched():
     torch = pytest.importorskip("torch")
     streams = rnn_batch(torch.arange(11), 2)
     assert streams.tolist() == rnn_batch(range(11), 2).tolist() and not streams.is_contiguous()
@@ -41,7 +41,7 @@ def test_floats_are_rejected_everywhere(ids):
 
 
 @pytest.mark.parametrize("wrong", [-1, 3, 1.0, "a", None, 2**70])
-def test_what_is_no_id_is_not_decoded(wrong):
+def test_invalid_ids_are_not_decoded(wrong):
     vocab = Vocab("char", "abc")
     assert vocab.decode([np.int32(0), 2]) == "ac"
     with pytest.raises(InputError, match=r"not an id of this vocabulary: .* 0 to 2"):

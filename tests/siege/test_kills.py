@@ -1,17 +1,17 @@
-"""Killed at any call that changes a file or folder, a run continues bit for bit."""
+"""A run killed at any call that changes a file or folder continues bit for bit."""
 
 import numpy as np
 import pytest
 from runs import assert_same_end
 from test_resume import kill_and_finish, whole  # noqa: F401  a fixture
 
-CALLS = 400  # more than a whole training of these tests makes
+CALLS = 400  # more than a complete training in these tests
 
 
 def kills_survived(number, seed, whole, text_file, tmp_path, command):  # noqa: F811
     random, kills, run = np.random.default_rng(seed), 0, tmp_path / "run"
     while kills < number:
-        # mostly early: each life makes some calls, and a training has few hundred
+        # mostly early, because a training makes only a few hundred calls
         calls = 1 + (random.integers(CALLS, size=4) * random.random(4) ** 2).astype(int)
         kills += kill_and_finish([("call", int(c)) for c in calls], text_file, run, command)
         assert_same_end(run, whole)

@@ -1,4 +1,4 @@
-"""Every optimizer that is offered clips as it says and resumes exactly; no other is offered."""
+"""Every supported optimizer clips as documented and resumes exactly; others are rejected."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from gluonlm.train.optimizer import PROVED, REFUSED, Optimizer
 
 
 @pytest.mark.parametrize("optimizer", PROVED)
-def test_it_resumes_exactly(optimizer):
+def test_every_optimizer_resumes_exactly(optimizer):
     config = dataclasses.replace(BASE, optimizer=optimizer, lr=0.02, validate_every=5, epochs=1)
     whole = Interrupted(config, "lstm", 0.3).run([])
     parts = Interrupted(config, "lstm", 0.3).run([1, 2, 7, 16])
@@ -23,7 +23,7 @@ def test_it_resumes_exactly(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", PROVED)
-def test_the_clip_inside_its_update_is_that_of_the_gradients(optimizer):
+def test_clipping_inside_the_update_equals_clipping_the_gradients(optimizer):
     config = dataclasses.replace(BASE, optimizer=optimizer, lr=0.02, clip=0.05, epochs=1)
     ours, model = train(config), make_model()
     parameters = model.collect_params()
@@ -46,7 +46,7 @@ def test_the_clip_inside_its_update_is_that_of_the_gradients(optimizer):
 
 
 @pytest.mark.parametrize("factor", [1e36, 1e39, 1e300])
-def test_a_step_is_taken_whatever_the_clip_divides_by(factor, monkeypatch):
+def test_a_step_is_finite_for_any_clip_divisor(factor, monkeypatch):
     def far(self, lr, divisor, real=Optimizer.update):
         real(self, lr, divisor * factor)
 
@@ -55,8 +55,8 @@ def test_a_step_is_taken_whatever_the_clip_divides_by(factor, monkeypatch):
     assert np.isfinite(moved).all() and abs(moved).max() < 1e-6
 
 
-def test_no_other_is_offered():
-    aliases = {"ccsgd", "test"}  # of sgd; of MXNet's own tests
+def test_every_mxnet_optimizer_is_supported_or_rejected():
+    aliases = {"ccsgd", "test"}  # a variant of sgd; MXNet's test optimizer
     registry = mx.optimizer.Optimizer.opt_registry
     own = {name for name, kind in registry.items() if kind.__module__.startswith("mxnet.")}
     assert own == {*PROVED, *REFUSED, *aliases}

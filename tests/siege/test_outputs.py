@@ -1,4 +1,4 @@
-"""What a command writes never replaces what it should not."""
+"""Commands never overwrite files that they should keep."""
 
 import os
 
@@ -12,7 +12,7 @@ from gluonlm.system.files import output_file
 
 @pytest.fixture(params=["embeddings", "compare", "evaluate"])
 def writing(request, trained, text_file, command, monkeypatch):
-    """Runs a command that writes a file, with more flags; returns its code and errors."""
+    """Run a command that writes a file, with extra flags; return its exit code and errors."""
     timings = [Timing(Place("cpu", 1), 1.0, 1.0, 1.0, 1.0)]
     monkeypatch.setattr(compare, "places", lambda: ([Place("cpu", 1)], []))
     monkeypatch.setattr(compare, "measure", lambda *arguments: (timings, []))
@@ -30,7 +30,7 @@ def writing(request, trained, text_file, command, monkeypatch):
     return run
 
 
-def test_a_file_that_is_there_stays_unless_it_may_go(writing, tmp_path):
+def test_an_existing_file_is_kept_unless_overwriting_is_allowed(writing, tmp_path):
     path = tmp_path / "mine"
     path.write_text("thesis")
     code, err = writing(path)
@@ -41,7 +41,7 @@ def test_a_file_that_is_there_stays_unless_it_may_go(writing, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
-def test_no_link_is_followed_and_nothing_replaced_that_is_no_file(writing, tmp_path, flags):
+def test_links_are_not_followed_and_only_regular_files_are_replaced(writing, tmp_path, flags):
     target = tmp_path / "target"
     target.write_text("thesis")
     (tmp_path / "link").symlink_to(target)
@@ -58,12 +58,12 @@ def test_no_link_is_followed_and_nothing_replaced_that_is_no_file(writing, tmp_p
     assert code == 2 and not os.path.isfile("/dev/null")
 
 
-def test_a_folder_that_is_missing_is_one_line(writing, tmp_path):
+def test_a_missing_folder_is_one_line(writing, tmp_path):
     code, err = writing(tmp_path / "nowhere" / "x")
     assert code == 2 and "its folder" in err and not os.listdir(tmp_path)
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
+def test_files_are_written_atomically(tmp_path):
     path = tmp_path / "x"
     with pytest.raises(ZeroDivisionError), output_file(path) as stream:
         stream.write(b"half")

@@ -1,4 +1,4 @@
-"""Texts that change while they are read, and texts that no memory would hold."""
+"""Texts that change while they are read, and texts that are larger than memory."""
 
 import pytest
 from conftest import PEAK, start
@@ -10,7 +10,7 @@ from gluonlm.corpus.text import Text
 from gluonlm.system.errors import InputError
 
 
-def test_a_fingerprint_is_of_the_bytes_that_were_encoded(tmp_path, monkeypatch):
+def test_a_fingerprint_covers_the_encoded_bytes(tmp_path, monkeypatch):
     path = tmp_path / "log.txt"
     path.write_text("one two three\n" * 9)
     before = Text([path]).fingerprint()
@@ -18,7 +18,7 @@ def test_a_fingerprint_is_of_the_bytes_that_were_encoded(tmp_path, monkeypatch):
 
     def growing(text, vocab):
         yield from encoded(text, vocab)
-        with open(path, "a") as stream:  # before the old code hashed the file again
+        with open(path, "a") as stream:  # at this point an older version hashed the file again
             stream.write("four\n")
 
     monkeypatch.setattr("gluonlm.corpus.ids._encoded", growing)
@@ -32,14 +32,14 @@ def test_a_fingerprint_is_of_the_bytes_that_were_encoded(tmp_path, monkeypatch):
     assert Text([path]).fingerprint() == before
 
 
-def test_a_file_is_read_once_less_than_before(tmp_path, monkeypatch):
+def test_a_file_is_hashed_while_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text("one two three\n" * 9)
-    monkeypatch.setattr(text_module, "hash_file", None)  # nothing is hashed beside the reading
+    monkeypatch.setattr(text_module, "hash_file", None)  # the file is not read again for its hash
     assert load_corpus(DataConfig(data=(str(path),))).fingerprint
 
 
-def test_ids_of_a_long_text_that_changes_are_not_kept(tmp_path, monkeypatch):
+def test_ids_of_a_changing_long_text_are_not_kept(tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text("abc" * 999)
     monkeypatch.setattr(ids, "CACHE_FROM", 1000)
@@ -62,7 +62,7 @@ def test_ids_of_a_long_text_that_changes_are_not_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
-def test_pieces_of_whole_words_make_up_the_text(piece, tmp_path, monkeypatch):
+def test_pieces_of_complete_words_join_to_the_text(piece, tmp_path, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", piece)
     text = "One  two\tthree\r\nfour\rfive\n\nΟΔΟΣ ΣΟΦΟΣ, end"
     (tmp_path / "x.txt").write_bytes(text.encode())
@@ -72,7 +72,7 @@ def test_pieces_of_whole_words_make_up_the_text(piece, tmp_path, monkeypatch):
     assert "".join(Text([path], lower=True).pieces()) == text.lower()
 
 
-def test_a_word_without_end_is_rejected_and_as_characters_it_is_read(tmp_path, monkeypatch):
+def test_an_endless_word_is_rejected_but_readable_as_characters(tmp_path, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 10)
     monkeypatch.setattr(text_module, "LONGEST_WORD", 50)
     path = tmp_path / "x.txt"
@@ -99,7 +99,7 @@ print(peak() - before)
 
 
 @pytest.mark.parametrize("cut", ["anywhere", "word"])
-def test_a_long_line_takes_little_memory(cut, tmp_path):
+def test_a_long_line_uses_little_memory(cut, tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"A" * 150_000_000)
     out, err = start("-c", PEAK + ENDLESS, path, cut).communicate()
