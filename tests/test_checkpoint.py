@@ -100,7 +100,11 @@ def resealed(folder, name, content):
     "name, change, message",
     [
         ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
-        ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "each only once"),
+        (
+            "vocab.json",
+            lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]},
+            "31 tokens, 30 distinct",
+        ),
         ("vocab.json", lambda v: [], "not a JSON"),
         ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
         ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),

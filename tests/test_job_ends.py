@@ -125,8 +125,8 @@ def test_an_error_in_one_process_is_one_line_and_ends_the_job(text):
     program = (
         "import gluonlm.system.processes as w\n"
         "with w.joined() as world:\n"
-        "    if processes.rank == 1: raise w.InputError('no such thing')\n"
-        "    processes.all_gather(1)\n"
+        "    if world.rank == 1: raise w.InputError('no such thing')\n"
+        "    world.all_gather(1)\n"
     )
     environment = {**os.environ, **ENVIRONMENT}
     command = [str(MPIEXEC), "-n", "2", sys.executable, "-c", program]
@@ -151,7 +151,7 @@ def test_evaluate_is_single_process(text):
 
 def test_mpi_is_not_imported_without_mpiexec():
     program = (
-        "import sys, gluonlm.train as train\n"
+        "import sys, gluonlm.train.__main__ as train\n"
         "train.joined().__enter__()\n"
         "sys.exit('mpi4py' in sys.modules)"
     )
