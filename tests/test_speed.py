@@ -237,12 +237,12 @@ def test_the_summary_has_the_range_of_the_training_steps(speed):
     best = "PyTorch at its best"
     assert speed.tables.summary(measured_part(*ROWS)) == (
         "LSTM and GRU training steps run at 1.13 to 11.99 times the speed of eager PyTorch and "
-        f"at 0.93 to 10.94 times that of {best}; unrolled training steps run at 0.99 times the "
-        f"speed of eager PyTorch and at 0.78 times that of {best} {about}"
+        f"at 0.93 to 10.94 times the speed of {best}; unrolled training steps run at 0.99 times the "
+        f"speed of eager PyTorch and at 0.78 times the speed of {best} {about}"
     )
     assert speed.tables.summary(measured_part("train unrolled 256")) == (
         "unrolled training steps run at 0.99 times the speed of eager PyTorch and at 0.78 times "
-        f"that of {best} {about}"
+        f"the speed of {best} {about}"
     )
 
 

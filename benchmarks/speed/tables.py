@@ -191,7 +191,7 @@ def clause(rows) -> str:
     _, best, eager = zip(*rows)
     return (
         f"{listed} training steps run at {span(eager)} times the speed of eager PyTorch and at "
-        f"{span(best)} times that of PyTorch at its best"
+        f"{span(best)} times the speed of PyTorch at its best"
     )
 
 
