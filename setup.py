@@ -14,7 +14,7 @@ REPOSITORY = "https://github.com/gluonlm/gluonlm"
 
 
 def read(name):
-    """Return the text of a file beside this one."""
+    """Return the text of a file next to this one."""
     return (HERE / name).read_text(encoding="utf-8")
 
 

@@ -38,7 +38,7 @@ def words(path):
     if path.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
         text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-    text = re.sub(r"^```.*?^```|^(    |>).*$|`[^`]*`", "", text, flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```|^(    |>)[^\n]*|`[^`]*`", "", text, flags=re.M | re.S)
     return re.sub(r"[^.!?:]*\?", "", text)  # questions
 
 
