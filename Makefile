@@ -6,14 +6,12 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --quiet
 # one process for each core; the reasons for skipping tests at the end
 TEST := $(RUN) -m pytest -n auto --dist worksteal -rs
-# a wheelhouse, where there is one, stands in for the package index
-LOCKS := $(dir $(wildcard wheelhouse/requirements.txt))
-PIP += $(LOCKS:%=--no-index --find-links %)
+# a wheelhouse, if there is one, replaces the package index
+PIP += $(patsubst %,--no-index --find-links %,$(wildcard wheelhouse))
 WANTED := $(VENV)/requirements.txt
-# All of a lock, or without a compiler all but GluonNLP; a wheelhouse has it compiled. Locks are
-# complete, and MXNet's metadata excludes NumPy 2, on which it runs: no dependencies.
-INSTALL = $(if $(LOCKS),cat,$(RUN) gluonlm/system/preflight.py) $(LOCKS)$(1) > $(WANTED) \
-	&& $(PIP) --no-deps -r $(WANTED)
+# All of a lock, or without a compiler all but GluonNLP. Locks are complete, and MXNet's metadata
+# excludes NumPy 2, on which it runs: no dependencies.
+INSTALL = $(RUN) gluonlm/system/preflight.py $(1) > $(WANTED) && $(PIP) --no-deps -r $(WANTED)
 
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
@@ -82,9 +80,12 @@ pins: $(VENV)/installed
 	$(PIP) uv==0.13.9
 	$(RUN) tests/pins.py
 
+# Run it once with each Python. The package wheel builds GluonNLP.
 wheelhouse:
 	@$(PYTHON) gluonlm/system/preflight.py
-	$(PYTHON) tests/wheelhouse.py
+	$(PYTHON) -m pip --disable-pip-version-check download -q --no-deps --dest $@ wheel
+	$(PYTHON) -m pip --disable-pip-version-check download -q --no-deps --dest $@ \
+		-r requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) $(BOOK)
