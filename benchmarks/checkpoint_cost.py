@@ -3,6 +3,7 @@
 python benchmarks/checkpoint_cost.py
 """
 
+import functools
 import statistics
 import tempfile
 import time
@@ -16,7 +17,7 @@ from gluonlm.config import Config  # noqa: E402
 from gluonlm.corpus import load_corpus  # noqa: E402
 from gluonlm.models import build_model  # noqa: E402
 from gluonlm.run.folder import Run  # noqa: E402
-from gluonlm.train.start import Training  # noqa: E402
+from gluonlm.train.saving import save_checkpoint  # noqa: E402
 from gluonlm.train.trainer import Trainer  # noqa: E402
 
 REPEATS = 7
@@ -31,9 +32,9 @@ def measure(settings) -> tuple[int, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(folder + "/run")
         trainer = Trainer(model, config.training, corpus.train)
-        save = Training(run, config, corpus, trainer).save
+        save = functools.partial(save_checkpoint, run, config, corpus, trainer, ("last",))
         for _ in range(REPEATS):
-            for work, times in ((trainer._step, steps), (lambda: save(trainer, ("last",)), saves)):
+            for work, times in ((trainer._step, steps), (save, saves)):
                 began = time.perf_counter()
                 work()
                 mx.nd.waitall()

@@ -50,7 +50,7 @@ def test_losses_are_exact_with_only_the_needed_clusters(model):
     exact = -expected(model, IDS)[np.arange(T * N), TARGETS.asnumpy()]
     losses, state = model.losses(IDS, TARGETS, model.begin_state(N))
     np.testing.assert_allclose(losses, exact, atol=1e-6)
-    trained, after = model.backward(IDS, TARGETS, model.begin_state(N))
+    trained, after = model.forward_backward(IDS, TARGETS, model.begin_state(N))
     np.testing.assert_allclose(trained.asnumpy(), exact, atol=1e-5)
     assert len(state) == len(after) > 0
     assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(state, after))
@@ -58,9 +58,9 @@ def test_losses_are_exact_with_only_the_needed_clusters(model):
 
 @pytest.mark.parametrize("highest", [V, CUTOFFS[1], CUTOFFS[0]])
 def test_gradients_equal_the_full_softmaxs_and_unused_tails_get_zero(model, highest):
-    model.backward(IDS, TARGETS, model.begin_state(N))  # leaves gradients in every tail
+    model.forward_backward(IDS, TARGETS, model.begin_state(N))  # leaves gradients in every tail
     targets = nd.array(TARGETS.asnumpy() % highest, dtype="int32")
-    model.backward(IDS, targets, model.begin_state(N))
+    model.forward_backward(IDS, targets, model.begin_state(N))
     ours = {name: parameter.grad().asnumpy() for name, parameter in model.parameters().items()}
     with autograd.record():
         found, _ = model(IDS, model.begin_state(N))

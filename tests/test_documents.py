@@ -68,7 +68,9 @@ def test_the_stepper_resets_at_documents_like_scoring(settings):
 def test_the_gradient_of_a_batch_is_the_sum_over_its_documents(settings):
     model, inputs = make(**settings), IDS[:24].reshape(12, 2)
     targets = np.roll(IDS[:24], -2)
-    model.backward(*(nd.array(a, dtype="int32") for a in (inputs, targets)), model.begin_state(2))
+    model.forward_backward(
+        *(nd.array(a, dtype="int32") for a in (inputs, targets)), model.begin_state(2)
+    )
     found = {name: p.grad().asnumpy() for name, p in model.parameters().items()}
     alone = make(None, **settings)
     summed = {name: 0 for name in found}
@@ -77,7 +79,9 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_documents(settings):
         for document in documents(column):
             own = targets.reshape(12, 2)[place : place + len(document), stream]
             pair = document[:, None], own
-            alone.backward(*(nd.array(a, dtype="int32") for a in pair), alone.begin_state(1))
+            alone.forward_backward(
+                *(nd.array(a, dtype="int32") for a in pair), alone.begin_state(1)
+            )
             for name, parameter in alone.parameters().items():
                 summed[name] = summed[name] + parameter.grad().asnumpy()
             place += len(document)

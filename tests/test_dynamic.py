@@ -64,7 +64,7 @@ def first_step(settings, squares=None):
     """Return the weights before and after the first segment, and its mean gradient."""
     model, other = make_model("lstm"), make_model("lstm")
     inputs, targets = (nd.array(ids, dtype="int32") for ids in (IDS[:16, None], IDS[1:17]))
-    other.backward(inputs, targets, other.begin_state(1))
+    other.forward_backward(inputs, targets, other.begin_state(1))
     gradients = [p.grad().asnumpy().ravel() / 16 for p in other.parameters().values()]
     dynamic = Dynamic(model, settings, squares and squares(model))
     dynamic.score_text(IDS[:17])

@@ -57,12 +57,12 @@ def test_an_ensemble_is_exact_where_a_float32_probability_underflows():
 def test_an_ensembles_training_pass_equals_each_networks():
     model = make_ensemble()
     ids, targets, state = some_input(model)
-    losses, new = model.backward(ids, targets, state)
+    losses, new = model.forward_backward(ids, targets, state)
     gradients = {name: p.grad().asnumpy() for name, p in model.parameters().items()}
     assert len(gradients) == 3 * len(model.networks[0].parameters())
     own, states = [], []
     for i, network in enumerate(model.networks):
-        each, carried = network.backward(ids, targets, state[4 * i : 4 * i + 4])
+        each, carried = network.forward_backward(ids, targets, state[4 * i : 4 * i + 4])
         own.append(each.asnumpy())
         states += carried
         for name, parameter in network.parameters().items():

@@ -131,7 +131,7 @@ def test_dropout_masks_depend_on_the_step_and_the_rank(text):
             mx.nd.array(ids[:, own], dtype="int32") for ids in (inputs, targets.reshape(8, 5))
         )
         state = model.begin_state(own.stop - own.start, ctx=mx.cpu())
-        model.backward(read, expected.reshape(-1), state)
+        model.forward_backward(read, expected.reshape(-1), state)
         for name, parameter in model.parameters().items():
             moved[name] += parameter.grad().asnumpy() / targets.size
     for name, array in weights(text / "masks").items():

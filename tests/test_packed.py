@@ -62,8 +62,8 @@ def test_a_packed_layer_agrees_with_gluons(kind):
     for layer in (ours, theirs):
         layer.initialize(mx.init.Uniform(0.5))
     names = sorted(theirs._collect_params_with_prefix())
-    ours.lay_together()
-    ours.lay_together()  # packing again has no effect
+    ours.pack_weights()
+    ours.pack_weights()  # packing again has no effect
     ours.hybridize(static_alloc=True, static_shape=True)
     named = ours._collect_params_with_prefix()
     assert sorted(named) == names and list(ours.collect_params()) == [ours.prefix + "packed"]

@@ -43,7 +43,7 @@ def test_the_gradients_of_a_model_match_gluonnlps_losses():
     plain = make("lstm", (6, 4), dropout=0.0)
     plain.load_arrays(model.arrays())
     ids, targets = random_ids((T, N)), nd.array(np.arange(T * N) % V, dtype="int32")
-    ours = gradients(model, lambda: model.backward(ids, targets, model.begin_state(N)))
+    ours = gradients(model, lambda: model.forward_backward(ids, targets, model.begin_state(N)))
 
     def theirs():
         plain.hybridize(False)
@@ -67,5 +67,7 @@ def test_a_penalty_does_not_change_predictions_or_reported_losses():
     model, plain = make("gru", (6,), dropout=0.0, activation_reg=5.0), make("gru", (6,), dropout=0)
     plain.load_arrays(model.arrays())
     ids, targets = random_ids((T, N)), nd.array(np.arange(T * N) % V, dtype="int32")
-    losses = [m.backward(ids, targets, m.begin_state(N))[0].asnumpy() for m in (model, plain)]
+    losses = [
+        m.forward_backward(ids, targets, m.begin_state(N))[0].asnumpy() for m in (model, plain)
+    ]
     np.testing.assert_array_equal(*losses)

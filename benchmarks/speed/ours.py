@@ -30,14 +30,14 @@ def train(workload, model, config) -> tuple[Callable, Callable]:
     from gluonlm import Trainer, Vocab
     from gluonlm.corpus import Corpus
     from gluonlm.run.folder import Run
-    from gluonlm.train.start import Training
+    from gluonlm.train.saving import save_checkpoint
 
     ids, none = workload.ids(workload.read), np.empty(0, np.int32)
     vocab = Vocab(workload.level, [chr(0x4E00 + i) for i in range(workload.vocab)])
     trainer = Trainer(model, config.training, ids)
     run = Run.create(tempfile.mkdtemp())  # the benchmark removes it with its other temporary files
-    training = Training(run, config, Corpus("made up", vocab, ids, none, none, ""), trainer)
-    return trainer._step, lambda: training.save(trainer, ("last",))
+    corpus = Corpus("made up", vocab, ids, none, none, "")
+    return trainer._step, lambda: save_checkpoint(run, config, corpus, trainer, ("last",))
 
 
 def score(workload, model, config) -> tuple[Callable, None]:

@@ -1,4 +1,27 @@
-"""Slices of NumPy and MXNet arrays of ids: streams, segments and windows."""
+"""Slices of NumPy and MXNet arrays of ids: streams, segments and windows.
+
+A text is cut into `batch_size` streams, the columns of a matrix, so that time runs downwards and
+neighbouring rows of a column are neighbours in the text. A segment is some consecutive rows: the
+inputs of one step. This package does not import MXNet.
+
+>>> text = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+>>> streams = rnn_batch(text, batch_size=4)      # "y" and "z" do not fill a row and are dropped
+>>> for row in streams:
+...     print(*row)
+a g m s
+b h n t
+c i o u
+d j p v
+e k q w
+f l r x
+>>> inputs, targets = get_batch(streams, 0, seq_len=2)
+>>> for row in inputs:
+...     print(*row)
+a g m s
+b h n t
+>>> print(*targets)                              # each input's successor, row by row
+b h n t c i o u
+"""
 
 from __future__ import annotations
 

@@ -40,10 +40,6 @@ _SHAKESPEARE = dict(
     output_bias="zero",
 )  # fmt: skip
 _TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
-_TESTED = dict(split="80/10/10")
-_UNTOUCHED = (
-    "nothing on this split; settings were chosen on validation, and the test part was read once"
-)
 _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"
 
 PRESETS = {
@@ -155,24 +151,6 @@ PRESETS = {
             {**_TWELVE_MINUTES, "model": "lstm", "output_bias": "frequency"}, members=12,
             weight_decay=0.1,
         ),
-    ),
-    "tinyshakespeare-gru-test": Preset(
-        "As tinyshakespeare-gru, with a held-out test part.",
-        _UNTOUCHED,
-        dict(
-            {**_SHAKESPEARE, **_TESTED}, dropout=0.1, embed_dropout=0.0, lr=0.008, epochs=3,
-            max_steps=1050, max_minutes=1.58,
-        ),
-    ),
-    "tinyshakespeare-gru-12min-test": Preset(
-        "As tinyshakespeare-gru-12min, with a held-out test part.",
-        _UNTOUCHED,
-        dict({**_TWELVE_MINUTES, **_TESTED}, max_minutes=12.0),
-    ),
-    "tinyshakespeare-gru-long-test": Preset(
-        "As tinyshakespeare-gru-long, with a held-out test part.",
-        _UNTOUCHED,
-        dict({**_TWELVE_MINUTES, **_TESTED}, members=6, max_minutes=60.0),
     ),
 }  # fmt: skip
 

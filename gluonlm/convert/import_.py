@@ -123,12 +123,8 @@ def main(argv=None) -> None:
     from ..run.folder import Run
 
     build_model(config.model, len(vocab)).check_arrays(found.arrays)
-    run = Run.create(arguments.run, arguments.overwrite)
-    try:
-        run.save(Checkpoint(config, vocab, found.arrays, {}, {"step": 0}), ("best", "last"))
-        run.write_config(config)
-    finally:
-        run.unlock()
+    contents = Checkpoint(config, vocab, found.arrays, {}, {"step": 0})
+    run = Run.with_checkpoint(arguments.run, contents, arguments.overwrite)
     layers = " + ".join(map(str, config.model.layer_sizes()))
     show(
         f"{run.path}: {config.model.model} {layers}, {len(vocab):,} {vocab.kind.unit}s"

@@ -8,16 +8,16 @@ processes. `python -m gluonlm.corpus` lists the catalogue; with NAME it fetches 
 from .broadcast import share_corpus
 from .catalogue import CATALOGUE, Entry, File, fetch, find
 from .load import Corpus, load_corpus
-from .trust import follow
+from .trust import check_trusted
 
 __all__ = [
     "CATALOGUE",
     "Corpus",
     "Entry",
     "File",
+    "check_trusted",
     "fetch",
     "find",
-    "follow",
     "load_corpus",
     "share_corpus",
 ]

@@ -14,7 +14,7 @@ from .catalogue import CATALOGUE, data_folders, find
 from .load import expand
 
 
-def follow(config: DataConfig, given: Collection[str]) -> DataConfig:
+def check_trusted(config: DataConfig, given: Collection[str]) -> DataConfig:
     """Return the text settings of a run after checking that their paths are allowed.
 
     Texts named by the run itself must be in the current folder or in the user's data folders, and

@@ -90,7 +90,7 @@ class Dynamic:
             raise InputError(
                 f"`dynamic_lr` {self.settings.lr:g}: the model diverged; try a lower one"
             )
-        self.model.backward(inputs, targets, state)
+        self.model.forward_backward(inputs, targets, state)
         weights = self.whole.data()
         weights -= self.rate * self.whole.grad() / targets.size
         if self.settings.decay:

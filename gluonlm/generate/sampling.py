@@ -202,9 +202,10 @@ def sample(
         if greedy:
             ids = logits.argmax(axis=1)  # (N,)
         else:
-            ladder = np.cumsum(probabilities(logits, temperature, top_k, top_p), axis=1)  # (N, V)
-            draws = random.random((streams, 1)) * ladder[:, -1:]
-            ids = (ladder <= draws).sum(axis=1)
+            p = probabilities(logits, temperature, top_k, top_p)  # (N, V)
+            cumulative = np.cumsum(p, axis=1)
+            draws = random.random((streams, 1)) * cumulative[:, -1:]
+            ids = (cumulative <= draws).sum(axis=1)
         yield ids
         written[:, place : place + 1] = ids[:, None]
         if place + 1 < length:

@@ -8,10 +8,11 @@ from mxnet.gluon import HybridBlock, nn
 
 from ..config import NARROWER
 from ..system.errors import InputError
+from ..system.numerics import log_softmax
 from .base import LanguageModel, to_numpy
 from .loss import cross_entropy, negative_log_likelihood
 from .recurrent import RecurrentBody
-from .stepper import RecurrentStepper
+from .stepper import Affine, RecurrentStepper
 
 
 class AdaptiveOutput(HybridBlock):
@@ -84,36 +85,22 @@ class AdaptiveOutput(HybridBlock):
 
     def stepped(self) -> Callable:
         """Return a NumPy copy of the output for a stepper: `(N, C)` to `(N, V)`."""
-        head, first = _matrices([self.head]), int(self.begins[0])
-        tails = [_matrices(tail) for tail in self.tails]
+        head, first = affine(self.head), int(self.begins[0])
+        tails = [[affine(layer) for layer in tail] for tail in self.tails]
 
         def log_probabilities(hidden):
-            found = _log_softmax(_through(head, hidden))
+            found = log_softmax(head(hidden), np.float32)
             clusters = found[:, first:]
-            inside = [_log_softmax(_through(tail, hidden)) for tail in tails]
+            inside = [log_softmax(out(narrow(hidden)), np.float32) for narrow, out in tails]
             rare = [clusters[:, k : k + 1] + each for k, each in enumerate(inside)]
             return np.concatenate([found[:, :first], *rare], axis=1)
 
         return log_probabilities
 
 
-def _matrices(layers):
-    """Return the transposed weights and the biases of dense layers."""
-    return [
-        (np.ascontiguousarray(to_numpy(layer.weight).T), to_numpy(layer.bias) if layer.bias else 0)
-        for layer in layers
-    ]
-
-
-def _through(matrices, x):
-    for weight, bias in matrices:
-        x = x @ weight + bias
-    return x
-
-
-def _log_softmax(x):
-    x = x - x.max(axis=1, keepdims=True)
-    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+def affine(layer) -> Affine:
+    """Return the NumPy copy of a dense layer."""
+    return Affine(to_numpy(layer.weight), to_numpy(layer.bias) if layer.bias else 0)
 
 
 class AdaptiveRNN(LanguageModel):
@@ -177,7 +164,7 @@ class AdaptiveRNN(LanguageModel):
         hidden, state = self.body(inputs, state)
         return self.decoder(hidden), state
 
-    def backward(self, inputs, targets, state: list) -> tuple[nd.NDArray, list]:
+    def forward_backward(self, inputs, targets, state: list) -> tuple[nd.NDArray, list]:
         with autograd.record():
             hidden, state = self.body(inputs, state)  # (M, C)
             needed = list(self.decoder.needed(hidden, targets))

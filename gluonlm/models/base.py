@@ -19,6 +19,8 @@ LARGEST = 1e6  # initial weight; larger weights overflow in the first product
 class LanguageModel(HybridBlock):
     """A network that predicts the next token: `model(inputs, state)` returns `(logits, state)`.
 
+    `hybrid_forward(F, ...)` is Gluon's forward pass; F is `mx.nd` or `mx.sym`.
+
     Inputs are ids `(T, N)`, logits are `(M, V)`, and the state is a flat list of arrays. M is
     `T * N` for a model that carries its state along the text, and N for one that reads windows.
 
@@ -38,8 +40,11 @@ class LanguageModel(HybridBlock):
         """Return the initial state: zeros on a context, or [] if no state is carried."""
         return []
 
-    def backward(self, inputs, targets, state: list) -> tuple[mx.nd.NDArray, list]:
+    def forward_backward(self, inputs, targets, state: list) -> tuple[mx.nd.NDArray, list]:
         """Run a training pass, and store the gradient of the summed loss in the parameters.
+
+        The gradient of the summed loss with respect to the logits is computed in closed form, so
+        autograd begins at the logits.
 
         Returns
         -------
@@ -64,15 +69,16 @@ class LanguageModel(HybridBlock):
         return math.sqrt(squares.sum())
 
     def stepper(self, batch_size: int = 1):
-        """Return a copy of the model that reads `batch_size` streams token by token.
+        """Return a stepper, which reads `batch_size` streams token by token.
 
-        A model without a carried state reads its complete window again for each token.
+        A model that carries a state copies its weights for it. A model that reads windows is called
+        with its complete window for each token.
         """
+        ctx = next(iter(self.parameters().values())).list_ctx()[0]
 
         def logits_of(window):  # (T, N) to (N, V)
             return self(to_device(window, self.vocab_size, ctx), [])[0].asnumpy()
 
-        ctx = next(iter(self.parameters().values())).list_ctx()[0]
         return WindowStepper(logits_of, self.window or 0, self.vocab_size, batch_size)
 
     def embedding_matrix(self) -> np.ndarray:
@@ -139,9 +145,9 @@ class LanguageModel(HybridBlock):
 
         `parameters()` is unchanged; `collect_params()` returns one parameter per layer.
         """
-        self.apply(lambda block: block.lay_together() if hasattr(block, "lay_together") else None)
+        self.apply(lambda block: block.pack_weights() if hasattr(block, "pack_weights") else None)
 
-    def draws(self) -> bool:
+    def uses_dropout(self) -> bool:
         """Return whether a training pass uses dropout."""
         rates: list = []
         self.apply(lambda block: rates.append(getattr(block, "_rate", 0)))

@@ -46,10 +46,10 @@ class Ensemble(LanguageModel):
         states = [array for _, new in results for array in new]
         return mx.nd.array(logits, ctx=inputs.context), states  # (M, V)
 
-    def backward(self, inputs, targets, state: list) -> tuple:
+    def forward_backward(self, inputs, targets, state: list) -> tuple:
         """Run a training pass of every member; `losses` are the means over members."""
         members = self._members(state)
-        results = [network.backward(inputs, targets, part) for network, part in members]
+        results = [network.forward_backward(inputs, targets, part) for network, part in members]
         losses = mx.nd.add_n(*(losses for losses, _ in results)) / len(results)  # (M,)
         return losses, [array for _, new in results for array in new]
 

@@ -18,7 +18,7 @@ PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # in the order of 
 class FusedLayer:
     """Mixin for a fused layer that passes contiguous weights to the operator.
 
-    Gluon concatenates the weights and splits their gradient at every call; `lay_together` packs
+    Gluon concatenates the weights and splits their gradient at every call; `pack_weights` packs
     them once. The fraction `weight_drop` of the recurrent weights is dropped in training, with one
     mask for all time steps of a call. Layers with weight drop concatenate at every call, but by
     rows of the bias length: flat copies would take 7 ns per number.
@@ -33,7 +33,7 @@ class FusedLayer:
         super().__init__(*args, **kwargs)
         self.weight_drop = Dropout(weight_drop)
 
-    def lay_together(self) -> None:
+    def pack_weights(self) -> None:
         """Pack the initialized weights contiguously in memory; their names are unchanged."""
         parts = [getattr(self, f"l0_{part}") for part in PARTS]
         if not self.weight_drop._rate and not hasattr(parts[0], "packed"):

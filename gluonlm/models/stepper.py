@@ -1,4 +1,4 @@
-"""Steppers: NumPy copies of a model that read one token at a time, for generation.
+"""Steppers: read one token at a time, for generation, with NumPy copies of the weights.
 
 MXNet's fused layers repack their weights at each call, which takes longer than the step itself; a
 stepper keeps the matrices. Its equations are cuDNN's, as in `mxnet.gluon.rnn`; tests compare both.

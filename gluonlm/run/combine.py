@@ -120,12 +120,7 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints = {name: Run(name).load(arguments.checkpoint) for name in arguments.runs}
     contents = combined(checkpoints)
     build_model(contents.config.model, len(contents.vocab)).check_arrays(contents.parameters)
-    run = Run.create(arguments.run, arguments.overwrite)
-    try:
-        run.save(contents, ("best", "last"))
-        run.write_config(contents.config)
-    finally:
-        run.unlock()
+    run = Run.with_checkpoint(arguments.run, contents, arguments.overwrite)
     count = sum(array.size for array in contents.parameters.values())
     show(
         f"{run.path}: {contents.config.model.members} networks, {count:,} parameters\n"

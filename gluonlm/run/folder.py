@@ -10,7 +10,6 @@ is killed, `last` names a complete checkpoint.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -18,15 +17,11 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..system.errors import InputError
-from ..system.files import read_file, replace_file, sync_folder
+from ..system.files import lock_folder, read_file, replace_file, sync_folder
 from .checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
-
-if TYPE_CHECKING:
-    pass
 
 ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
 NAME = r"\d{8,}a*"  # of a checkpoint folder: its step
@@ -68,6 +63,23 @@ class Run:
             raise InputError(f"`run` {path}: cannot write there: {error.strerror}") from None
         return run
 
+    @classmethod
+    def with_checkpoint(cls, path, contents: Checkpoint, overwrite: bool = False) -> Run:
+        """Create an unlocked run of one checkpoint, which is both "best" and "last".
+
+        Raises
+        ------
+        InputError
+            As for `create`.
+        """
+        run = cls.create(path, overwrite)
+        try:
+            run.save(contents, ("best", "last"))
+            run.write_config(contents.config)
+        finally:
+            run.unlock()
+        return run
+
     def _empty(self, overwrite):
         """Remove the existing run, if that is allowed."""
         if self.path.is_dir():
@@ -81,7 +93,7 @@ class Run:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
     def _check_removable(self, overwrite):
-        if not overwrite and not self._begun():
+        if not overwrite and not self._has_no_checkpoint():
             raise InputError(
                 f"`run` {self.path}: already exists: continue it with `resume` {self.path}, "
                 "replace it with `overwrite`, or give another `run`"
@@ -101,7 +113,7 @@ class Run:
             _is_pointer(entry) or _is_checkpoint(entry) for entry in self.checkpoints.iterdir()
         )
 
-    def _begun(self):
+    def _has_no_checkpoint(self):
         """Return whether this run was killed before its first checkpoint was complete."""
         return (
             self._is_run()
@@ -120,16 +132,14 @@ class Run:
         if self._lock is not None:
             return
         try:
-            self._lock = os.open(self.path, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.unlock()
+            self._lock = lock_folder(self.path)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot open this run: {error.strerror}") from None
+        if self._lock is None:
             raise InputError(
                 f"{self.path}: another process is training this run: "
                 "wait for it, or give another `run`"
-            ) from None
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot open this run: {error.strerror}") from None
+            )
 
     def unlock(self) -> None:
         """Release this run for other processes."""

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ..corpus.load import Corpus, load_corpus
-from ..corpus.trust import follow
+from ..corpus.trust import check_trusted
 from .checkpoint import Checkpoint
 
 
@@ -21,7 +21,7 @@ def load_own(checkpoint: Checkpoint, given: dict[str, Any]) -> Corpus:
     Raises
     ------
     InputError
-        If the text is missing, has changed, or may not be read (see `follow`).
+        If the text is missing, has changed, or may not be read (see `check_trusted`).
     """
-    config = follow(dataclasses.replace(checkpoint.config.data, **given), given)
+    config = check_trusted(dataclasses.replace(checkpoint.config.data, **given), given)
     return load_corpus(config, checkpoint.vocab, str(checkpoint.progress.get("corpus")))

@@ -1,6 +1,7 @@
 """Atomic file writes and bounded reads."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import stat
@@ -41,6 +42,28 @@ def sync_file(path: Path) -> None:
 def sync_folder(path: Path) -> None:
     """Wait until a folder's entries are on disk; otherwise a rename can be lost."""
     sync_file(path)
+
+
+def lock_folder(path: Path) -> int | None:
+    """Lock a folder for this process; return its descriptor, or None if another one has locked it.
+
+    Closing the descriptor releases the folder.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def replace_file(path: Path, content: bytes) -> None:

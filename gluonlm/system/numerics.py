@@ -25,7 +25,7 @@ def _log_sum_exp(x, axis):
     return top + np.log(np.exp(x - top).sum(axis=axis, keepdims=True))
 
 
-def log_softmax(logits) -> np.ndarray:
-    """Return log probabilities, `(N, V)`, float64."""
-    shifted = np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True)
+def log_softmax(logits, dtype: type = np.float64) -> np.ndarray:
+    """Return log probabilities, `(N, V)`."""
+    shifted = np.asarray(logits, dtype) - np.max(logits, axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

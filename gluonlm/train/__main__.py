@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..config import GROUPS, read_settings
-from ..config.flags import Parser, add_device, given
-from ..config.presets import list_presets, preset_settings
+from ..config import GROUPS
+from ..config.flags import Parser, add_device, chosen
+from ..config.presets import list_presets
 from ..system import runtime
 from ..system.console import complain, run_command, show, speak_flags
 from ..system.device import get_ctx
@@ -50,11 +50,7 @@ def parse(argv=None) -> tuple[dict[str, Any], Any]:
         raise InputError("`extend_vocab` extends another run's vocabulary: give `init_from`")
     if arguments.resume and arguments.preset:
         raise InputError("`resume` keeps the run's own settings: leave out `preset`")
-    settings = preset_settings(arguments.preset) if arguments.preset else {}
-    settings.update(read_settings(arguments.config) if arguments.config else {})
-    for group in GROUPS.values():
-        settings.update(given(arguments, group))
-    return settings, arguments
+    return chosen(arguments), arguments
 
 
 # flags listed by --help, by field name; --help-all lists the rest
@@ -188,10 +184,10 @@ def run(argv, world: Processes) -> int:
         threads = min(runtime.threads_for(operation), world.cores(runtime.physical_cores()))
         runtime.configure(arguments.threads, threads)
         training = begin(start, get_ctx(arguments.ctx), world)
-        return follow(training) if world.rank else train(training, arguments.quiet, log)
+        return train_silently(training) if world.rank else train(training, arguments.quiet, log)
 
 
-def follow(training: Training) -> int:
+def train_silently(training: Training) -> int:
     """Train in any process but the first, without output; return the exit code."""
     from .progress import Diverged
 

@@ -33,7 +33,7 @@ class Average:
         self.weights = [parameter.data(ctx) for parameter in outermost(self.parameters)]
         self.means = [weight.copy() for weight in self.weights if config.average != "none"]
 
-    def follow(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
         """Update the average with the weights after a step, if averaging has begun."""
         if self.means and (self.config.average == "ema" or self._late(progress)):
             progress.averaged += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config import Config, DataConfig
-from ..corpus import CATALOGUE, Corpus, follow
+from ..corpus import CATALOGUE, Corpus, check_trusted
 from ..corpus.gutenberg import has_header
 from ..system.console import program
 from ..system.errors import InputError
@@ -71,7 +71,7 @@ def how_to_resume(path: Path, config: DataConfig) -> str:
     """Return the flags that resume a run, including its text unless the run may name it."""
     words = ["--resume", str(path)]
     try:
-        follow(config, ())
+        check_trusted(config, ())
     except InputError:
         if config.data[0] in CATALOGUE:
             words += ["--data-dir", config.data_dir]

@@ -18,11 +18,11 @@ from .kvstore import FlatGradients, MPIStore
 from .replicas import copy_array
 
 # tested: clipping inside the update equals clipping the gradients, and resuming is exact
-PROVED = (
+SUPPORTED = (
     "adadelta", "adagrad", "adam", "ftml", "ftrl", "lamb", "lars", "nadam", "nag", "rmsprop",
     "sgd", "sgld", "signum",
 )  # fmt: skip
-REFUSED = {
+UNSUPPORTED = {
     "adamax": "a bug of MXNet 1.9.1 turns weights into NaN at the second step",
     "dcasgd": "fails with several arrays, and gradients are not delayed here",
     "groupadagrad": "fails on every array that is not an embedding",
@@ -76,20 +76,24 @@ class Optimizer:
         store: Any = "device" if len(ctx) > 1 else None
         if self.flat:
             store = MPIStore(world, self.flat)
-        self.trainer = gluon.Trainer(updated, self.rule, kvstore=store, update_on_kvstore=False)
+        self.gluon_trainer = gluon.Trainer(
+            updated, self.rule, kvstore=store, update_on_kvstore=False
+        )
         if self.flat:  # share weights now; by default, Gluon waits for the first backward pass
-            self.trainer._init_kvstore()
-            self.trainer._init_params()
+            self.gluon_trainer._init_kvstore()
+            self.gluon_trainer._init_params()
         self.places = [
             (updater, [p.grad(device) for p in updated], [p.data(device) for p in updated])
-            for updater, device in zip(self.trainer._updaters, ctx)
+            for updater, device in zip(self.gluon_trainer._updaters, ctx)
         ]
         self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
 
     def reduce(
         self, losses: nd.NDArray, stop_requested: bool = False
     ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Sum the gradients over devices and processes.
+        """Sum gradients, losses and stop requests; read losses and norms from the device.
+
+        This is the only wait for the device in a step.
 
         Parameters
         ----------
@@ -101,7 +105,7 @@ class Optimizer:
         Returns
         -------
         losses
-            `(K,)`, float64, whose sum is the loss of all devices and processes.
+            `(devices,)`, or `(1,)` with several processes, float64; their sum is the step's loss.
         squares
             `(parameters,)`, float64, the squared norm of each gradient.
         stop_requested
@@ -111,7 +115,7 @@ class Optimizer:
             for tail, loss in zip(self.flat.tails, losses):
                 tail[0:1], tail[1:2] = loss, float(stop_requested)
         if self.flat or len(self.ctx) > 1:
-            self.trainer.allreduce_grads()
+            self.gluon_trainer.allreduce_grads()
         if self.flat:
             losses = self.flat.tails[0]  # (2,): the summed loss and the number of stop requests
         squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
@@ -132,14 +136,16 @@ class Optimizer:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the state, `optimizer.PARAMETER.NUMBER`."""
-        return {name: array.asnumpy() for name, array in self._named(self.trainer._updaters[0])}
+        return {
+            name: array.asnumpy() for name, array in self._named(self.gluon_trainer._updaters[0])
+        }
 
     def _named(self, updater):
         """Yield the name and array of each parameter's state on a device."""
         numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
         for index, state in updater.states.items():
             for i, array in enumerate(_flat(state)):
-                for parameter, part in split(self.trainer._params[index], array):
+                for parameter, part in split(self.gluon_trainer._params[index], array):
                     yield f"optimizer.{numbers[id(parameter)]}.{i}", part
 
     def record(self) -> dict[str, Any]:
@@ -152,7 +158,7 @@ class Optimizer:
 
     def _index(self, number):
         """Return the index of a parameter's update; 0 if all are updated as one array."""
-        return number if len(self.trainer._params) > 1 else 0
+        return number if len(self.gluon_trainer._params) > 1 else 0
 
     def restore(self, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore the state returned by `record()` and `arrays()`.
@@ -175,10 +181,10 @@ class Optimizer:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"checkpoint: progress does not fit this version: {error}") from None
         counts = {self._index(number): count for number, count in counts.items()}
-        for device, updater in enumerate(self.trainer._updaters):
+        for device, updater in enumerate(self.gluon_trainer._updaters):
             self.rule._all_index_update_counts[device] = dict(counts)
             for index in counts:
-                weight = self.trainer._params[index].data(self.ctx[device])
+                weight = self.gluon_trainer._params[index].data(self.ctx[device])
                 updater.states[index] = self.rule.create_state_multi_precision(index, weight)
                 updater.states_synced[index] = True
             for name, array in self._named(updater):
@@ -195,9 +201,9 @@ def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
         If the optimizer is not supported, or does not take one of its arguments.
     """
     name = config.optimizer
-    if name.lower() not in PROVED:
-        reason = REFUSED.get(name.lower(), "not supported")
-        raise InputError(f"`optimizer` {name!r}: {reason}; choose one of {', '.join(PROVED)}")
+    if name.lower() not in SUPPORTED:
+        reason = UNSUPPORTED.get(name.lower(), "not supported")
+        raise InputError(f"`optimizer` {name!r}: {reason}; choose one of {', '.join(SUPPORTED)}")
     params = parse_params(config.optimizer_params)
     try:
         return mx.optimizer.create(name, learning_rate=config.lr, **params)

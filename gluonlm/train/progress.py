@@ -90,7 +90,7 @@ class Progress:
                 "try a lower `lr` or a `clip`"
             )
 
-    def follow(self, loss: float, vocab_size: int) -> None:
+    def watch_loss(self, loss: float, vocab_size: int) -> None:
         """Update the smoothed loss after a step that was not skipped.
 
         Raises

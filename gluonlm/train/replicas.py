@@ -57,7 +57,9 @@ class Replicas:
             pool = self.pools[device]
             read = pool.put(inputs[:, part])  # (T, n)
             expected = pool.put(targets[:, part].reshape(-1))  # (m,)
-            each, self.state[device] = self.model.backward(read, expected, self.state[device])
+            each, self.state[device] = self.model.forward_backward(
+                read, expected, self.state[device]
+            )
             losses.append(each.sum().as_in_context(self.ctx[0]))
         return nd.concat(*losses, dim=0) if len(losses) > 1 else losses[0]
 

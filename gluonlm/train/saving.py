@@ -57,7 +57,12 @@ def save_checkpoint(
             )
     progress = {**trainer.progress_record(), "corpus": corpus.fingerprint}
     contents = Checkpoint(config, corpus.vocab, parameters, trainer.arrays(), progress)
-    trainer.world.from_first(lambda: str(run.save(contents, pointers)) if run else None)
+
+    def write():
+        if run:
+            run.save(contents, pointers)
+
+    trainer.world.from_first(write)  # raises an error of the first process in all of them
 
 
 def _share_first_weights(trainer):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import BEFORE, Config, DataConfig, changed_settings
-from ..corpus import Corpus, follow, load_corpus, share_corpus
+from ..corpus import Corpus, check_trusted, load_corpus, share_corpus
 from ..run.checkpoint import Checkpoint, with_new_rows
 from ..run.folder import Run, new_folder
 from ..system.errors import InputError
@@ -43,10 +43,6 @@ class Training:
         corpus = self.corpus
         return Unit.of(corpus.vocab, corpus.valid if len(corpus.valid) else corpus.train)
 
-    def save(self, trainer: Trainer, pointers: Sequence[str]) -> None:
-        """Write a checkpoint into the run; see `save_checkpoint`."""
-        save_checkpoint(self.run, self.config, self.corpus, trainer, pointers)
-
 
 class Start(Protocol):
     """The interface that `begin` requires of every way to start training.
@@ -77,7 +73,7 @@ class Start(Protocol):
     def set_weights(self, model: LanguageModel, ctx: list, corpus: Corpus) -> None:
         """Set the model's weights on `ctx` before training on `corpus`."""
 
-    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+    def attach(self, corpus: Corpus, trainer: Trainer) -> Run:
         """Create the run and its first checkpoint, or restore an existing run's state."""
 
     def close(self) -> None:
@@ -104,7 +100,7 @@ class FreshStart:
         """Set the initial weights."""
         set_initial_weights(model, self.config, ctx, corpus)
 
-    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+    def attach(self, corpus: Corpus, trainer: Trainer) -> Run:
         """Create the run; see `open_new_run`."""
         return open_new_run(self, corpus, trainer)
 
@@ -142,7 +138,7 @@ class WarmStart:
         kept = self.checkpoint
         set_checkpoint_weights(model, self.config, ctx, corpus, kept, self.extend_vocab)
 
-    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+    def attach(self, corpus: Corpus, trainer: Trainer) -> Run:
         """Create the run; see `open_new_run`."""
         return open_new_run(self, corpus, trainer)
 
@@ -184,7 +180,7 @@ class ResumedRun:
         self.checkpoint, path = self.run.load("last"), self.run.path
         kept = self.checkpoint.config
         self.config = Config.from_dict({**kept.to_dict(), **settings}, "`resume`")
-        self.data = follow(self.config.data, settings)
+        self.data = check_trusted(self.config.data, settings)
         self.fingerprint: str | None = str(self.checkpoint.progress.get("corpus"))
         self.vocab: Vocab | None = self.checkpoint.vocab
         self.notes: list[str] = []
@@ -205,7 +201,7 @@ class ResumedRun:
         """Set the run's weights; see `set_checkpoint_weights`."""
         set_checkpoint_weights(model, self.config, ctx, corpus, self.checkpoint)
 
-    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+    def attach(self, corpus: Corpus, trainer: Trainer) -> Run:
         """Restore the training state of this run."""
         record = dict(self.checkpoint.progress)
         record.pop("corpus", None)
@@ -233,7 +229,7 @@ class JoinedStart:
         """Set initial weights; the optimizer replaces them with the first process's weights."""
         set_initial_weights(model, self.config, ctx, corpus)
 
-    def open_run(self, corpus: Corpus, trainer: Trainer) -> Run:
+    def attach(self, corpus: Corpus, trainer: Trainer) -> Run:
         """Receive the training state, or take part in the first checkpoint."""
         if self.resumed:
             restore(trainer)
@@ -346,10 +342,12 @@ def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
     _check_memory(config, len(corpus.vocab))
     model = model_for(config, corpus.vocab)
     start.set_weights(model, ctx, corpus)
+    # The Trainer needs its saver, and the run's first checkpoint needs the Trainer: the saver
+    # receives the run last.
     saver = Saver(config, corpus)
     parts = corpus.train, corpus.valid
     trainer = Trainer(model, config.training, *parts, ctx, save=saver, world=world)
-    saver.run = run = start.open_run(corpus, trainer)
+    saver.run = run = start.attach(corpus, trainer)
     if run:
         run.write_config(config)
     return Training(run, config, corpus, trainer)

@@ -78,7 +78,7 @@ class Trainer:
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.average = Average(model, config, self.ctx[0])
-        self.draws = config.optimizer.lower() == "sgld" or model.draws()
+        self.random_steps = config.optimizer.lower() == "sgld" or model.uses_dropout()
         self.saved_step: int | None = None
         self.devices_before = 0  # before resuming; 0 in a new training
         self.stop_request: str | None = None
@@ -168,11 +168,12 @@ class Trainer:
         epoch, index = divmod(progress.step, len(self.batches))
         if index == 0 or not self.replicas.state:
             self.replicas.begin(self.streams)
-        if self.draws:
+        if self.random_steps:
             mine = ("process", self.world.rank) if self.world.rank else ()
             mx.random.seed(derive_seed(config.seed, "step", progress.step, *mine))
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
+        # Several processes must end after the same step. With one, `_why_stop` alone decides.
         stop_requested = bool(self._own_stop_reason())
         losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
         if stop_requested:
@@ -182,11 +183,14 @@ class Trainer:
         divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
         loss = float(losses.sum()) / targets.size
         norm = self.model.gradient_norm(squares) / divisor
-        if self._usable(loss, norm):
+        if math.isfinite(loss) and math.isfinite(norm):
+            progress.watch_loss(loss, self.model.vocab_size)
             excess = max(1.0, norm / config.clip) if config.clip else 1.0
             self.optimizer.update(self._lr_of(len(inputs)), divisor * excess)
             progress.count(loss, targets.size)
-            self.average.follow(progress)
+            self.average.update(progress)
+        else:
+            self._skip(loss, norm)
         progress.step += 1
         self._notify("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
 
@@ -195,11 +199,8 @@ class Trainer:
         drawn = self.config.random_seq_len and self.config.loss_scale == "mean"
         return self.lr * length / self.config.seq_len if drawn else self.lr
 
-    def _usable(self, loss, norm):
-        """Return whether to apply a step to the weights; raise Diverged if training must end."""
-        if math.isfinite(loss) and math.isfinite(norm):
-            self.progress.follow(loss, self.model.vocab_size)
-            return True
+    def _skip(self, loss, norm):
+        """Count a step that is not finite and leave the weights alone, or raise Diverged."""
         if self.config.on_nan == "stop":
             raise Diverged(
                 f"loss {loss} and gradient norm {norm} at step {self.progress.step + 1}: "
@@ -207,7 +208,6 @@ class Trainer:
             )
         self.progress.skip()
         self.replicas.begin(self.streams)  # the carried state may not be finite
-        return False
 
     def _validate(self):
         """Measure the validation loss; return whether it is the best so far.

@@ -8,7 +8,6 @@ them.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import math
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any, get_type_hints
 
 from ..config import GROUPS
 from ..system.errors import InputError
+from ..system.files import lock_folder
 from ..system.seeds import derive_seed
 
 TRIED = ("model", "training")  # groups of settings; losses on different data could not be compared
@@ -280,16 +280,13 @@ def _lock(folder):
     InputError
         If the folder contains other files, or another process has locked it.
     """
-    descriptor: int | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / LOG).is_file():
             raise InputError(f"{folder}: contains files but no search; give another folder")
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor or 0)
-        raise InputError(f"{folder}: another process is running this search; wait for it") from None
+        descriptor = lock_folder(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be used for a search: {error.strerror}") from None
+    if descriptor is None:
+        raise InputError(f"{folder}: another process is running this search; wait for it")
     return descriptor

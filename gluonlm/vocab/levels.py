@@ -1,6 +1,7 @@
-"""The kinds of tokens, and the rules that find them in a text."""
+"""The levels of tokens, and the tokenizers that find them in a text."""
 
-# each level's rules, the default first, and where cutting a text does not change its tokens
+# Level: {tokenizer: where `corpus.text.Text` may cut a text without changing its tokens}. The first
+# tokenizer of a level is its default.
 RULES = {
     "char": {"characters": "anywhere"},
     "word": {"split": "word", "punctuation": "word", "moses": "line"},

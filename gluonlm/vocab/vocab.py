@@ -28,6 +28,7 @@ from .words import END_OF_LINE, TOKENIZERS, UNKNOWN, Words
 if TYPE_CHECKING:
     import gluonnlp
 
+# The three have the methods and attributes of Characters.
 KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import start
 
 from gluonlm.config import DataConfig
-from gluonlm.corpus import CATALOGUE, Entry, File, follow
+from gluonlm.corpus import CATALOGUE, Entry, File, check_trusted
 from gluonlm.run.folder import Run
 from gluonlm.system.errors import InputError
 
@@ -126,14 +126,14 @@ def test_a_link_of_the_user_to_a_data_folder_is_followed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "home")
     monkeypatch.setenv("GLUONLM_DATA", str(tmp_path / "corpora"))
     named = DataConfig(data=(str(tmp_path / "corpora" / "a.txt"),))
-    assert follow(named, ()) == named
+    assert check_trusted(named, ()) == named
 
 
 def test_the_root_folder_is_not_trusted(monkeypatch, tmp_path):
     (tmp_path / "a.txt").write_text("a")
     monkeypatch.chdir("/")
     with pytest.raises(InputError, match="the run names this text"):
-        follow(DataConfig(data=(str(tmp_path / "a.txt"),)), ())
+        check_trusted(DataConfig(data=(str(tmp_path / "a.txt"),)), ())
 
 
 def test_a_named_corpus_is_found_only_in_the_users_folders(tmp_path, monkeypatch):
@@ -144,9 +144,9 @@ def test_a_named_corpus_is_found_only_in_the_users_folders(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path / "home")
     run = DataConfig(data=("play",), data_dir=str(tmp_path / "theirs"))
     with pytest.raises(InputError, match="fetch it with"):
-        follow(run, ())
-    assert follow(run, ["data_dir"]) == run
+        check_trusted(run, ())
+    assert check_trusted(run, ["data_dir"]) == run
     monkeypatch.setenv("GLUONLM_DATA", str(tmp_path / "theirs"))
-    assert follow(run, ()) == run
+    assert check_trusted(run, ()) == run
     elsewhere = dataclasses.replace(run, data_dir="/srv")
-    assert follow(elsewhere, ()) == dataclasses.replace(run, data_dir="")
+    assert check_trusted(elsewhere, ()) == dataclasses.replace(run, data_dir="")
