@@ -46,7 +46,9 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/lint-imports --no-logo
 
 mutants: $(VENV)/installed-dev
-	$(RUN) tests/mutants.py
+	$(PIP) mutmut==3.8.1
+	$(RUN) -m mutmut run
+	$(RUN) -m mutmut results
 
 $(VENV)/installed: requirements.txt
 	@$(PYTHON) gluonlm/system/preflight.py
