@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     from .folder import Run
 
     if not 1 < len({Path(run).resolve() for run in arguments.runs}) == len(arguments.runs):
-        raise InputError("combine: give at least two runs, each once")
+        raise InputError("combine: at least two different runs are required")
     checkpoints = {name: Run(name).load(arguments.checkpoint) for name in arguments.runs}
     contents = combined(checkpoints)
     build_model(contents.config.model, len(contents.vocab)).check_arrays(contents.parameters)
