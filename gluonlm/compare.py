@@ -1,4 +1,4 @@
-"""Command line: time a training on each device and number of threads.
+"""Command line: time training on each device and number of threads.
 
 `python -m gluonlm.compare --help` explains it.
 """
@@ -165,7 +165,7 @@ def time_steps(settings: dict[str, Any], device: str, steps: int) -> Measured:
 def measure(
     settings: dict[str, Any], steps: int = 20, rounds: int = 3, at: Sequence[Place] | None = None
 ) -> tuple[list[Timing], list[Failure]]:
-    """Time a training at each place, by default at every usable place, in alternating rounds.
+    """Time training at each place, by default at every usable place, in alternating rounds.
 
     Each measurement runs in a separate process, because MXNet reads its number of threads only
     once, when it loads. A place that fails is not measured again.
@@ -239,7 +239,7 @@ def draw_bars(timings: Sequence[Timing]) -> bytes:
 
 
 def work() -> None:
-    """Read an order from standard input, measure in this process, and print the result as JSON."""
+    """Read a request from standard input, measure in this process, and print the result as JSON."""
     order = json.load(sys.stdin)
     runtime.configure(order["threads"])
     result = time_steps(order["settings"], order["device"], order["steps"])

@@ -111,7 +111,7 @@ def test_combining_needs_two_runs_and_an_output_folder(trained_apart, tmp_path, 
     one, two = trained_apart("one"), trained_apart("two", "--seed", 2)
     for runs in ((one,), (one, one)):
         code, _, err = command("combine", *runs, "--run", tmp_path / "all")
-        assert code == 2 and "at least two runs, each once" in err
+        assert code == 2 and "at least two different runs" in err
     before = sorted(file.name for file in two.iterdir())
     code, _, err = command("combine", one, two, "--run", two)
     assert code == 2 and "already exists" in err

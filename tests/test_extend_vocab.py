@@ -31,7 +31,7 @@ def test_a_vocabulary_grows_by_the_new_tokens_of_a_text(text_file, tmp_path, com
 
 
 @pytest.mark.parametrize(
-    "flags, message", [((), "give --init-from"), (("--init-from",), "--extend-vocab")]
+    "flags, message", [((), "--init-from"), (("--init-from",), "--extend-vocab")]
 )
 def test_extending_a_fixed_vocabulary_is_an_error(text_file, tmp_path, command, flags, message):
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --quiet --hidden-size 9".split()

@@ -360,7 +360,7 @@ def test_the_error_of_an_unknown_setting_names_help_all(tmp_path, command):
 @pytest.mark.parametrize("module", COMMANDS)
 def test_the_error_of_a_flag_names_the_help(module, command):
     code, _, err = command(module, "--no-such-flag")
-    page = re.search(r"\((--[a-z-]+) explains the flags\)$", err.strip())[1]
+    page = re.search(r"\(see (--[a-z-]+)\)$", err.strip())[1]
     assert (code, page) == (2, "--help-all" if module in COMMON else "--help")
 
 

@@ -177,7 +177,7 @@ def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, c
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --dropout 0".split()
     begin = ["--init-from", whole, "--data", text_file]
     code, out, err = command("train", *begin, "--run", tmp_path / "run", *small)
-    assert (code, err) == (0, "") and "optimizer and progress start again" in out
+    assert (code, err) == (0, "") and "optimizer and progress are reset" in out
     ours, theirs = Run(tmp_path / "run").load("last"), Run(whole).load("best")
     assert ours.progress["step"] == 1 and ours.config.model.hidden_size == (12,)
     for name, array in theirs.parameters.items():

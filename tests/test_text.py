@@ -64,7 +64,7 @@ def test_pieces_of_complete_words_split_no_word(file, monkeypatch):
     "content, encoding, message",
     [
         (b"caf\xe9 au lait", "utf-8", r"byte 0xe9 at offset 3 .*`encoding`.*latin-1"),
-        (b"", "utf-8", "is empty: give a file with text"),
+        (b"", "utf-8", "is empty"),
         (b"\xef\xbb\xbf", "utf-8", "is empty"),
         (b"a\0b", "utf-8", "binary: character 1 is NUL; .* `encoding`, such as utf-16"),
         (b"abc", "klingon", "`encoding` 'klingon'"),

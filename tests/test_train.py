@@ -266,7 +266,7 @@ def test_a_printed_speed_is_measured_since_the_previous_line(
 def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     code, out, err = command("train", "--resume", folder)
-    assert (code, out) == (2, "") and "give the folder of its run" in err
+    assert (code, out) == (2, "") and "pass the folder of its run" in err
 
 
 @pytest.mark.parametrize("test_part", [True, False])

@@ -98,7 +98,7 @@ def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     code, _, err = command("train", "--resume", folder)
-    assert code == 2 and "give the folder of its run" in err
+    assert code == 2 and "pass the folder of its run" in err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

@@ -45,7 +45,7 @@ def test_a_search_space_consists_of_ranges_and_choices(text, name, part):
         (["model=gru"], "different values"),
         (["model=gru/gru"], "different values"),
         (["tie_weights=true/maybe"], "true or false"),
-        (["lr=1..2", "lr=1..3"], "lr is given twice"),
+        (["lr=1..2", "lr=1..3"], "lr appears twice"),
         ([], "`try`"),
     ],
 )
@@ -162,9 +162,9 @@ def test_a_search_trains_stops_bad_trials_and_names_the_best(
     lines = out.splitlines()
     _, runs = results(folder)
     assert [line.split()[0] for line in lines[:5]] == list(runs) == [f"{n:03d}" for n in range(5)]
-    cut = [line.split()[0] for line in lines[:5] if "cut short" in line]
+    cut = [line.split()[0] for line in lines[:5] if "stopped early" in line]
     assert cut and "000" not in cut
-    assert all(("(4 validations)" in line) == ("cut short" not in line) for line in lines[:5])
+    assert all(("(4 validations)" in line) == ("stopped early" not in line) for line in lines[:5])
     assert all((len(losses) < 4) == (name in cut) for name, losses in runs.items())
     best = min(runs, key=lambda name: min(runs[name]))
     assert lines[5].startswith("best of 5 trials") and lines[6].startswith(best)
@@ -203,7 +203,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
 def test_an_impossible_trial_is_skipped(text_file, tmp_path, command):
     tried = ["--tie-weights", "--try", "hidden-size=8/16", "--trials", 4, "--seed", 2]
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
-    assert (code, err) == (0, "") and "refused: --tie-weights" in out and "best of 4" in out
+    assert (code, err) == (0, "") and "rejected: --tie-weights" in out and "best of 4" in out
     tried[2] = "hidden-size=16/32"
     code, out, err = command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried)
     assert (code, out) == (2, "") and err.startswith("gluonlm: error: --tie-weights")

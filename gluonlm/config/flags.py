@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
     examples
         Command lines, without the program's name.
     alone
-        Whether the command refuses to run as several processes.
+        Whether the command rejects being run as several processes.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         page = "--help-all" if self.common else "--help"
-        raise InputError(f"{message}{self._nearest(message)} ({page} explains the flags)")
+        raise InputError(f"{message}{self._nearest(message)} (see {page})")
 
     def _nearest(self, message):
         """Return a hint at the flag that resembles the first unknown flag of a message."""
@@ -192,9 +192,9 @@ class Parser(argparse.ArgumentParser):
             help="which checkpoint of the run to load (default: best)",
         )
 
-    def add_overwrite(self) -> None:
-        """Add the flag that allows an existing file to be replaced."""
-        self.add_argument("--overwrite", action="store_true", help="overwrite an existing file")
+    def add_overwrite(self, target: str = "file") -> None:
+        """Add the flag that allows an existing file or run to be replaced."""
+        self.add_argument("--overwrite", action="store_true", help=f"replace an existing {target}")
 
     def add_unknown(self, where: str) -> None:
         """Add the flag that chooses how to treat characters outside the vocabulary."""
@@ -202,8 +202,7 @@ class Parser(argparse.ArgumentParser):
             "--unknown",
             choices=("error", "skip"),
             default="error",
-            help=f"for characters{where} outside the vocabulary: stop, or skip them "
-            "(default: error)",
+            help=f"stop at characters{where} outside the vocabulary, or skip them (default: error)",
         )
 
 
@@ -315,7 +314,7 @@ def _texts(text):
 def _add_value(values, name, value):
     """Add a value of `--set`, unless the setting already has a different value."""
     if values.setdefault(name, value) != value:
-        raise InputError(f"`{name}`: given as {values[name]}, and by `set` as {value}: keep one")
+        raise InputError(f"`{name}`: set to {values[name]}, and by `set` to {value}: keep one")
 
 
 def _resembling(name, known):

@@ -218,7 +218,7 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Settings of the training."""
+    """Settings of training."""
 
     batch_size: int = option(32, "streams of text (or windows) per minibatch", low=1)
     seq_len: int = option(64, "time steps of truncated backpropagation", low=1)
@@ -248,8 +248,10 @@ class TrainConfig(Settings):
     max_minutes: float = option(
         0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True
     )
-    optimizer: str = option("adam", "name of a Gluon optimizer (an invalid name lists them)")
-    optimizer_params: str = option("", "more optimizer arguments, such as momentum=0.9,wd=1e-6")
+    optimizer: str = option("adam", "Gluon optimizer (an invalid name prints the list)")
+    optimizer_params: str = option(
+        "", "additional optimizer arguments, such as momentum=0.9,wd=1e-6"
+    )
     lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
     weight_decay: float = option(
         0.0,
@@ -277,7 +279,7 @@ class TrainConfig(Settings):
     schedule: str = option(
         "cosine",
         "learning-rate schedule: constant; step: multiply by --decay each epoch after "
-        "--decay-after; cosine: decay to --lr-floor; one-cycle: rise for a third of the training, "
+        "--decay-after; cosine: decay to --lr-floor; one-cycle: rise for a third of training, "
         "then cosine (Smith and Topin 2018); plateau: multiply by --decay after --decay-patience "
         "validations without improvement",
         choices=("constant", "step", "cosine", "one-cycle", "plateau"),

@@ -25,7 +25,7 @@ def probe_text(checkpoint: Checkpoint) -> np.ndarray:
     text = corpus.vocab.decode(corpus.train[:4000])
     ids = checkpoint.encode(text, "skip")
     rows = sum(SEGMENTS)
-    if len(ids) < STREAMS * rows:  # hardly any character is known
+    if len(ids) < STREAMS * rows:  # few of its characters are known
         ids = np.arange(STREAMS * rows, dtype=np.int32) * 7 % len(checkpoint.vocab)
     return ids[: STREAMS * rows].reshape(STREAMS, rows).T
 

@@ -51,14 +51,14 @@ def make_parser() -> Parser:
         help="activation of an rnn, which weight files do not contain (default: tanh)",
     )
     add("--run", metavar="DIR", required=True, help="folder of the new run")
-    parser.add_overwrite()
+    parser.add_overwrite("run")
     return parser
 
 
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
     if bool(arguments.vocab) == bool(arguments.vocab_text):
-        raise InputError("weight files contain no vocabulary: give either `vocab` or `vocab_text`")
+        raise InputError("weight files contain no vocabulary: pass either `vocab` or `vocab_text`")
     if arguments.vocab_text and not arguments.level:
         raise InputError("`vocab_text` needs `level`: char, word or subword")
     if arguments.vocab_size < 0 or not arguments.run:
@@ -113,7 +113,7 @@ def main(argv=None) -> None:
     if len(vocab) != found.vocab_size:
         raise InputError(
             f"{arguments.file}: has {found.vocab_size:,} tokens, but the vocabulary has "
-            f"{len(vocab):,}: give the original vocabulary, built with the same `tokenizer`"
+            f"{len(vocab):,}: use the original vocabulary, built with the same `tokenizer`"
         )
     activation = arguments.activation if found.settings["model"] == "rnn" else "auto"
     given = dict(level=vocab.level, tokenizer=vocab.to_dict().get("tokenizer", "auto"))

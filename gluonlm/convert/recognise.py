@@ -1,7 +1,7 @@
 """Identify the arrays of a weight file by their names and shapes.
 
-Names of a recurrent layer's arrays end in `i2h_weight` and the like (Gluon) or contain
-`weight_ih_l0` and the like (PyTorch); both use the same order of gates. The remaining arrays are
+Names of a recurrent layer's arrays end in `i2h_weight` and similar (Gluon) or contain
+`weight_ih_l0` and similar (PyTorch); both use the same order of gates. The remaining arrays are
 the embedding matrix, the output matrix (unless tied), and the output bias.
 """
 
@@ -38,7 +38,7 @@ def recognise(arrays: dict[str, np.ndarray], path) -> Found:
     Raises
     ------
     InputError
-        If an array does not fit; the message gives its name and shape.
+        If an array does not fit; the message contains its name and shape.
     """
     layers, rest = _layers(arrays)
     if not layers:
@@ -111,5 +111,5 @@ def _check(path, layers, embed_size):
 def _odd(path, rest):
     shapes = ", ".join(f"{name} {array.shape}" for name, array in sorted(rest.items())) or "none"
     return InputError(
-        f"{path}: unexpected arrays besides the layers: {shapes[:300]}; expected {EXPECTED}"
+        f"{path}: unexpected arrays in addition to the layers: {shapes[:300]}; expected {EXPECTED}"
     )

@@ -47,8 +47,7 @@ _WIKITEXT = (
 
 CATALOGUE = {
     "python-docs": Entry(
-        "the language reference inside this Python (pydoc_data.topics), about 465,000 characters",
-        "PSF License",
+        "the Python language reference (pydoc_data.topics), about 465,000 characters", "PSF License"
     ),
     "nietzsche": Entry(
         "writings of Friedrich Nietzsche in English, from Project Gutenberg",

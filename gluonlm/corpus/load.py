@@ -103,8 +103,8 @@ def _fingerprint(texts: list[Text]) -> str:
 def _check_same(name: str, texts: list[Text], fingerprint: str) -> None:
     if _fingerprint(texts) != fingerprint:
         raise InputError(
-            f"{name}: is not the text that this run was trained on: give the original with `data`, "
-            "or its folder with `data_dir`"
+            f"{name}: not the text that this run was trained on: pass the original as `data`, "
+            "or its folder as `data_dir`"
         )
 
 

@@ -110,7 +110,7 @@ class Text:
         except UnicodeError:
             _explain_undecodable(path, path.read_bytes(), self.encoding)
         if not position:
-            raise InputError(f"{path} is empty: give a file with text")
+            raise InputError(f"{path} is empty: choose a file that contains text")
 
     def _cut(self, source: Source, blocks: Iterable[str]) -> Iterator[str]:
         """Yield the text of one source in pieces that end as `cut` allows."""
@@ -200,10 +200,10 @@ def _size(path: Path) -> int:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise InputError(
-            f"{path} is not a regular file: copy it to one, or pipe it to standard input and give -"
+            f"{path} is not a regular file: copy it to one, or pipe it to standard input and pass -"
         )
     if not status.st_size:  # also for files in /proc, which may block
-        raise InputError(f"{path} is empty: give a file with text")
+        raise InputError(f"{path} is empty: choose a file that contains text")
     return status.st_size
 
 
@@ -216,7 +216,7 @@ def _standard_input(encoding: str) -> str:
     except UnicodeError:
         _explain_undecodable(name, content, encoding)
     if not text:
-        raise InputError(f"{name} is empty: give a text")
+        raise InputError(f"{name} is empty: a text is required")
     _reject_nul(name, text, 0)
     return text
 
@@ -229,7 +229,7 @@ def _reject_nul(name: Source, piece: str, position: int) -> None:
     if "\0" in piece:
         raise InputError(
             f"{name} looks binary: character {position + piece.index(chr(0))} is NUL; "
-            "if it is text, give its `encoding`, such as utf-16"
+            "if it is text, set its `encoding`, such as utf-16"
         )
 
 
@@ -242,5 +242,5 @@ def _explain_undecodable(name: Source, content: bytes, encoding: str) -> NoRetur
         place = min(getattr(error, "start", 0), len(content) - 1)
     raise InputError(
         f"{name}: byte 0x{content[place : place + 1].hex()} at offset {place} is not valid "
-        f"{encoding}: if this is text, give its `encoding`, such as latin-1 or utf-16"
+        f"{encoding}: if this is text, set its `encoding`, such as latin-1 or utf-16"
     ) from None

@@ -69,7 +69,7 @@ def _check_inside(patterns: Collection[str], folders: list[Path]) -> None:
         if pattern != "-" and not (found and all(_inside(Path(path), folders) for path in found)):
             raise InputError(
                 f"{pattern}: the run names this text, but it is not in the current folder or in a "
-                "data folder: to read it anyway, give it with `data`, or its folder with `data_dir`"
+                "data folder: to read it anyway, pass it as `data`, or its folder as `data_dir`"
             )
 
 
@@ -79,5 +79,5 @@ def _check_present(name: str, data_dir: str) -> None:
         raise InputError(
             f"the run names the corpus {name}, but {missing[0].path} is not in "
             f"{' or '.join(map(str, data_folders(data_dir)))}: fetch it with python -m "
-            f"gluonlm.corpus {name}, or give its folder with `data_dir`"
+            f"gluonlm.corpus {name}, or pass its folder as `data_dir`"
         )

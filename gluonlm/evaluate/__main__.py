@@ -107,7 +107,7 @@ def _check_adapting(arguments):
     if adapting and arguments.streams > 1:
         raise InputError("`dynamic` and `cache` need one stream: leave out `streams`")
     if arguments.tune and not adapting:
-        raise InputError("`tune` requires `dynamic` or `cache`: give at least one of them")
+        raise InputError("`tune` requires `dynamic` or `cache`: set at least one of them")
     if arguments.tune and not arguments.data and arguments.part == "valid":
         raise InputError("`tune` uses the validation part: score another `part`")
     check_adaptive(arguments)

@@ -74,7 +74,7 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     if len(ids) <= skipped:
         raise InputError(
             f"cannot score {len(ids)} tokens: the model reads {skipped} before its "
-            "first prediction; give more text"
+            "first prediction; use more text"
         )
     # windows are read in parallel streams: neighbouring windows share all tokens but one
     streams = max(1, 4 * seq_len // skipped) if model.window else 1

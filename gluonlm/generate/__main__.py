@@ -61,7 +61,7 @@ def make_parser() -> Parser:
         action="store_true",
         help="report how much of the output occurs in the training text",
     )
-    add("--data-dir", metavar="DIR", help="folder of that text (default: as in training)")
+    add("--data-dir", metavar="DIR", help="folder of the training text (default: as in training)")
     add_sampling(parser.add_argument_group("sampling").add_argument)
     adapting = parser.add_argument_group("adapting the model to the prompt")
     add_cache(adapting, "mix in")
@@ -155,7 +155,7 @@ def main(argv=None) -> None:
     if text is not None:
         prompt = checkpoint.encode(text, arguments.unknown)
     if not len(prompt):
-        raise InputError("`prompt`: contains no known token; give at least one")
+        raise InputError("`prompt`: contains no known token; at least one is required")
     if arguments.dynamic or arguments.cache:
         model = adapt(model, checkpoint, prompt, arguments)
     shown = [] if text is None else prompt

@@ -131,7 +131,7 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
         If the prompt is empty, or contains an invalid id.
     """
     if not len(prompt):
-        raise InputError("the prompt is empty: give at least one token")
+        raise InputError("the prompt is empty: it must have at least one token")
     if np.asarray(prompt).dtype.kind not in "iu":
         raise InputError(f"prompt ids must be integers, not {np.asarray(prompt).dtype}")
     if not 0 <= min(prompt) <= max(prompt) < stepper.vocab_size:

@@ -36,7 +36,7 @@ def make_parser() -> Parser:
     )
     parser.add_checkpoint()
     add("--run", metavar="DIR", required=True, help="folder of the new run")
-    parser.add_overwrite()
+    parser.add_overwrite("run")
     return parser
 
 
@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
     from .folder import Run
 
     if not 1 < len({Path(run).resolve() for run in arguments.runs}) == len(arguments.runs):
-        raise InputError("combine: give at least two runs, each once")
+        raise InputError("combine: at least two different runs are required")
     checkpoints = {name: Run(name).load(arguments.checkpoint) for name in arguments.runs}
     contents = combined(checkpoints)
     build_model(contents.config.model, len(contents.vocab)).check_arrays(contents.parameters)

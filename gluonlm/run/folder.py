@@ -96,7 +96,7 @@ class Run:
         if not overwrite and not self._has_no_checkpoint():
             raise InputError(
                 f"`run` {self.path}: already exists: continue it with `resume` {self.path}, "
-                "replace it with `overwrite`, or give another `run`"
+                "replace it with `overwrite`, or choose another `run`"
             )
         if not self._is_run():
             raise InputError(
@@ -138,7 +138,7 @@ class Run:
         if self._lock is None:
             raise InputError(
                 f"{self.path}: another process is training this run: "
-                "wait for it, or give another `run`"
+                "wait for it, or choose another `run`"
             )
 
     def unlock(self) -> None:
@@ -267,7 +267,7 @@ class Run:
         folder = self.pointed(which) or self.pointed("last")
         if folder is None or self.checkpoints.is_symlink() or folder.is_symlink():
             raise InputError(
-                f"{self.path}: no checkpoint found; give the run folder printed by train"
+                f"{self.path}: no checkpoint found; use the run folder printed by train"
             )
         return folder
 

@@ -47,7 +47,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 
 
 def drop_output() -> None:
-    """Redirect standard output to /dev/null, because its reader has gone."""
+    """Redirect standard output to /dev/null, because its reader has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -59,7 +59,8 @@ def complain(line: str) -> None:
 def harmless(text: str) -> str:
     """Return a text with its control characters escaped, as in `\\x1b`; keep newlines and tabs.
 
-    Vocabularies, settings and file names may be untrusted, and terminals obey control characters.
+    Vocabularies, settings and file names may be untrusted, and terminals interpret control
+    characters.
     """
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", text)
 

@@ -16,7 +16,7 @@ import sysconfig
 
 
 def missing():
-    """Return one line on the first missing requirement, or None."""
+    """Return one line about the first missing requirement, or None."""
     version = "%d.%d" % sys.version_info[:2]
     if sys.version_info[:2] < (3, 10):
         return "Python %s: gluonlm needs 3.10 or later: make PYTHON=python3.13" % version
@@ -43,7 +43,7 @@ def missing():
 
 
 def missing_compiler():
-    """Return one line on the missing requirement of GluonNLP, which is optional, or None."""
+    """Return one line about the missing requirement of GluonNLP, which is optional, or None."""
     compiler = os.environ.get("CC", "gcc").split()[0]
     if shutil.which(compiler) is None:
         lacking, package = "C compiler (%s)" % compiler, "gcc python3-dev"

@@ -1,4 +1,4 @@
-"""The processes of one training: a single process, or several that `mpiexec` started.
+"""The processes of one training job: a single process, or several that `mpiexec` started.
 
 Without `mpiexec`, MPI is not imported. Processes exchange only numbers and JSON, never pickles.
 """
@@ -29,7 +29,7 @@ PAUSE = 0.02  # seconds between polls of the other processes
 
 
 class Processes:
-    """The interface to the processes of a training; this base class is a single process."""
+    """The interface to the processes of a training job; this base class is a single process."""
 
     rank, size = 0, 1
 
@@ -150,7 +150,7 @@ class MPIProcesses(Processes):
         return max(1, int(usable * part + 1e-9))
 
     def leave(self) -> None:
-        """Wait for all processes, without using processor time, and disconnect from MPI."""
+        """Wait for all processes, without using CPU time, and disconnect from MPI."""
         request = self.comm.Ibarrier()
         while not request.Test():
             time.sleep(PAUSE)
@@ -189,9 +189,9 @@ def launched() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Connect to the other processes of this training, and disconnect at the end.
+    """Connect to the other processes of this job, and disconnect at the end.
 
-    Only the first process prints; an error in one process ends all with one line.
+    Only the first process prints; an error in one process ends all of them with one line.
 
     Raises
     ------

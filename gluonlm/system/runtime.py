@@ -55,7 +55,7 @@ def threads_for(operation: float) -> int:
 
 
 def threads_in_use() -> str:
-    """Return the number of threads of MXNet, from its environment variable."""
+    """Return MXNet's number of threads, from its environment variable."""
     return os.environ.get(THREADS_VARIABLE, "?")
 
 

@@ -47,7 +47,7 @@ def parse(argv=None) -> tuple[dict[str, Any], Any]:
             "`resume` names the run to continue: leave out `run`, `overwrite` and `init_from`"
         )
     if arguments.extend_vocab and not arguments.init_from:
-        raise InputError("`extend_vocab` extends another run's vocabulary: give `init_from`")
+        raise InputError("`extend_vocab` extends another run's vocabulary: use it with `init_from`")
     if arguments.resume and arguments.preset:
         raise InputError("`resume` keeps the run's own settings: leave out `preset`")
     return chosen(arguments), arguments
@@ -233,7 +233,7 @@ def train(training: Training, quiet: bool, log: Callable[[str], None]) -> int:
 def attempt(what: str, work: Callable, *arguments) -> Any:
     """Call a function after training; print its error instead of raising it.
 
-    The training is already saved, so that a failed plot, a damaged line of metrics or a terminal
+    The trained model is already saved, so a failed plot, a damaged line of metrics or a terminal
     that cannot encode a name must not end the command with an error.
     """
     try:
@@ -243,7 +243,7 @@ def attempt(what: str, work: Callable, *arguments) -> Any:
     except Exception as error:
         expected = isinstance(error, InputError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        complain(f"{what} could not be created ({speak_flags(reason)}); the training is saved")
+        complain(f"{what} could not be created ({speak_flags(reason)}); the trained model is saved")
         return None
 
 

@@ -57,13 +57,13 @@ def _on_words(config, corpus):
 
 
 def on_parts(valid: float | None, test: float) -> list[str]:
-    """Return a hint if validation and test loss differ by much."""
+    """Return a hint if validation and test loss differ considerably."""
     if not valid or 1 / APART <= test / valid <= APART:
         return []
     more = f"{abs(test / valid - 1):.0%} {'above' if test > valid else 'below'}"
     return [
-        f"the test loss is {more} the validation loss: these parts of the text differ (another "
-        "chapter, a list, a licence at its end?)"
+        f"the test loss is {more} the validation loss: these parts of the text differ (perhaps "
+        "another chapter, a list, or a licence at the end)"
     ]
 
 

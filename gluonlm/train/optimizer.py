@@ -230,7 +230,9 @@ def parse_params(text: str) -> dict[str, Any]:
         except (KeyError, ValueError):
             number = math.nan
         if not math.isfinite(number) or name.strip() in RESERVED:
-            raise InputError(f"`optimizer_params` {part!r}: give name=number, such as momentum=0.9")
+            raise InputError(
+                f"`optimizer_params` {part!r}: must be name=number, such as momentum=0.9"
+            )
         if name.strip() in FRACTIONS and not 0 <= number < 1:
             raise InputError(f"`optimizer_params` {part!r}: must be at least 0 and below 1")
         if number and not SMALLEST <= number <= LARGEST:

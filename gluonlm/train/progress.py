@@ -86,7 +86,8 @@ class Progress:
         self.skipped_in_row += 1
         if self.skipped_in_row >= SKIPS:
             raise Diverged(
-                f"{SKIPS} consecutive steps were not finite, up to step {self.step + 1}: "
+                f"{SKIPS} consecutive losses or gradients were not finite, up to step "
+                f"{self.step + 1}: "
                 "try a lower `lr` or a `clip`"
             )
 

@@ -129,7 +129,7 @@ class WarmStart:
         self.folder, self.overwrite = folder, overwrite
         self.notes = [
             f"weights and vocabulary of {path}, step {self.checkpoint.progress['step']}; "
-            "optimizer and progress start again"
+            "optimizer and progress are reset"
         ]
         self.run: Run | None = None
 
@@ -168,7 +168,7 @@ class ResumedRun:
     def __init__(self, path, settings: dict[str, Any], preset: str | None = None):
         self.run = Run(path)
         if self.run.is_checkpoint():
-            raise InputError(f"`resume` {path}: is a single checkpoint; give the folder of its run")
+            raise InputError(f"`resume` {path}: a single checkpoint; pass the folder of its run")
         self.run.lock()
         try:
             self._read(settings, preset)
@@ -188,7 +188,7 @@ class ResumedRun:
             if not allowed and preset:
                 raise InputError(
                     f"`preset` {preset}: {path} has {name} {old}, not {new}; "
-                    "give another `run`, or `overwrite`"
+                    "choose another `run`, or use `overwrite`"
                 )
             if not allowed:
                 raise InputError(

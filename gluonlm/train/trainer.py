@@ -80,7 +80,7 @@ class Trainer:
         self.average = Average(model, config, self.ctx[0])
         self.random_steps = config.optimizer.lower() == "sgld" or model.uses_dropout()
         self.saved_step: int | None = None
-        self.devices_before = 0  # before resuming; 0 in a new training
+        self.devices_before = 0  # before resuming; 0 in a new run
         self.stop_request: str | None = None
         self._agreed: str | None = None  # why to stop, the same in every process
 
@@ -310,5 +310,5 @@ def _validation_batches(model, config, valid):
     except InputError as error:
         raise InputError(
             f"the validation part is too short ({error}); "
-            "give more text, another `split`, or `valid`"
+            "use more text, another `split`, or `valid`"
         ) from None

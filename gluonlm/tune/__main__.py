@@ -1,4 +1,4 @@
-"""Command line: search for settings by many trainings. `python -m gluonlm.tune --help`."""
+"""Command line: search for settings with many training runs. `python -m gluonlm.tune --help`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from .study import Choice, Outcome, Space, Study, Trial, read_space
 
 COMMON = ("try", "trials", "first", "factor", "data", "preset", "config", "ctx", "threads")
 PICTURE = "study.png"
+UNFINISHED = ("stopped early", "diverged")  # reasons why a trial ended before its training did
 
 
 def make_parser() -> Parser:
     """Return the command's parser."""
     parser = Parser(
         "tune",
-        "Train with different settings, stop trials early that lag behind, and print the best "
+        "Train with different settings, stop poor trials early, and print the best "
         "trial by validation loss. Each trial is an ordinary run below STUDY. The same command "
         "continues an interrupted search, or extends a finished one with more --trials.",
         examples=(
@@ -107,7 +108,7 @@ class Watch:
 
     def __call__(self, event: str, record: dict[str, Any]) -> None:
         if event == "validation" and self.trial.report(record["valid_loss"]):
-            self.trainer.stop("cut short")
+            self.trainer.stop("stopped early")
 
 
 def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
@@ -143,7 +144,7 @@ def _report_again(trial: Trial, training: Training) -> None:
     """Report a resumed run's earlier validations; stop its training if they end the trial."""
     for record in read_metrics(training.run.metrics):
         if record["event"] == "validation" and trial.report(record["valid_loss"]):
-            training.trainer.stop("cut short")
+            training.trainer.stop("stopped early")
 
 
 def search(
@@ -164,11 +165,11 @@ def search(
             trial.end(whole=False)
             if not any(outcome.losses for outcome in done):
                 raise
-            print(f"{trial.folder.name}  refused: {speak_flags(str(error))}", flush=True)
+            print(f"{trial.folder.name}  rejected: {speak_flags(str(error))}", flush=True)
             continue
         if reason in REQUESTS:
             return reason
-        whole = reason not in ("cut short", "diverged")
+        whole = reason not in UNFINISHED
         print(describe(trial.end(whole), unit, reason), flush=True)
     return None
 
@@ -179,7 +180,7 @@ def describe(outcome: Outcome, unit: Unit, reason: str = "") -> str:
     loss = unit.describe(outcome.loss) if outcome.losses else "no loss"
     count = len(outcome.losses)
     validations = f"{count} validation" + "s" * (count != 1)
-    end = f"{reason} after {validations}" if reason in ("cut short", "diverged") else validations
+    end = f"{reason} after {validations}" if reason in UNFINISHED else validations
     return f"{outcome.folder.name}  {loss}  {values}  ({end})"
 
 
@@ -209,7 +210,7 @@ def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
-    panels[-1].set_title("filled: complete, hollow: cut short", fontsize=9, loc="right")
+    panels[-1].set_title("filled: complete, hollow: stopped early", fontsize=9, loc="right")
     return to_png(figure)
 
 

@@ -87,10 +87,10 @@ def read_space(texts: Sequence[str]) -> Space:
             kind = "is not a setting of model or training"
             raise InputError(f"`try` {text}: {name!r} {kind}; an example is lr=0.001..0.01")
         if name in space:
-            raise InputError(f"`try` {text}: {name} is given twice; leave one out")
+            raise InputError(f"`try` {text}: {name} appears twice; remove one")
         space[name] = _read_values(text, name, values)
     if not space:
-        raise InputError("the search space is empty: give `try`, such as lr=0.001..0.01:log")
+        raise InputError("the search space is empty: use `try`, such as lr=0.001..0.01:log")
     return space
 
 
@@ -103,14 +103,14 @@ def _read_values(text, name, values):
         except ValueError:
             raise InputError(f"`try` {text}: the ends of a range must be numbers") from None
         if KINDS[name] not in (int, float):
-            raise InputError(f"`try` {text}: {name} is not numeric; give a choice, A/B/C")
+            raise InputError(f"`try` {text}: {name} is not numeric; use a choice, A/B/C")
         if not low < high or (found[3] and low <= 0):
             above = " and above 0" if found[3] else ""
             raise InputError(f"`try` {text}: a range must be ascending{above}")
         return Range(low, high, whole, bool(found[3]))
     choice = tuple(values.split("/"))
     if KINDS[name] is bool and not set(choice) <= {"true", "false"}:
-        raise InputError(f"`try` {text}: {name} is true or false; give true/false")
+        raise InputError(f"`try` {text}: {name} is true or false; use true/false")
     if len(set(choice)) < max(2, len(choice)) or "" in choice:
         expected = "expected LOW..HIGH[:log], or at least two different values, A/B/C"
         raise InputError(f"`try` {text}: {expected}")
@@ -187,7 +187,7 @@ class Study:
             other = next(name for name in mine if kept.get(name) != mine[name])
             raise InputError(
                 f"{folder}: contains a search with different {other}; "
-                "give the same command, or another folder"
+                "repeat the same command, or choose another folder"
             )
         self.study.set_user_attr("search", mine)
 
@@ -283,7 +283,7 @@ def _lock(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not (folder / LOG).is_file():
-            raise InputError(f"{folder}: contains files but no search; give another folder")
+            raise InputError(f"{folder}: contains files but no search; choose another folder")
         descriptor = lock_folder(folder)
     except OSError as error:
         raise InputError(f"{folder}: cannot be used for a search: {error.strerror}") from None

@@ -43,8 +43,8 @@ def build(checkpoint: Checkpoint, title: str, half: bool = False) -> bytes:
     rule = vocab.get("tokenizer", "split")
     if vocab["level"] == "subword" or rule == "moses":
         raise InputError(
-            f"`format` html: a page does not support `tokenizer` {rule}, only characters and words "
-            "by split or punctuation; use `format` onnx or torch for this model"
+            f"`format` html: pages do not support `tokenizer` {rule}, only characters and the "
+            "tokenizers split and punctuation; use `format` onnx or torch for this model"
         )
     named = {
         f"{number}.{name}": array
@@ -103,7 +103,7 @@ def _about(checkpoint, networks):
 
 
 def _known(checkpoint, text):
-    """Remove the characters that the model does not know."""
+    """Remove the characters outside the model's vocabulary."""
     if checkpoint.vocab.level != "char":
         return text
     return "".join(letter for letter in text if letter in checkpoint.vocab.index)
