@@ -76,7 +76,7 @@ def rnn_batch(data: Array, batch_size: int) -> Array:
 
 
 def get_batch(source: Array, i: int, seq_len: int) -> tuple[Array, Array]:
-    """Return rows `i .. i + seq_len` as inputs, and the rows that follow them as targets.
+    """Return the `seq_len` rows from row `i` as inputs, and the rows that follow them as targets.
 
     Parameters
     ----------

@@ -16,8 +16,8 @@ class Ensemble(LanguageModel):
     """Networks of one architecture that differ only in initial weights and dropout masks.
 
     From ids `(T, N)` to logits `(M, V)`, the logarithm of the mean probability. These cannot be
-    differentiated: `backward` trains each member on its own loss. The state is the concatenation of
-    the members' states.
+    differentiated: `forward_backward` trains each member on its own loss. The state is the
+    concatenation of the members' states.
 
     Source: Hansen and Salamon 1990; for language models Zaremba et al. 2014, section 4.1.
     """

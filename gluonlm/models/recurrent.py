@@ -44,6 +44,7 @@ class FusedLayer:
             self._reg_params = {"packed": packed}
 
     def _forward_kernel(self, F, inputs, states, sequence_length, packed=None, **params):
+        """Compute the layer; overrides the method that Gluon's `hybrid_forward` calls."""
         joined = self._joined(F, params) if packed is None else packed
         settings = dict(state_size=self._hidden_size, num_layers=1, mode=self._mode)
         output, *states = F.RNN(inputs, joined, *states, state_outputs=True, **settings)
@@ -138,7 +139,7 @@ class Penalty(HybridBlock):
 
 
 class RecurrentBody(LanguageModel):
-    """An embedding and a stack of fused recurrent layers: from ids `(T, N)` to hidden `(T*N, C)`.
+    """Fused recurrent layers without an output: from ids `(T, N)` to hidden `(T*N, C)`.
 
     The state is, for each layer, h `(1, N, C)`, and for an LSTM c as well.
 
@@ -241,7 +242,7 @@ class RecurrentBody(LanguageModel):
 
 
 class RNNModel(RecurrentBody):
-    """A `RecurrentBody` and a dense output: from ids `(T, N)` to logits `(T*N, V)`.
+    """A `RecurrentBody` with a dense output: from ids `(T, N)` to logits `(T*N, V)`.
 
     Parameters
     ----------

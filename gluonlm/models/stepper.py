@@ -138,7 +138,8 @@ class GRUCell(Cell):
         new += self.new_bias
         new *= r
         new += read[:, both:]
-        h = h - tanh(new)
+        tanh(new)  # in place
+        h = h - new
         h *= z
         h += new
         return [h]

@@ -325,8 +325,23 @@ def preset_settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: everything[name] for name in everything if name in settings or name not in BEFORE}
 
 
+def _check_memory(config, vocab_size):
+    """Reject a model too large for this machine, before the system kills the process."""
+    parameters = config.model.count_parameters(vocab_size)
+    needed, free = 4 * COPIES * parameters, free_memory()
+    if needed > free:
+        raise InputError(
+            f"`hidden_size` {', '.join(map(str, config.model.layer_sizes()[:4]))}: "
+            f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
+            f"and {free / 1e9:,.1f} GB are free; use a smaller model"
+        )
+
+
 def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
-    """Build all that training needs; the run is created last, so invalid input leaves no files.
+    """Build all that training needs, without training: `Trainer.fit` does that.
+
+    `world` is the set of processes that train together, usually one. The run is created last, so
+    invalid input leaves no files.
 
     Raises
     ------
@@ -337,8 +352,11 @@ def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
     from .trainer import Trainer
 
     config = start.config
-    text = start.data, start.vocab, start.fingerprint, start.extend_vocab
-    corpus = share_corpus(world, lambda: load_corpus(*text))
+
+    def load():
+        return load_corpus(start.data, start.vocab, start.fingerprint, start.extend_vocab)
+
+    corpus = share_corpus(world, load)
     _check_memory(config, len(corpus.vocab))
     model = model_for(config, corpus.vocab)
     start.set_weights(model, ctx, corpus)
@@ -351,15 +369,3 @@ def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
     if run:
         run.write_config(config)
     return Training(run, config, corpus, trainer)
-
-
-def _check_memory(config, vocab_size):
-    """Reject a model too large for this machine, before the system kills the process."""
-    parameters = config.model.count_parameters(vocab_size)
-    needed, free = 4 * COPIES * parameters, free_memory()
-    if needed > free:
-        raise InputError(
-            f"`hidden_size` {', '.join(map(str, config.model.layer_sizes()[:4]))}: "
-            f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
-            f"and {free / 1e9:,.1f} GB are free; use a smaller model"
-        )

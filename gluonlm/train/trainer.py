@@ -74,7 +74,7 @@ class Trainer:
         self.valid_batches = _validation_batches(model, config, valid) if len(valid) else None
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
-        model.pack()
+        model.pack()  # replaces parameters: before gradients and optimizer state are created
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.average = Average(model, config, self.ctx[0])
@@ -82,7 +82,7 @@ class Trainer:
         self.saved_step: int | None = None
         self.devices_before = 0  # before resuming; 0 in a new run
         self.stop_request: str | None = None
-        self._agreed: str | None = None  # why to stop, the same in every process
+        self._agreed_reason: str | None = None  # why to stop, the same in every process
 
     def _check_devices(self):
         devices = self.world.size * len(self.ctx)
@@ -111,7 +111,7 @@ class Trainer:
         Diverged
             If training diverges; the model keeps the weights of the last good step.
         """
-        self._agree()
+        self._agree_on_stopping()
         while not (reason := self._why_stop()):
             began = time.monotonic()
             self._step()
@@ -135,9 +135,9 @@ class Trainer:
     def _why_stop(self):
         config, progress = self.config, self.progress
         if self.world.size == 1:
-            self._agreed = self._own_stop_reason()
-        if self._agreed:
-            return self._agreed
+            self._agreed_reason = self._local_stop_reason()
+        if self._agreed_reason:
+            return self._agreed_reason
         if progress.step >= self.total_steps:
             return "epochs" if progress.step >= config.epochs * len(self.batches) else "steps"
         if config.patience and progress.stale >= config.patience:
@@ -148,15 +148,16 @@ class Trainer:
     def _stopped_from_outside(reason):
         return reason not in ("epochs", "steps", "minutes", "patience")
 
-    def _own_stop_reason(self):
+    def _local_stop_reason(self):
         """Return why this process wants to stop, or None; only the first one checks the time."""
         minutes = 0 if self.world.rank else self.config.max_minutes
         over = minutes and self.progress.seconds >= 60 * minutes
         return self.stop_request or ("minutes" if over else None)
 
-    def _agree(self):
+    def _agree_on_stopping(self):
         """Agree on a reason to stop: all processes must end after the same step."""
-        self._agreed = next(filter(None, self.world.all_gather(self._own_stop_reason())), None)
+        reasons = self.world.all_gather(self._local_stop_reason())
+        self._agreed_reason = next(filter(None, reasons), None)
 
     def _checkpoint_due(self, validated):
         every = self.config.checkpoint_every
@@ -173,11 +174,7 @@ class Trainer:
             mx.random.seed(derive_seed(config.seed, "step", progress.step, *mine))
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
-        # Several processes must end after the same step. With one, `_why_stop` alone decides.
-        stop_requested = bool(self._own_stop_reason())
-        losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
-        if stop_requested:
-            self._agree()
+        losses, squares = self._reduce(losses)
         # Gradients are of the summed loss. The update divides and clips them: a separate pass over
         # all gradients would take as long again.
         divisor = targets.size if config.loss_scale == "mean" else inputs.shape[1]
@@ -193,6 +190,17 @@ class Trainer:
             self._skip(loss, norm)
         progress.step += 1
         self._notify("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
+
+    def _reduce(self, losses):
+        """Sum the gradients and losses over devices and processes; see `Optimizer.reduce`.
+
+        It also tells every process whether one wants to stop: all must end after the same step.
+        """
+        stop_requested = bool(self._local_stop_reason())
+        losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
+        if stop_requested:
+            self._agree_on_stopping()
+        return losses, squares
 
     def _lr_of(self, length):
         """Return the learning rate of the next step, for a segment of `length` rows."""
