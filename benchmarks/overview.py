@@ -94,6 +94,12 @@ def _score(figure):
     return figure.score
 
 
+def _covers(other, figure):
+    """Return whether the label of a figure, at the right of its point, would touch another one."""
+    close = abs(other.minutes / figure.minutes - 1) < 0.3
+    return close and 0 < other.score / figure.score - 1 < 0.02
+
+
 def draw(page: str) -> bytes:
     """Draw loss against minutes, a panel for each text with several presets, as PNG."""
     figure, first = new_axes(9, 3.8)
@@ -105,8 +111,11 @@ def draw(page: str) -> bytes:
         for each in runs:
             axes.plot(each.minutes, each.score, "o", color="C0")
             name = each.name.replace(f"{text}-", "")
-            # the label of the best run goes below its point
-            aside = {**small, "xytext": (5, -10)} if each is min(runs, key=_score) else small
+            aside = small
+            if each is min(runs, key=_score):  # below its point
+                aside = {**small, "xytext": (5, -10)}
+            elif any(_covers(other, each) for other in runs):
+                aside = {**small, "xytext": (-6, -3), "ha": "right"}
             axes.annotate(name, (each.minutes, each.score), **aside)
         for minutes, score, name in published:
             if minutes:

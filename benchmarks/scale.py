@@ -99,7 +99,7 @@ def draw(found):
             axes.loglog(rare, adaptive, "s", color="C1", label="adaptive softmax")
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
-        axes.set_ylabel("ms a step")
+        axes.set_ylabel("ms per step")
         axes.legend(frameon=False)
     PICTURE.write_bytes(to_png(figure))
 

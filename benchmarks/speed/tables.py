@@ -156,23 +156,23 @@ def alone_rows(extras) -> Iterator[str]:
 
 
 def draw(found, names, peak) -> bytes:
-    """Draw tokens/s of every side and the limit as bars, grouped by workload, as PNG."""
+    """Draw tokens/s of every side and at the peak as bars, grouped by workload, as PNG."""
     from gluonlm.system.plots import new_axes, to_png
 
     figure, axes = new_axes(8, 0.6 * len(names) + 1)
-    sides = ("limit", "ours", "PyTorch at its best", "MXNet as it starts")
+    sides = ("at the peak", "gluonlm", "PyTorch at its best", "MXNet as in the tutorials")
     for row, name in enumerate(names):
         work, seconds = WORKLOADS[name], medians(found, name, "seconds")
         least = work.operations() / peak
         taken = (least, seconds["ours"], seconds[best_peer(seconds)], seconds["tutorial"])
         for bar, (side, each) in enumerate(zip(sides, taken)):
-            color = "0.85" if side == "limit" else f"C{bar - 1}"
+            color = f"C{bar - 1}" if bar else "0.85"
             label = side if row == 0 else None
             axes.barh(row + 0.2 * bar - 0.3, work.tokens / each, 0.2, color=color, label=label)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set_xlabel("tokens a second")
+    axes.set_xlabel("tokens per second")
     figure.legend(frameon=False, loc="outside upper center", ncols=4)
     return to_png(figure)
 
