@@ -53,6 +53,8 @@ def test_the_right_axis_shows_the_same_loss_in_bits_without_a_warning(
     # the lower limit may be a perplexity below 1, which a log axis in bits cannot show
     top = unit.bits(np.log(axes.get_ylim()[1]))
     assert right.get_ylim()[1] == pytest.approx(top, rel=1e-9)
+    ticks = [tick for each in (axes, right) for tick in each.get_yticklabels(which="both")]
+    assert ticks and not any("$" in tick.get_text() for tick in ticks)  # no powers of ten
 
 
 def test_words_that_look_like_formulas_are_drawn_verbatim():

@@ -58,13 +58,20 @@ def draw_curve(records: list[dict[str, Any]], unit: Unit) -> bytes:
         if points:
             axes.plot(*zip(*points), label=event, **STYLES[event])
     if words:
+        from matplotlib.ticker import AutoLocator, LogLocator
+
         axes.set_yscale("log")
+        axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 3, 5, 7)), major_formatter="{x:g}")
         # matplotlib tries ticks far outside the axis
         both = (
             lambda shown: unit.bits(np.log(shown)),
             lambda bits: np.exp(np.minimum(bits / unit.bits(1.0), LARGEST)),
         )
-        axes.secondary_yaxis("right", functions=both).set_ylabel("bits per character")
+        right = axes.secondary_yaxis("right", functions=both)
+        right.set_ylabel("bits per character")
+        right.yaxis.set(major_locator=AutoLocator(), major_formatter="{x:g}")
+        for each in (axes, right):
+            each.minorticks_off()
     validated = _points(records, "validation", "valid_loss", shown)
     if validated:
         _mark_best(axes, validated)
