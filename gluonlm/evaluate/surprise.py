@@ -27,6 +27,7 @@ PAGE = """<!doctype html>
 :root {{ color-scheme: light dark }}
 body {{ max-width: 46rem; margin: 2rem auto; padding: 0 1rem; background: #fff; color: #111;
   font: 1rem/1.6 system-ui, sans-serif }}
+h1 {{ font-size: 1.5rem; line-height: 1.3; overflow-wrap: anywhere }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font: 1rem/1.7 ui-monospace, monospace }}
 i {{ font-style: normal }}
 {light}
