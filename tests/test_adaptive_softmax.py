@@ -114,8 +114,11 @@ def test_a_run_trains_scores_and_generates_but_cannot_be_exported(tmp_path, comm
     pieces = [score(model, ids, seq_len=length) for length in (7, 1000)]
     np.testing.assert_allclose(*pieces, atol=1e-5)
     code, out, err = command("evaluate", run, "--data", text, "--json")
-    assert code == 0 and json.loads(out)["tokens"] > 0, err
+    assert code == 0, err
+    assert json.loads(out)["tokens"] > 0, err
     code, out, _ = command("generate", run, "--length", "5", "--prompt", "w1")
-    assert code == 0 and len(out.split()) >= 5
+    assert code == 0
+    assert len(out.split()) >= 5
     code, _, err = command("export", run, "--format", "torch", "--out", tmp_path / "out")
-    assert code == 2 and "adaptive softmax" in err
+    assert code == 2
+    assert "adaptive softmax" in err

@@ -85,7 +85,8 @@ def test_the_wheel_contains_every_module():
     assert set(find_packages(str(ROOT), include=["gluonlm", "gluonlm.*"])) == folders
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert 'find_packages(include=["gluonlm", "gluonlm.*"])' in setup
-    assert '"py.typed"' in setup and (PACKAGE / "py.typed").exists()
+    assert '"py.typed"' in setup
+    assert (PACKAGE / "py.typed").exists()
 
 
 def test_every_public_name_exists_and_is_documented():

@@ -77,7 +77,8 @@ def test_validation_and_checkpoints_use_the_average():
 def test_without_averaging_the_last_weights_are_used():
     trainer = train(valid=IDS[:60])
     np.testing.assert_array_equal(flat(trainer.weights()), weights(trainer))
-    assert not trainer.progress.averaged and not any(n.startswith("raw") for n in trainer.arrays())
+    assert not trainer.progress.averaged
+    assert not any(n.startswith("raw") for n in trainer.arrays())
 
 
 def test_a_checkpoint_without_the_raw_weights_is_refused():

@@ -47,7 +47,8 @@ def test_windows_start_at_multiples_of_step_and_target_the_next_token(ids):
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]
     inputs, targets = windows(ids(8), 3, 1)
-    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6] and as_numpy(targets)[-1] == 7
+    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6]
+    assert as_numpy(targets)[-1] == 7
     assert len(inputs) == len(targets) == 5
     inputs, targets = windows(ids(4), 3)
     assert (as_numpy(inputs).tolist(), as_numpy(targets).tolist()) == ([[0, 1, 2]], [3])
@@ -107,7 +108,8 @@ def test_window_batches_are_shuffled_by_seed_and_epoch_without_loss():
     inputs, targets = batches(0, 0)
     assert inputs.shape == (3, 8)
     assert [column.tolist() for column in inputs.T] == [[t - 3, t - 2, t - 1] for t in targets]
-    assert batches(0, 5)[0].shape == (3, 7) and batches(0, 5)[1].shape == (7,)
+    assert batches(0, 5)[0].shape == (3, 7)
+    assert batches(0, 5)[1].shape == (7,)
 
 
 def test_without_a_seed_windows_are_in_text_order():
@@ -183,7 +185,8 @@ def test_the_tutorials_shapes_on_nietzsche(corpus_path):
     text = corpus_path("nietzsche").read_bytes().decode("latin-1")
     symbols = sorted(set(text))
     ids = np.array([symbols.index(c) for c in text], np.int32)
-    assert len(ids) == 600_901 and len(symbols) == 85
+    assert len(ids) == 600_901
+    assert len(symbols) == 85
     assert rnn_batch(ids, 32).shape == (18778, 32)
     # the tutorial stops its range one window early and then drops two more
     assert windows(ids, 3, 3)[0].shape == (200_297 + 3, 3)
@@ -203,7 +206,9 @@ def test_random_segments_are_consecutive_with_the_requested_mean_length():
         lengths.append([len(inputs) for inputs, _ in read])
     assert lengths[0] != lengths[1]
     shares = np.concatenate(lengths) / 20
-    assert 0.02 < (shares < 0.75).mean() < 0.1 and shares.min() > 0.2 and shares.max() < 1.5
+    assert 0.02 < (shares < 0.75).mean() < 0.1
+    assert shares.min() > 0.2
+    assert shares.max() < 1.5
     again = StreamBatches(text, 2, 20, seed=3)  # read a single batch, out of order
     np.testing.assert_array_equal(again(1, 77)[0], batches(1, 77)[0])
 

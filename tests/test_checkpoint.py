@@ -35,12 +35,11 @@ def test_checkpoints_round_trip(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(7), ("best", "last"))
     back = run.load("best")
-    assert (
-        back.config == Config()
-        and back.vocab.tokens == ["a", "b", "\u00e9"]
-        and back.progress == {"step": 7, "best": 0.1}
-    )
-    assert (back.parameters["w"] == 1).all() and back.training["s"].tolist() == [0, 1, 2, 3]
+    assert back.config == Config()
+    assert back.vocab.tokens == ["a", "b", "\u00e9"]
+    assert back.progress == {"step": 7, "best": 0.1}
+    assert (back.parameters["w"] == 1).all()
+    assert back.training["s"].tolist() == [0, 1, 2, 3]
 
 
 def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
@@ -49,7 +48,8 @@ def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
         run.save(contents(step, step), ("best", "last") if step == 2 else ("last",))
     (run.checkpoints / ".writing-dead").mkdir()
     run.save(contents(4, 5.0))
-    assert run.load("best").progress["step"] == 2 and (run.load("last").parameters["w"] == 5).all()
+    assert run.load("best").progress["step"] == 2
+    assert (run.load("last").parameters["w"] == 5).all()
     assert sorted(os.listdir(run.checkpoints)) == ["00000002", "00000004a", "best", "last"]
 
 
@@ -163,10 +163,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_file", full)
     with pytest.raises(InputError, match="No space left"):
         run.save(contents(2))
-    assert run.load("last").progress["step"] == 1 and sorted(os.listdir(run.checkpoints)) == [
-        "00000001",
-        "last",
-    ]
+    assert run.load("last").progress["step"] == 1
+    assert sorted(os.listdir(run.checkpoints)) == ["00000001", "last"]
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -220,7 +218,8 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
             Run.create(path)
     with pytest.raises(InputError, match="`overwrite` does not remove"):
         Run.create(foreign, overwrite=True)
-    assert (foreign / "thesis.txt").exists() and lost.load("best").progress["step"] == 1
+    assert (foreign / "thesis.txt").exists()
+    assert lost.load("best").progress["step"] == 1
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
 
 
@@ -271,18 +270,22 @@ def test_a_file_at_the_path_of_a_run_is_kept(tmp_path):
 def test_settings_missing_from_a_checkpoint_have_their_old_defaults(copy):
     folder = copy.pointed("best")
     config = json.loads((folder / "config.json").read_bytes())
-    assert config.pop("shuffle") == "mixed" and config.pop("window") == 3
+    assert config.pop("shuffle") == "mixed"
+    assert config.pop("window") == 3
     assert config.pop("output_bias")
     resealed(folder, "config.json", json.dumps({**config, "context": 7}).encode())
     kept = read_checkpoint(folder).config
-    assert kept.training.shuffle == "line" and kept.model.window == 7
+    assert kept.training.shuffle == "line"
+    assert kept.model.window == 7
     assert kept.model.output_bias == "zero"
     fresh = Config.from_dict(config)
-    assert fresh.training.shuffle == "mixed" and fresh.model.output_bias == "frequency"
+    assert fresh.training.shuffle == "mixed"
+    assert fresh.model.output_bias == "frequency"
 
 
 def test_the_best_checkpoint_is_loaded_by_default(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1), ("best", "last"))
     run.save(contents(2))
-    assert run.load().progress["step"] == 1 and run.load("last").progress["step"] == 2
+    assert run.load().progress["step"] == 1
+    assert run.load("last").progress["step"] == 2

@@ -35,7 +35,8 @@ def test_the_embedded_corpus_is_split_contiguously():
 
     text = "\n\n".join(topics[key] for key in sorted(topics))
     corpus = load_corpus()
-    assert corpus.vocab.tokens == sorted(set(text)) and corpus.name == "python-docs"
+    assert corpus.vocab.tokens == sorted(set(text))
+    assert corpus.name == "python-docs"
     assert "".join(parts(corpus)) == text
     shares = [round(len(part) / len(text), 3) for part in (corpus.train, corpus.valid, corpus.test)]
     assert shares == [0.9, 0.05, 0.05]
@@ -139,7 +140,8 @@ def test_a_given_vocabulary_is_kept_and_unknown_characters_are_located(files, mo
     files(text="abcabcabca", other="ab" * 5 + "x")
     vocab = Vocab("char", "cbaz")
     corpus = load_corpus(DataConfig(data=("text",)), vocab)
-    assert corpus.vocab is vocab and corpus.train.tolist() == [2, 1, 0] * 3
+    assert corpus.vocab is vocab
+    assert corpus.train.tolist() == [2, 1, 0] * 3
     with pytest.raises(InputError, match="character 'x' at position 10 is not among the 4"):
         load_corpus(DataConfig(data=("other",)), vocab)
 
@@ -191,4 +193,5 @@ def test_the_real_corpora_match_the_published_ones(corpus_path):
     assert len(load_corpus(DataConfig(data=("nietzsche",))).vocab) == 84
     corpus_path("ptb")
     corpus = load_corpus(DataConfig(data=("ptb",), level="word"))
-    assert len(corpus.train) == 929_589 and len(corpus.vocab) == 10_000
+    assert len(corpus.train) == 929_589
+    assert len(corpus.vocab) == 10_000

@@ -183,4 +183,5 @@ def test_the_command_of_the_readme_runs_as_a_process(workshop):
     done = subprocess.run(
         [sys.executable, "-m", "gluonlm", "--help"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0 and done.stdout.startswith("python -m gluonlm: recurrent")
+    assert done.returncode == 0
+    assert done.stdout.startswith("python -m gluonlm: recurrent")

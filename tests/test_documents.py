@@ -107,7 +107,8 @@ def test_document_runs_resume_and_work_in_every_command(text_file, tmp_path, com
     assert command("evaluate", whole, "--data", text_file)[0] == 0
     assert command("generate", whole, "--length", 9)[0] == 0
     code, _, err = command("export", whole, "--format", "torch", "--out", tmp_path / "out")
-    assert code == 2 and "--document-separator" in err
+    assert code == 2
+    assert "--document-separator" in err
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,10 @@ def test_document_runs_resume_and_work_in_every_command(text_file, tmp_path, com
 def test_the_error_names_a_separator_that_is_no_token(text_file, tmp_path, command, flags, message):
     run = tmp_path / "run"
     code, _, err = command("train", "--data", text_file, "--run", run, *flags)
-    assert code == 2 and message in err and len(err.splitlines()) == 1 and not run.exists()
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not run.exists()
 
 
 def test_a_separator_is_found_at_every_level():

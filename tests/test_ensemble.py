@@ -27,9 +27,8 @@ def test_an_ensemble_returns_the_mean_of_its_networks_probabilities():
     logits, new = model(ids, state)
     np.testing.assert_allclose(np.exp(logits.asnumpy()), np.mean(own, axis=0), atol=1e-6)
     expected = [array for _, states in each for array in states]
-    assert len(new) == len(expected) and all(
-        (a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected)
-    )
+    assert len(new) == len(expected)
+    assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected))
 
 
 def test_an_ensemble_is_exact_where_a_float32_probability_underflows():
@@ -47,7 +46,8 @@ def test_an_ensemble_is_exact_where_a_float32_probability_underflows():
     expected = np.log(2) - np.logaddexp(*(own[:, 1] for own in chances))
     logits, _ = model(ids, model.begin_state(N))
     losses = negative_log_likelihood(logits, nd.array(targets, dtype="int32"))
-    assert losses.min() > 395 and losses.max() < 405  # the second network's, and log 2
+    assert losses.min() > 395
+    assert losses.max() < 405  # the second network's, and log 2
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
     stepper = model.stepper(N)
     stepped = np.concatenate([stepper.step(row) for row in ids.asnumpy()])
@@ -71,7 +71,8 @@ def test_an_ensembles_training_pass_equals_each_networks():
     assert len(new) == len(states) == 3 * 4
     assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, states))
     squares = np.array([3.0, 4.0, 5.0])
-    assert model.gradient_norm(squares) == 2 and networks_norm(model, squares) == 12**0.5
+    assert model.gradient_norm(squares) == 2
+    assert networks_norm(model, squares) == 12**0.5
 
 
 def networks_norm(model, squares):
@@ -101,6 +102,9 @@ def test_members_have_the_same_settings_and_different_weights():
     single = build_model(
         ModelConfig(model="rnn", hidden_size=(9,), tie_weights=True, embed_size=9), V
     )
-    assert len(model.networks) == 3 and model.count_parameters() == 3 * single.count_parameters()
+    assert len(model.networks) == 3
+    assert model.count_parameters() == 3 * single.count_parameters()
     first, second, third = (network.decoder.weight.data().asnumpy() for network in model.networks)
-    assert (first != second).any() and (first != third).any() and (second != third).any()
+    assert (first != second).any()
+    assert (first != third).any()
+    assert (second != third).any()

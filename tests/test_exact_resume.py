@@ -57,7 +57,8 @@ def test_an_averaged_training_resumes_exactly(optimizer, average):
     settings = dict(average=average, average_decay=0.8, average_patience=1, random_seq_len=True)
     settings.update(seq_len=8, lr=0.3, validate_every=2)  # so that validation gets worse
     whole = check_that_breaks_change_nothing("gru", optimizer, "constant", **settings)
-    assert whole.progress.averaged and (weights(whole) != flat(whole.weights())).any()
+    assert whole.progress.averaged
+    assert (weights(whole) != flat(whole.weights())).any()
 
 
 def flat(arrays):

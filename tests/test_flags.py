@@ -42,7 +42,8 @@ def test_aliases_underscores_and_equals_signs(text_file, tmp_path, command):
 @pytest.mark.parametrize("habit", ["--cuda", "--gpu"])
 def test_aliases_select_a_gpu(habit, command):
     code, _, err = command("train", habit, "--max-steps", 1)
-    assert code == 2 and "CPU build" in err
+    assert code == 2
+    assert "CPU build" in err
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,8 @@ def test_flags_override_settings_from_a_file(name, content, text_file, tmp_path,
         "--quiet",
     )
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (code, err) == (0, "") and (settings["hidden_size"], settings["lr"]) == ([9], 0.5)
+    assert (code, err) == (0, "")
+    assert (settings["hidden_size"], settings["lr"]) == ([9], 0.5)
     code, _, err = command(
         "train",
         "--config",
@@ -76,7 +78,8 @@ def test_flags_override_settings_from_a_file(name, content, text_file, tmp_path,
         tmp_path / "again",
         "--quiet",
     )
-    assert (code, err) == (0, "") and (tmp_path / "again" / "config.json").read_text() == (
+    assert (code, err) == (0, "")
+    assert (tmp_path / "again" / "config.json").read_text() == (
         tmp_path / "run" / "config.json"
     ).read_text()
 
@@ -124,13 +127,11 @@ def test_bad_flags_are_one_line_and_write_nothing(
     code, out, err = command("train", "--data", text_file, "--run", tmp_path / "run", *TINY, *flags)
     if flags[0] == "--resume":
         code, out, err = command("train", *flags)
-    assert (
-        code == 2
-        and message in err
-        and err.startswith("gluonlm: error: ")
-        and err.count("\n") == 1
-        and out == ""
-    )
+    assert code == 2
+    assert message in err
+    assert err.startswith("gluonlm: error: ")
+    assert err.count("\n") == 1
+    assert out == ""
     assert os.listdir(tmp_path) == []
 
 
@@ -151,13 +152,11 @@ def test_bad_texts_are_one_line_and_write_nothing(content, message, tmp_path, co
     if content is not None:
         path.write_bytes(content)
     code, out, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
-    assert (
-        code == 2
-        and message in err
-        and err.count("\n") == 1
-        and out == ""
-        and not (tmp_path / "run").exists()
-    )
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -177,14 +176,19 @@ def test_bad_texts_are_one_line_and_write_nothing(content, message, tmp_path, co
 def test_bad_configurations_are_one_line(name, content, message, tmp_path, command):
     (tmp_path / name).write_text(content)
     code, _, err = command("train", "--config", tmp_path / name, "--run", tmp_path / "run")
-    assert code == 2 and message in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_regular_files_are_accepted(tmp_path, command):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/null"):
         code, _, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
-        assert code == 2 and "not a regular file" in err and err.count("\n") == 1
+        assert code == 2
+        assert "not a regular file" in err
+        assert err.count("\n") == 1
 
 
 def test_the_threads_flag_overrides_the_environment(text_file, tmp_path):
@@ -192,7 +196,8 @@ def test_the_threads_flag_overrides_the_environment(text_file, tmp_path):
     out, err = start(
         "-m", "gluonlm.train", *flags, "--threads", 2, env={"OMP_NUM_THREADS": "1"}
     ).communicate()
-    assert "2 threads" in out and err == ""
+    assert "2 threads" in out
+    assert err == ""
 
 
 def shown(parser):
@@ -209,10 +214,12 @@ def test_help_describes_every_flag_and_its_default(module, command, monkeypatch)
     assert (code, err) == (0, "")
     entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]]
     flags = shown(parsers[0])
-    assert len(entries) == len(flags) and all(action.help for action in flags)
+    assert len(entries) == len(flags)
+    assert all(action.help for action in flags)
     names = [action.option_strings[0] for action in flags]
     for name, action, entry in zip(names, flags, entries):
-        assert entry.startswith(name) and " ".join((action.help % vars(action)).split()) in entry
+        assert entry.startswith(name)
+        assert " ".join((action.help % vars(action)).split()) in entry
         setting = name in SETTINGS and action.default == argparse.SUPPRESS
         default = SETTINGS[name] if setting else action.default
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
@@ -225,8 +232,11 @@ def test_help_describes_every_flag_and_its_default(module, command, monkeypatch)
 def test_help_shows_the_common_flags_and_how_to_set_the_others(module, command):
     code, out, err = command(module, "--help")
     listed = set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)) - {"--help-all", "--set"}
-    assert (code, err) == (0, "") and listed == set(map(flag, COMMON[module]))
-    assert "examples:\n  python -m gluonlm " in out and "--help-all" in out and "--set NAME" in out
+    assert (code, err) == (0, "")
+    assert listed == set(map(flag, COMMON[module]))
+    assert "examples:\n  python -m gluonlm " in out
+    assert "--help-all" in out
+    assert "--set NAME" in out
 
 
 @pytest.mark.parametrize("module, limit", [("train", 26), ("compare", 10), ("tune", 12)])
@@ -234,7 +244,8 @@ def test_help_all_lists_each_setting_once_as_a_flag_or_for_set(module, limit, co
     _, out, _ = command(module, "--help-all")
     flags = re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.MULTILINE)
     settings = re.findall(r"^  ([a-z_]+)=", out, re.MULTILINE)
-    assert len(flags) <= limit and not set(flags) & set(map(flag, settings))
+    assert len(flags) <= limit
+    assert not set(flags) & set(map(flag, settings))
     listed = [name for name in (*flags, *map(flag, settings)) if name in SETTINGS]
     assert sorted(listed) == sorted(SETTINGS)
     for name in settings:
@@ -335,7 +346,8 @@ def test_bad_values_of_set_are_one_line(module, flags, message, command, tmp_pat
     monkeypatch.chdir(tmp_path)
     start = ["study", "--try", "dropout=0.1..0.2"] if module == "tune" else []
     code, out, err = command(module, *start, *flags)
-    assert (code, out, err.count("\n")) == (2, "", 1) and message in err
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
     assert os.listdir(tmp_path) == []
 
 
@@ -367,7 +379,8 @@ def test_the_error_of_a_flag_names_the_help(module, command):
 def test_flags_cannot_be_abbreviated(trained, command):
     for module, *flags in (("train", "--hidden", 8), ("generate", trained, "--len", 3)):
         code, out, err = command(module, *flags)
-        assert (code, out) == (2, "") and f"unrecognized arguments: {flags[-2]}" in err
+        assert (code, out) == (2, "")
+        assert f"unrecognized arguments: {flags[-2]}" in err
 
 
 def test_errors_name_settings_and_the_command_prints_flags():

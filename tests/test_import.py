@@ -101,7 +101,8 @@ def test_an_imported_network_computes_the_same(kind, form, tmp_path, vocab_file,
         old.collect_params().save(str(path), strip_prefix=prefix)
     flags = ["--vocab", vocab_file, "--run", tmp_path / "run", "--activation", "relu"]
     code, out, err = command("import", path, *flags)
-    assert (code, err) == (0, "") and "--init-from" in out
+    assert (code, err) == (0, "")
+    assert "--init-from" in out
     model, checkpoint = load_model(tmp_path / "run")
     assert checkpoint.vocab == VOCAB
     ids = np.random.default_rng(1).integers(0, TOKENS, (20, 2)).astype(np.int32)
@@ -155,9 +156,12 @@ def test_an_imported_run_generates_scores_and_trains(tmp_path, vocab_file, text_
     assert json.loads(out)["nats"] < before - 0.2
     for wrong in (["train", "--resume", run, "--data", text], ["evaluate", run]):
         code, _, err = command(*wrong)
-        assert code == 2 and err.count("\n") == 1
+        assert code == 2
+        assert err.count("\n") == 1
     code, _, err = command("import", tmp_path / "old.params", *flags)
-    assert code == 2 and "already exists" in err and Run(run).load("best").progress["step"] == 0
+    assert code == 2
+    assert "already exists" in err
+    assert Run(run).load("best").progress["step"] == 0
 
 
 def test_every_vocabulary_format_is_read(tmp_path, command):
@@ -178,7 +182,8 @@ def test_every_vocabulary_format_is_read(tmp_path, command):
     for number, way in enumerate(ways):
         run = tmp_path / f"run{number}"
         code, _, err = command("import", tmp_path / "old.params", *way, "--run", run)
-        assert (code, err) == (0, "") and Run(run).load("best").vocab == vocab
+        assert (code, err) == (0, "")
+        assert Run(run).load("best").vocab == vocab
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,9 @@ def test_errors_name_missing_flags(flags, message, tmp_path, monkeypatch, vocab_
     (tmp_path / "text").write_text("no JSON")
     (tmp_path / "odd.json").write_text('{"a": 1}')
     code, out, err = command("import", "old.params", *flags, "--run", "run")
-    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -274,7 +281,8 @@ def test_a_damaged_file_is_refused_in_one_line_without_using_memory(tmp_path_fac
     try:
         read_arrays(path)
     except InputError as error:
-        assert "\n" not in str(error) and "damaged.params" in str(error)
+        assert "\n" not in str(error)
+        assert "damaged.params" in str(error)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

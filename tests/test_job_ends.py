@@ -107,16 +107,19 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(text):
 @needs_mpi
 def test_a_process_out_of_memory_is_one_line_and_ends_the_job(text):
     (line,) = fails(text, "large", (OUT_OF_MEMORY, "1", "RLIMIT_AS", str(1 << 30)))
-    assert "process 1 of 2" in line and "allocate" in line
+    assert "process 1 of 2" in line
+    assert "allocate" in line
     assert_continues(text, "large")
 
 
 @needs_mpi
 def test_all_processes_report_bad_input_in_one_line(text):
     errors = train(text, 2, "--data missing.txt --quiet", code=2)
-    assert errors.count("\n") == 1 and "missing.txt" in errors
+    assert errors.count("\n") == 1
+    assert "missing.txt" in errors
     errors = train(text, 2, f"--data text.txt {SMALL} --batch-size 1 --run few", code=2)
-    assert errors.count("\n") == 1 and "--batch-size" in errors
+    assert errors.count("\n") == 1
+    assert "--batch-size" in errors
     assert not (text / "few").exists()
 
 
@@ -135,7 +138,9 @@ def test_an_error_in_one_process_is_one_line_and_ends_the_job(text):
     )
     assert process.returncode == 2
     ours = [line for line in process.stderr.splitlines() if line.startswith("gluonlm: ")]
-    assert len(ours) == 1 and "process 1 of 2" in ours[0] and "no such thing" in ours[0]
+    assert len(ours) == 1
+    assert "process 1 of 2" in ours[0]
+    assert "no such thing" in ours[0]
 
 
 @needs_mpi
@@ -146,7 +151,8 @@ def test_evaluate_is_single_process(text):
         command, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert process.returncode == 2
-    assert process.stderr.count("\n") == 1 and "mpiexec" in process.stderr
+    assert process.stderr.count("\n") == 1
+    assert "mpiexec" in process.stderr
 
 
 def test_mpi_is_not_imported_without_mpiexec():

@@ -37,10 +37,13 @@ def test_the_help_lists_every_command_in_order_of_use(gluonlm_command):
 def test_each_command_runs_and_prints_its_usage(trained, gluonlm_command):
     for name in door.COMMANDS:
         code, out, err = gluonlm_command(name, "--help")
-        assert (code, err) == (0, "") and out.startswith(f"usage: python -m gluonlm {name} ")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"usage: python -m gluonlm {name} ")
     flags = ["--prompt", "the", "--length", 2]
     code, out, err = gluonlm_command("generate", trained, *flags)
-    assert (code, err) == (0, "") and out.startswith("the") and len(out) == 6
+    assert (code, err) == (0, "")
+    assert out.startswith("the")
+    assert len(out) == 6
     assert gluonlm_command("generate", trained, "--length", 0)[0] == 2
 
 
@@ -58,8 +61,10 @@ def test_the_version_includes_the_main_dependencies(gluonlm_command):
     lines = gluonlm_command("--version")[1].splitlines()
     found = dict(line.split(" ", 1) for line in lines)
     assert found["gluonlm"] == gluonlm.__version__
-    assert found["NumPy"] == numpy.__version__ and found["MXNet"].startswith(mxnet.__version__)
-    assert found["Python"] == "{}.{}.{}".format(*sys.version_info) and found["threads"] == "1"
+    assert found["NumPy"] == numpy.__version__
+    assert found["MXNet"].startswith(mxnet.__version__)
+    assert found["Python"] == "{}.{}.{}".format(*sys.version_info)
+    assert found["threads"] == "1"
 
 
 def test_the_version_is_printed_without_loading_mxnet(tmp_path):
@@ -71,7 +76,8 @@ def test_the_version_is_printed_without_loading_mxnet(tmp_path):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_shells_complete_commands_and_flags(shell, gluonlm_command, tmp_path):
     code, out, err = gluonlm_command("completion", shell)
-    assert (code, err) == (0, "") and "embeddings" in out
+    assert (code, err) == (0, "")
+    assert "embeddings" in out
     assert "--hidden-size" in out or shell == "tcsh"  # for which shtab completes only commands
     if shutil.which(shell):
         (tmp_path / "script").write_text(out)

@@ -122,7 +122,8 @@ def test_weights_depend_on_the_seed_and_the_initializer():
     values = [
         np.concatenate([a.ravel() for a in weights(m).values()]) for m in (first, again, other)
     ]
-    assert (values[0] == values[1]).all() and (values[0] != values[2]).any()
+    assert (values[0] == values[1]).all()
+    assert (values[0] != values[2]).any()
     assert 0.09 < abs(values[0]).max() <= 0.1
     with pytest.raises(InputError, match="`init`"):
         make().prepare([mx.cpu()], "uniform:nan")
@@ -148,11 +149,10 @@ def test_every_array_is_on_the_requested_device():
 )
 def test_build_model_follows_the_configuration(settings, kind, sizes):
     model = build_model(ModelConfig(**settings), V)
-    assert (
-        model.kind == kind
-        and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1]
-        == sizes
-    )
+    assert model.kind == kind
+    assert [state.shape[-1] for state in model.begin_state(2)][
+        :: 2 if kind == "lstm" else 1
+    ] == sizes
 
 
 def test_contradictory_sizes_are_refused():

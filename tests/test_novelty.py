@@ -36,7 +36,9 @@ def test_the_command_reports_copied_text(trained, text_file, command):
     plain = command("generate", trained, *flags)
     folder = ("--data-dir", text_file.parent)
     code, out, err = command("generate", trained, *flags, "--novelty", *folder)
-    assert code == 0 and out == plain[1] and len(err.splitlines()) == 1
+    assert code == 0
+    assert out == plain[1]
+    assert len(err.splitlines()) == 1
     written = out[len("the ") : -1]
     text = text_file.read_text()[: round(0.9 * len(text_file.read_text()))]
     longest = max(
@@ -48,4 +50,6 @@ def test_the_command_reports_copied_text(trained, text_file, command):
 def test_the_error_names_a_missing_text(trained, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = command("generate", trained, "--length", 9, "--novelty")
-    assert code == 2 and "the run names this text" in err and "Traceback" not in err
+    assert code == 2
+    assert "the run names this text" in err
+    assert "Traceback" not in err

@@ -108,13 +108,12 @@ def test_a_full_disk_is_reported_and_keeps_the_last_good_checkpoint(
     ).stat().st_size < arrays - 1  # so that only a checkpoint exceeds the limit
     process = start("-c", LIMITED, arrays - 1, "--data", text_file, "--run", run, *FLAGS)
     _, err = process.communicate()
-    assert (
-        process.returncode == 2
-        and err.startswith("gluonlm: error: ")
-        and err.count("\n") == 1
-        and "Traceback" not in err
-    )
-    assert Run(run).load("last").progress["step"] in (18, 20) and "could not be written" in err
+    assert process.returncode == 2
+    assert err.startswith("gluonlm: error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert Run(run).load("last").progress["step"] in (18, 20)
+    assert "could not be written" in err
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, whole)
 
@@ -124,7 +123,8 @@ def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path, comman
     first = endless(text_file, run)
     for flags in (["--resume", run], ["--data", text_file, "--run", run, *FLAGS, "--overwrite"]):
         code, _, err = command("train", *flags)
-        assert code == 2 and "another process is training this run" in err
+        assert code == 2
+        assert "another process is training this run" in err
     assert first.poll() is None
     first.kill()
     first.communicate()
@@ -139,11 +139,15 @@ def test_an_unwritable_folder_is_reported(whole, text_file, tmp_path, command, m
 
     monkeypatch.setattr(module.Path, "mkdir", readonly)
     code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)
-    assert code == 2 and "cannot write there: Permission denied" in err and err.count("\n") == 1
+    assert code == 2
+    assert "cannot write there: Permission denied" in err
+    assert err.count("\n") == 1
     monkeypatch.undo()
     monkeypatch.setattr(module.tempfile, "TemporaryDirectory", readonly)
     code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)
-    assert code == 2 and "Permission denied" in err and err.count("\n") == 1
+    assert code == 2
+    assert "Permission denied" in err
+    assert err.count("\n") == 1
 
 
 def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file, tmp_path, command):
@@ -154,16 +158,15 @@ def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file,
     process = start(
         KILLER, "write", 40, "--data", text_file, "--run", run, *flags
     )  # in the checkpoint of the first validation
-    assert process.communicate()[1] == "" and process.returncode == -signal.SIGKILL
+    assert process.communicate()[1] == ""
+    assert process.returncode == -signal.SIGKILL
     assert (
         (run / "samples.txt").stat().st_size > Run(run).load("last").progress["samples_bytes"] == 0
     )
     assert command("train", "--resume", run, "--quiet")[0] == 0
     text = (run / "samples.txt").read_text()
-    assert (
-        text == (tmp_path / "calm" / "samples.txt").read_text()
-        and not (whole / "samples.txt").exists()
-    )
+    assert text == (tmp_path / "calm" / "samples.txt").read_text()
+    assert not (whole / "samples.txt").exists()
     headers = [line for line in text.splitlines() if line.startswith("== ")]
     assert headers[:3] == [
         f"== step {s}, epoch {e}, temperature {t}"
@@ -177,9 +180,11 @@ def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, c
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --dropout 0".split()
     begin = ["--init-from", whole, "--data", text_file]
     code, out, err = command("train", *begin, "--run", tmp_path / "run", *small)
-    assert (code, err) == (0, "") and "optimizer and progress are reset" in out
+    assert (code, err) == (0, "")
+    assert "optimizer and progress are reset" in out
     ours, theirs = Run(tmp_path / "run").load("last"), Run(whole).load("best")
-    assert ours.progress["step"] == 1 and ours.config.model.hidden_size == (12,)
+    assert ours.progress["step"] == 1
+    assert ours.config.model.hidden_size == (12,)
     for name, array in theirs.parameters.items():
         np.testing.assert_allclose(ours.parameters[name], array, atol=1e-20)
     code, _, err = command(
@@ -194,13 +199,16 @@ def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, c
         "--hidden-size",
         13,
     )
-    assert code == 2 and "parameter" in err and not (tmp_path / "other").exists()
+    assert code == 2
+    assert "parameter" in err
+    assert not (tmp_path / "other").exists()
     foreign = tmp_path / "foreign.txt"
     foreign.write_text("Ωmega " * 100)
     code, _, err = command(
         "train", "--init-from", whole, "--data", foreign, "--run", tmp_path / "other", *flags
     )
-    assert code == 2 and "'Ω' at position 0" in err
+    assert code == 2
+    assert "'Ω' at position 0" in err
 
 
 def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
@@ -210,11 +218,9 @@ def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
 
     run = shutil.copytree(whole, tmp_path / "run")
     code, out, _ = command("train", "--resume", run, "--max-steps", 63, "--patience", 40)
-    assert (
-        code == 0
-        and "resuming with max_steps 63 instead of 60" in out
-        and "patience 40 instead of 50" in out
-    )
+    assert code == 0
+    assert "resuming with max_steps 63 instead of 60" in out
+    assert "patience 40 instead of 50" in out
     for flags, name in (
         (["--dropout", 0.4], "dropout"),
         (["--lr", 1], "lr"),
@@ -222,7 +228,9 @@ def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
         (["--level", "word"], "level"),
     ):
         code, _, err = command("train", "--resume", run, *flags)
-        assert code == 2 and f"{name} was" in err and "--init-from" in err
+        assert code == 2
+        assert f"{name} was" in err
+        assert "--init-from" in err
     moved = tmp_path / "moved.txt"
     moved.write_bytes(text_file.read_bytes())
     assert command("train", "--resume", run, "--data", moved, "--max-steps", 64)[0] == 0
@@ -273,7 +281,8 @@ def test_truncated_metrics_are_reported(whole, tmp_path, command):
     content = (run / "metrics.jsonl").read_bytes()
     (run / "metrics.jsonl").write_bytes(content[:200])
     code, _, err = command("train", "--resume", run, "--max-steps", 63, "--quiet")
-    assert code == 0 and "metrics.jsonl: lines are missing" in err
+    assert code == 0
+    assert "metrics.jsonl: lines are missing" in err
     assert records(run)[0]["step"] == 4
 
 

@@ -104,10 +104,8 @@ def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):
 
 
 def test_devices_by_name():
-    assert device.get_ctx("cpu") == [mx.cpu()] and device.get_ctx("cpu:0,1") == [
-        mx.cpu(0),
-        mx.cpu(1),
-    ]
+    assert device.get_ctx("cpu") == [mx.cpu()]
+    assert device.get_ctx("cpu:0,1") == [mx.cpu(0), mx.cpu(1)]
     assert device.get_ctx("auto") == [mx.cpu()]
     for name in ("tpu", "gpu:x", "gpu:-1", "gpu:0,0", "", "auto:1"):
         with pytest.raises(InputError, match="`ctx`"):
@@ -141,9 +139,8 @@ def test_each_unusable_gpu_has_its_own_error(monkeypatch, gpus, cuda, capability
 
 def test_usable_gpus_become_contexts(monkeypatch):
     machine(monkeypatch, gpus=2)
-    assert device.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and device.get_ctx("auto") == [
-        mx.gpu(0)
-    ]
+    assert device.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)]
+    assert device.get_ctx("auto") == [mx.gpu(0)]
     with pytest.raises(InputError, match="gpu:2: MXNet finds 2"):
         device.get_ctx("gpu:2")
 

@@ -58,8 +58,10 @@ def test_plateau_lowers_the_rate_and_patience_stops_the_training():
         valid=IDS[:60],
         callbacks=[lambda event, record: records.append(record) if event == "validation" else None],
     )
-    assert trainer.reason == "patience" and [r["best"] for r in records] == [True] + [False] * 5
-    assert trainer.progress.best_step == 2 and trainer.progress.drops == 2
+    assert trainer.reason == "patience"
+    assert [r["best"] for r in records] == [True] + [False] * 5
+    assert trainer.progress.best_step == 2
+    assert trainer.progress.drops == 2
     assert records[-1]["lr"] == pytest.approx(1e-32)
 
 
@@ -82,7 +84,8 @@ def test_impossible_settings_are_refused(settings, message):
 
 def test_derived_seeds_are_distinct_and_fit_mxnet():
     seeds = {derive_seed(1, "step", step) for step in range(1000)}
-    assert len(seeds) == 1000 and all(0 <= seed < 2**31 for seed in seeds)
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,8 @@ def test_each_update_is_the_gradient_times_the_scheduled_rate(settings):
 
     before, trainer.callbacks = [numbers(lambda p: p.data())], [watch]
     trainer.fit()
-    assert len(taken) == 2 * len(trainer.batches) and len(set(rates)) > 1
+    assert len(taken) == 2 * len(trainer.batches)
+    assert len(set(rates)) > 1
     np.testing.assert_allclose(taken, rates, rtol=1e-3)
 
 

@@ -51,7 +51,8 @@ def test_a_signal_ends_a_training_after_its_step_and_resume_finishes_it(
     out, err = process.communicate()
     told = f"gluonlm: {word}: continue with --resume {run}\n"
     assert (process.returncode, out, err) == (code, "", told)
-    assert Run(run).load("last").progress["step"] == 5 and len(records(run, "validation")) == 1
+    assert Run(run).load("last").progress["step"] == 5
+    assert len(records(run, "validation")) == 1
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, trained)
 

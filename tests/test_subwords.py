@@ -32,7 +32,8 @@ def test_the_rebuilt_model_tokenizes_like_the_trained_one(kind, tmp_path):
     read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "own.model"))
     assert [read.id_to_piece(i) for i in range(len(read))] == vocab.tokens
     pieces = [vocab.tokens[i] for i in vocab.encode("the ducks")]
-    assert "".join(pieces) == "the\u2581ducks" and len(pieces) < 9
+    assert "".join(pieces) == "the\u2581ducks"
+    assert len(pieces) < 9
     assert Vocab(**vocab.to_dict()).encode(TEXT).tolist() == vocab.encode(TEXT).tolist()
 
 
@@ -104,6 +105,8 @@ def test_a_subword_run_resumes_scores_and_generates(text_file, tmp_path, command
     assert vocab == Vocab.build([train], "subword", 320, tokenizer="bpe")
     assert command("train", "--resume", run, "--max-steps", 8, "--quiet")[::2] == (0, "")
     code, out, err = command("evaluate", run, "--data", text_file, "--json")
-    assert (code, err) == (0, "") and "bits_per_character" in out
+    assert (code, err) == (0, "")
+    assert "bits_per_character" in out
     code, out, err = command("generate", run, "--prompt", "the Ω", "--length", 5)
-    assert (code, err) == (0, "") and out.startswith("the Ω")
+    assert (code, err) == (0, "")
+    assert out.startswith("the Ω")

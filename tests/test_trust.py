@@ -53,7 +53,9 @@ def test_hostile_checkpoints_do_not_run_code_or_write_outside(trained, tmp_path,
             *extra,
         ):
             code, _, err = command(module, *args)
-            assert code == 2 and err.count("\n") == 1 and "Traceback" not in err
+            assert code == 2
+            assert err.count("\n") == 1
+            assert "Traceback" not in err
 
     for name in FILES:
         run = Run(shutil.copytree(trained, tmp_path / f"bomb-{name}"))
@@ -77,7 +79,8 @@ def test_hostile_checkpoints_do_not_run_code_or_write_outside(trained, tmp_path,
         shutil.move(target, outside / target.name)
         os.symlink(outside / target.name, target)
         refused(run)
-    assert not mark.exists() and (outside / "precious").read_text() == "precious"
+    assert not mark.exists()
+    assert (outside / "precious").read_text() == "precious"
 
 
 @pytest.mark.parametrize(
@@ -91,14 +94,17 @@ def test_writes_do_not_follow_links_in_a_run(trained, tmp_path, command, name):
     (run / name).unlink(missing_ok=True)
     os.symlink(precious, run / name)
     code, _, err = command("train", "--resume", run, "--max-steps", 9, "--quiet")
-    assert code in (0, 2) and err.count("\n") <= 1 and precious.read_bytes() == content
+    assert code in (0, 2)
+    assert err.count("\n") <= 1
+    assert precious.read_bytes() == content
 
 
 def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     code, _, err = command("train", "--resume", folder)
-    assert code == 2 and "pass the folder of its run" in err
+    assert code == 2
+    assert "pass the folder of its run" in err
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -152,7 +158,8 @@ print(json.dumps({"silent": silent, "unnamed": unnamed, "megabytes": peak()}))
 def test_corruption_is_reported_without_crashes_or_much_memory(trained, tmp_path, count):
     out, err = start("-c", PEAK + CORRUPTIONS, trained, tmp_path, count).communicate()
     found = json.loads(out)
-    assert (found["silent"], found["unnamed"], err) == (0, 0, "") and found["megabytes"] < 1024
+    assert (found["silent"], found["unnamed"], err) == (0, 0, "")
+    assert found["megabytes"] < 1024
 
 
 @pytest.mark.parametrize(
@@ -199,7 +206,9 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
     content = {**json.loads((folder / "progress.json").read_bytes()), **change}
     resealed(folder, "progress.json", json.dumps(content).encode())
     code, _, err = command("train", "--resume", run.path, "--max-steps", 8)
-    assert code == 2 and "progress" in err and err.count("\n") == 1
+    assert code == 2
+    assert "progress" in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -227,17 +236,16 @@ def test_forged_files_are_one_line(trained, tmp_path, command, name, content):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     resealed(run.pointed("best"), name, content)
     code, _, err = command("generate", run.path)
-    assert code == 2 and err.count("\n") == 1
+    assert code == 2
+    assert err.count("\n") == 1
 
 
 def test_a_checkpoint_of_version_1_loads_with_the_same_meaning():
     """tests/contract was written in format 1 (see its README); its meaning must not change."""
     model, checkpoint = load_model(CONTRACT / "run")
     expected = json.loads((CONTRACT / "expected.json").read_text())
-    assert (
-        checkpoint.vocab.tokens == expected["tokens"]
-        and checkpoint.progress["step"] == expected["step"]
-    )
+    assert checkpoint.vocab.tokens == expected["tokens"]
+    assert checkpoint.progress["step"] == expected["step"]
     losses = score(model, checkpoint.vocab.encode(expected["text"]))
     np.testing.assert_allclose(losses, expected["nats"], atol=1e-5)
 
@@ -248,7 +256,8 @@ def test_a_checkpoint_of_version_1_resumes(tmp_path, command):
     code, _, err = command(
         "train", "--resume", run, "--data", tmp_path / "text", "--max-steps", 6, "--quiet"
     )
-    assert (code, err) == (0, "") and Run(run).load("last").progress["step"] == 6
+    assert (code, err) == (0, "")
+    assert Run(run).load("last").progress["step"] == 6
 
 
 values = (

@@ -69,7 +69,8 @@ def test_the_better_of_two_trials_continues(tmp_path):
     assert second.report(4.0)  # worse than the first after one validation
     second.end(whole=False)
     third = study.ask()
-    assert not third.report(2.5) and third.report(2.2)  # better after one, worse after two
+    assert not third.report(2.5)
+    assert third.report(2.2)  # better after one, worse after two
     outcome = third.end(whole=False)
     assert (outcome.loss, outcome.losses, outcome.whole) == (2.2, (2.5, 2.2), False)
     assert [outcome.whole for outcome in study.outcomes()] == [True, False, False]
@@ -124,7 +125,8 @@ def test_a_missing_optuna_is_one_line_with_a_remedy(tmp_path, command, monkeypat
     monkeypatch.setitem(sys.modules, "optuna", None)
     search = [tmp_path / "s", "--data", text_file, *FLAGS, "--try", "lr=0.1/0.2"]
     code, out, err = command("tune", *search)
-    assert (code, out) == (2, "") and "pip install 'gluonlm[tune]'" in err
+    assert (code, out) == (2, "")
+    assert "pip install 'gluonlm[tune]'" in err
     assert not (tmp_path / "s").exists()
 
 
@@ -163,11 +165,13 @@ def test_a_search_trains_stops_bad_trials_and_names_the_best(
     _, runs = results(folder)
     assert [line.split()[0] for line in lines[:5]] == list(runs) == [f"{n:03d}" for n in range(5)]
     cut = [line.split()[0] for line in lines[:5] if "stopped early" in line]
-    assert cut and "000" not in cut
+    assert cut
+    assert "000" not in cut
     assert all(("(4 validations)" in line) == ("stopped early" not in line) for line in lines[:5])
     assert all((len(losses) < 4) == (name in cut) for name, losses in runs.items())
     best = min(runs, key=lambda name: min(runs[name]))
-    assert lines[5].startswith("best of 5 trials") and lines[6].startswith(best)
+    assert lines[5].startswith("best of 5 trials")
+    assert lines[6].startswith(best)
     assert f"{folder / best}/config.json" in lines[7]
     assert (folder / "study.png").read_bytes().startswith(b"\x89PNG")
     # a trial is an ordinary run: the same settings train to the same losses
@@ -203,16 +207,20 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
 def test_an_impossible_trial_is_skipped(text_file, tmp_path, command):
     tried = ["--tie-weights", "--try", "hidden-size=8/16", "--trials", 4, "--seed", 2]
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
-    assert (code, err) == (0, "") and "rejected: --tie-weights" in out and "best of 4" in out
+    assert (code, err) == (0, "")
+    assert "rejected: --tie-weights" in out
+    assert "best of 4" in out
     tried[2] = "hidden-size=16/32"
     code, out, err = command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried)
-    assert (code, out) == (2, "") and err.startswith("gluonlm: error: --tie-weights")
+    assert (code, out) == (2, "")
+    assert err.startswith("gluonlm: error: --tie-weights")
 
 
 def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
     tried = ["--try", "lr=0.1/0.2", "--split", "95/0/5"]
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
-    assert (code, out) == (2, "") and "needs a validation part" in err
+    assert (code, out) == (2, "")
+    assert "needs a validation part" in err
 
 
 @pytest.mark.parametrize(
@@ -227,5 +235,7 @@ def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
 )
 def test_bad_flags_are_one_line_and_create_no_folder(flags, message, tmp_path, command, text_file):
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags)
-    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
     assert not (tmp_path / "s").exists()

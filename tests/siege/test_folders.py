@@ -50,7 +50,8 @@ def test_user_folders_are_not_pruned(tmp_path):
     for step in (2, 3):
         run.save(contents(step))
     assert sorted(run.checkpoints.rglob("*.txt")) == kept
-    assert not (run.checkpoints / "00000002").exists() and run.load("last").progress["step"] == 3
+    assert not (run.checkpoints / "00000002").exists()
+    assert run.load("last").progress["step"] == 3
 
 
 @pytest.mark.parametrize("name", ["keep-this", ".git", "20240101", ".writing-notes", "notes.txt"])
@@ -64,7 +65,8 @@ def test_a_run_with_user_files_is_not_overwritten(name, tmp_path):
     run.unlock()
     with pytest.raises(InputError, match="`overwrite` does not remove"):
         Run.create(tmp_path / "run", overwrite=True)
-    assert (run.checkpoints / name).exists() and run.load("last").progress["step"] == 1
+    assert (run.checkpoints / name).exists()
+    assert run.load("last").progress["step"] == 1
 
 
 @pytest.mark.parametrize("before", [False, True])

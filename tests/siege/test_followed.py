@@ -78,8 +78,10 @@ def test_links_to_texts_outside_are_not_followed(text, stranger, command, tmp_pa
     os.symlink(tmp_path / "else", "folder")
     watched.clear()
     code, _, err = command("evaluate", stranger(data=(text,)))
-    assert code == 2 and "the run names this text" in err
-    assert ("open", "link") not in watched and ("open", "folder/secret.txt") not in watched
+    assert code == 2
+    assert "the run names this text" in err
+    assert ("open", "link") not in watched
+    assert ("open", "folder/secret.txt") not in watched
 
 
 def test_a_pipe_inside_a_run_is_not_read(stranger):
@@ -89,7 +91,8 @@ def test_a_pipe_inside_a_run_is_not_read(stranger):
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, out) == (2, "") and "pipe is not a regular file" in err
+    assert (process.returncode, out) == (2, "")
+    assert "pipe is not a regular file" in err
 
 
 def test_opening_a_run_does_not_fetch_texts_or_create_folders(stranger, command, monkeypatch):
@@ -99,7 +102,9 @@ def test_opening_a_run_does_not_fetch_texts_or_create_folders(stranger, command,
         run = stranger(**settings)
         for module, *arguments in (("evaluate", run), ("train", "--resume", run)):
             code, _, err = command(module, *arguments)
-            assert code == 2 and "gluonlm.corpus" in err and err.count("\n") == 1
+            assert code == 2
+            assert "gluonlm.corpus" in err
+            assert err.count("\n") == 1
     assert os.listdir() == ["run"]
 
 

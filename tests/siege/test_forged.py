@@ -55,7 +55,9 @@ def commands(run, command):
 def test_forged_progress_is_one_line(change, copy, command):
     forge(copy, "progress.json", lambda progress: {**progress, **change})
     code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
-    assert code == 2 and err.count("\n") == 1 and len(err) < 500
+    assert code == 2
+    assert err.count("\n") == 1
+    assert len(err) < 500
 
 
 def test_a_number_too_large_for_a_float_in_a_manifest_is_one_line(copy):
@@ -79,7 +81,9 @@ def test_every_command_refuses_weights_that_are_not_finite(bad, copy, command, t
     data = copy.load().config.data.data[0]
     flags = ["--init-from", copy.path, "--data", data, "--run", tmp_path / "new", "--quiet"]
     for code, out, err in (*commands(copy, command), command("train", *flags)):
-        assert code == 2 and "decoder.bias contains non-finite" in err and not out
+        assert code == 2
+        assert "decoder.bias contains non-finite" in err
+        assert not out
     assert not (tmp_path / "new").exists()
 
 
@@ -99,7 +103,9 @@ def test_a_forged_size_is_rejected_before_the_model_is_built(change, copy, comma
     for kind in (Ensemble, RNNModel, WindowModel):
         monkeypatch.setattr(kind, "__init__", None)  # building any model fails
     for code, _, err in commands(copy, command):
-        assert code == 2 and err.count("\n") == 1 and len(err) < 1000
+        assert code == 2
+        assert err.count("\n") == 1
+        assert len(err) < 1000
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
@@ -133,7 +139,8 @@ def test_a_hard_linked_metrics_file_is_not_truncated(copy, tmp_path, command):
     content = other.read_bytes() + b"more\n"
     other.write_bytes(content)
     code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
-    assert code == 2 and "metrics.jsonl: must be a regular file" in err
+    assert code == 2
+    assert "metrics.jsonl: must be a regular file" in err
     assert other.read_bytes() == content
 
 
@@ -145,7 +152,11 @@ def test_control_characters_are_escaped_in_the_output(copy, command, tmp_path):
 
     forge(copy, "vocab.json", poison)
     code, out, err = command("generate", copy.path, "--length", 300, "--temperature", 50)
-    assert code == 0 and "\\x1b" in out and "\\x9b" in out
+    assert code == 0
+    assert "\\x1b" in out
+    assert "\\x9b" in out
     assert not {"\x1b", "\x9b"} & set(out + err)
     code, out, err = command("evaluate", tmp_path / f"no{escape}where")
-    assert code == 2 and "\\x1b]0;owned\\x07" in err and "\x1b" not in err
+    assert code == 2
+    assert "\\x1b]0;owned\\x07" in err
+    assert "\x1b" not in err

@@ -42,7 +42,9 @@ def test_impossible_training_settings_are_one_line(
     monkeypatch.chdir(tmp_path)
     begin = [] if flags[0] == "--resume" else ["--data", text_file, *TINY]
     code, out, err = command("train", *begin, *flags)
-    assert (code, out) == (2, "") and words in err and err.count("\n") == 1
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
     assert os.listdir(tmp_path) == []
 
 
@@ -56,23 +58,29 @@ def test_impossible_training_settings_are_one_line(
 )
 def test_an_impossible_request_is_one_line(module, flags, words, trained, command):
     code, out, err = command(module, trained, *flags)
-    assert (code, out) == (2, "") and words in err and err.count("\n") == 1
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("module", ["generate", "evaluate", "embeddings"])
 def test_an_empty_run_name_is_one_line(module, command):
     code, out, err = command(module, "")
-    assert (code, out) == (2, "") and "the name of the run is empty" in err
+    assert (code, out) == (2, "")
+    assert "the name of the run is empty" in err
 
 
 def test_a_number_of_threads_that_crashes_openmp_is_one_line(trained):
     process = start("-m", "gluonlm.evaluate", trained, env={"OMP_NUM_THREADS": "abc"})
     out, err = process.communicate()
-    assert (process.returncode, out) == (2, "") and err.count("\n") == 1
+    assert (process.returncode, out) == (2, "")
+    assert err.count("\n") == 1
     assert "OMP_NUM_THREADS='abc': must be a number from 1 to" in err
 
 
 def test_a_hundred_thousand_threads_are_one_line(text_file, tmp_path, command):
     flags = ["--data", text_file, "--run", tmp_path / "run", *TINY, "--threads", 100_000]
     _, out, err = command("train", *flags)
-    assert out == "" and "--threads 100000: must be from 0 to" in err and err.count("\n") == 1
+    assert out == ""
+    assert "--threads 100000: must be from 0 to" in err
+    assert err.count("\n") == 1

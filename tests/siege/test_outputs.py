@@ -24,7 +24,8 @@ def writing(request, trained, text_file, command, monkeypatch):
 
     def run(path, *flags):
         code, _, err = command(*begin, path, *flags)
-        assert err.count("\n") == (code != 0) and "Traceback" not in err
+        assert err.count("\n") == (code != 0)
+        assert "Traceback" not in err
         return code, err
 
     return run
@@ -34,9 +35,12 @@ def test_an_existing_file_is_kept_unless_overwriting_is_allowed(writing, tmp_pat
     path = tmp_path / "mine"
     path.write_text("thesis")
     code, err = writing(path)
-    assert code == 2 and "already exists" in err and "--overwrite" in err
+    assert code == 2
+    assert "already exists" in err
+    assert "--overwrite" in err
     assert path.read_text() == "thesis"
-    assert writing(path, "--overwrite") == (0, "") and path.read_bytes() != b"thesis"
+    assert writing(path, "--overwrite") == (0, "")
+    assert path.read_bytes() != b"thesis"
     assert os.listdir(tmp_path) == ["mine"]
 
 
@@ -51,16 +55,22 @@ def test_links_are_not_followed_and_only_regular_files_are_replaced(writing, tmp
     before = sorted(os.listdir(tmp_path))
     for name in ("link", "dangling", "folder", "pipe"):
         code, err = writing(tmp_path / name, *flags)
-        assert code == 2 and f"{name}: not a regular file" in err
-    assert sorted(os.listdir(tmp_path)) == before and target.read_text() == "thesis"
-    assert (tmp_path / "link").is_symlink() and not (tmp_path / "nowhere").exists()
+        assert code == 2
+        assert f"{name}: not a regular file" in err
+    assert sorted(os.listdir(tmp_path)) == before
+    assert target.read_text() == "thesis"
+    assert (tmp_path / "link").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
     code, err = writing("/dev/null", *flags)
-    assert code == 2 and not os.path.isfile("/dev/null")
+    assert code == 2
+    assert not os.path.isfile("/dev/null")
 
 
 def test_a_missing_folder_is_one_line(writing, tmp_path):
     code, err = writing(tmp_path / "nowhere" / "x")
-    assert code == 2 and "its folder" in err and not os.listdir(tmp_path)
+    assert code == 2
+    assert "its folder" in err
+    assert not os.listdir(tmp_path)
 
 
 def test_files_are_written_atomically(tmp_path):
@@ -73,4 +83,5 @@ def test_files_are_written_atomically(tmp_path):
     with pytest.raises(InputError, match="already exists"), output_file(path) as stream:
         stream.write(b"late")
         path.write_bytes(b"somebody was faster")
-    assert path.read_bytes() == b"somebody was faster" and os.listdir(tmp_path) == ["x"]
+    assert path.read_bytes() == b"somebody was faster"
+    assert os.listdir(tmp_path) == ["x"]
