@@ -104,6 +104,16 @@ def command(capfd):
     return run
 
 
+def assert_refused(result, *names):
+    """Assert exit code 2, no output, and one error line that contains these names."""
+    code, out, err = result
+    assert (code, out) == (2, ""), err
+    assert err.startswith("gluonlm: error: "), err
+    assert err.count("\n") == 1, err
+    for name in names:
+        assert str(name) in err, err
+
+
 def start(*args, **kwargs):
     """Start `python -m gluonlm...` as a separate process."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, assert_refused
 
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, fetch, find, load_corpus
@@ -179,9 +179,9 @@ def test_a_corpus_with_a_part_missing_is_listed_as_missing(command, tmp_path, mo
 
 
 def test_the_command_fetches_corpora_by_name(command, served, tmp_path):
-    code, out, err = command("corpus", "nosuch")
-    assert (code, out) == (2, "")
-    assert "unknown corpus 'nosuch': the corpora are python-docs," in err
+    assert_refused(
+        command("corpus", "nosuch"), "unknown corpus 'nosuch': the corpora are python-docs,"
+    )
     code, out, _ = command("corpus", "play", "python-docs", "--data-dir", "here")
     assert code == 0
     assert re.search(r"^play +a play \(none\): here$", out, re.M)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from conftest import assert_refused
 
 from gluonlm.evaluate.scoring import score
 from gluonlm.run.folder import Run
@@ -71,9 +72,9 @@ def test_squared_gradients_are_dropped_unless_all_runs_have_them(trained_apart, 
     one = trained_apart("one", "--optimizer", "adam")
     other = trained_apart("other", "--optimizer", "sgd", "--seed", 2)
     assert command("combine", one, other, "--run", tmp_path / "all")[0] == 0
-    code, out, err = command("evaluate", tmp_path / "all", "--dynamic", "rms")
-    assert (code, out) == (2, "")
-    assert "this run has none: use sgd" in err
+    assert_refused(
+        command("evaluate", tmp_path / "all", "--dynamic", "rms"), "this run has none: use sgd"
+    )
 
 
 def test_a_combined_run_cannot_be_resumed(trained_apart, text_file, tmp_path, command):
@@ -111,23 +112,17 @@ def test_runs_on_another_text_cannot_be_scored(trained_apart, tmp_path, text_fil
     one = trained_apart("one")
     for data, fault in ((longer, "vocabulary differs"), (swapped, "not trained on the text")):
         other = trained_apart(data.name + "-run", data=data)
-        code, _, err = command("combine", one, other, "--run", tmp_path / "all")
-        assert code == 2
-        assert fault in err
+        assert_refused(command("combine", one, other, "--run", tmp_path / "all"), fault)
         assert not (tmp_path / "all").exists()
 
 
 def test_combining_needs_two_runs_and_an_output_folder(trained_apart, tmp_path, command):
     one, two = trained_apart("one"), trained_apart("two", "--seed", 2)
     for runs in ((one,), (one, one)):
-        code, _, err = command("combine", *runs, "--run", tmp_path / "all")
-        assert code == 2
-        assert "at least two different runs" in err
+        assert_refused(
+            command("combine", *runs, "--run", tmp_path / "all"), "at least two runs, each once"
+        )
     before = sorted(file.name for file in two.iterdir())
-    code, _, err = command("combine", one, two, "--run", two)
-    assert code == 2
-    assert "already exists" in err
+    assert_refused(command("combine", one, two, "--run", two), "already exists")
     assert sorted(file.name for file in two.iterdir()) == before
-    code, _, err = command("combine", one, tmp_path / "none", "--run", tmp_path / "all")
-    assert code == 2
-    assert "none" in err
+    assert_refused(command("combine", one, tmp_path / "none", "--run", tmp_path / "all"), "none")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import assert_refused
 
 from gluonlm.run.folder import Run
 from gluonlm.vocab import Vocab
@@ -41,10 +42,9 @@ def test_extending_a_fixed_vocabulary_is_an_error(text_file, tmp_path, command, 
     assert command("train", "--data", text_file, "--run", old, *small, *level)[0] == 0
     flags = (*flags, old) if flags else ()
     new = tmp_path / "new"
-    code, _, err = command("train", *flags, "--extend-vocab", "--data", text_file, "--run", new)
-    assert code == 2
-    assert message in err
-    assert len(err.splitlines()) == 1
+    assert_refused(
+        command("train", *flags, "--extend-vocab", "--data", text_file, "--run", new), message
+    )
     assert not new.exists()
 
 

@@ -1,7 +1,7 @@
 """The generate command: flags reach the sampler."""
 
 import pytest
-from conftest import TINY
+from conftest import TINY, assert_refused
 
 from gluonlm.generate.sampling import beam_search, sample
 from gluonlm.run.load import load_model
@@ -42,11 +42,7 @@ def generate(trained, command):
     ],
 )
 def test_bad_requests_are_one_line(args, message, trained, command):
-    code, out, err = command("generate", trained, *args)
-    assert code == 2
-    assert message in err
-    assert err.count("\n") == 1
-    assert out == ""
+    assert_refused(command("generate", trained, *args), message)
 
 
 def test_unknown_characters_can_be_skipped(trained, command):
@@ -110,9 +106,9 @@ def test_a_beam_has_the_requested_width(trained, generate):
 
 @pytest.mark.parametrize("flags", [["--samples", 2], ["--greedy"]])
 def test_a_beam_finds_one_text(flags, trained, command):
-    code, out, err = command("generate", trained, "--beam", 2, *flags)
-    assert (code, out) == (2, "")
-    assert "leave out --samples, --greedy and --rep" in err
+    assert_refused(
+        command("generate", trained, "--beam", 2, *flags), "leave out --samples, --greedy and --rep"
+    )
 
 
 def test_seed_zero_is_valid(generate):

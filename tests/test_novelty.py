@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import assert_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +50,6 @@ def test_the_command_reports_copied_text(trained, text_file, command):
 
 def test_the_error_names_a_missing_text(trained, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _, err = command("generate", trained, "--length", 9, "--novelty")
-    assert code == 2
-    assert "the run names this text" in err
-    assert "Traceback" not in err
+    assert_refused(
+        command("generate", trained, "--length", 9, "--novelty"), "the run names this text"
+    )

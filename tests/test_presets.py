@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from conftest import assert_refused
 
 from gluonlm.config import Config
 from gluonlm.config.presets import PRESETS
@@ -91,9 +92,9 @@ def test_a_finished_preset_reports_again_and_a_changed_setting_is_reported(
     assert figures(first[1]) == figures(again[1])
     assert len(figures(again[1])) == 2
     assert "resuming" not in again[1]
-    code, out, err = command("train", *flags, "--lr", 0.5)
-    assert (code, out) == (2, "")
-    assert "runs/stacked-char-lstm has lr 0.004, not 0.5" in err
+    assert_refused(
+        command("train", *flags, "--lr", 0.5), "runs/stacked-char-lstm has lr 0.004, not 0.5"
+    )
     assert command("train", *flags, "--lr", 0.5, "--run", "other")[0] == 0
     assert Run("runs/stacked-char-lstm").load("last").config.training.lr == 0.004
     assert Run("other").load("last").config.training.lr == 0.5
@@ -139,9 +140,9 @@ def test_presets_are_listed_with_commands_and_an_unknown_one_is_one_line(
     assert (code, out) == (2, "")
     assert err.startswith("gluonlm: error: --preset ptb: not one of nietzsche-unrolled, ")
     assert err.count("\n") == 1
-    code, _, err = command("train", "--resume", "run", "--preset", "ptb-lstm")
-    assert code == 2
-    assert "leave out --preset" in err
+    assert_refused(
+        command("train", "--resume", "run", "--preset", "ptb-lstm"), "leave out --preset"
+    )
     assert os.listdir(tmp_path) == []
 
 
@@ -156,6 +157,7 @@ def test_an_old_run_of_a_preset_resumes_with_its_own_settings(
     assert "resuming with max_steps 3 instead of 2" in out
     config = Run("runs/window-lstm").load("last").config.training
     assert (config.shuffle, config.max_steps) == ("line", 3)
-    code, _, err = command("train", *flags, "--max-steps", 4, "--shuffle", "mixed")
-    assert code == 2
-    assert "has shuffle line, not mixed" in err
+    assert_refused(
+        command("train", *flags, "--max-steps", 4, "--shuffle", "mixed"),
+        "has shuffle line, not mixed",
+    )

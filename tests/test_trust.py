@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PEAK, ROOT, start
+from conftest import PEAK, ROOT, assert_refused, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint import resealed
@@ -52,10 +52,7 @@ def test_hostile_checkpoints_do_not_run_code_or_write_outside(trained, tmp_path,
             ("train", "--resume", run.path),
             *extra,
         ):
-            code, _, err = command(module, *args)
-            assert code == 2
-            assert err.count("\n") == 1
-            assert "Traceback" not in err
+            assert_refused(command(module, *args))
 
     for name in FILES:
         run = Run(shutil.copytree(trained, tmp_path / f"bomb-{name}"))
@@ -102,9 +99,7 @@ def test_writes_do_not_follow_links_in_a_run(trained, tmp_path, command, name):
 def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    code, _, err = command("train", "--resume", folder)
-    assert code == 2
-    assert "pass the folder of its run" in err
+    assert_refused(command("train", "--resume", folder), "give the folder of its run")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -205,10 +200,7 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
     folder = run.pointed("last")
     content = {**json.loads((folder / "progress.json").read_bytes()), **change}
     resealed(folder, "progress.json", json.dumps(content).encode())
-    code, _, err = command("train", "--resume", run.path, "--max-steps", 8)
-    assert code == 2
-    assert "progress" in err
-    assert err.count("\n") == 1
+    assert_refused(command("train", "--resume", run.path, "--max-steps", 8), "progress")
 
 
 @pytest.mark.parametrize(
@@ -235,9 +227,7 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
 def test_forged_files_are_one_line(trained, tmp_path, command, name, content):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     resealed(run.pointed("best"), name, content)
-    code, _, err = command("generate", run.path)
-    assert code == 2
-    assert err.count("\n") == 1
+    assert_refused(command("generate", run.path))
 
 
 def test_a_checkpoint_of_version_1_loads_with_the_same_meaning():

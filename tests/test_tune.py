@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from conftest import start
+from conftest import assert_refused, start
 
 from gluonlm.run.folder import Run
 from gluonlm.system.errors import InputError
@@ -124,9 +124,7 @@ def test_a_search_locks_its_folder_and_settings(tmp_path):
 def test_a_missing_optuna_is_one_line_with_a_remedy(tmp_path, command, monkeypatch, text_file):
     monkeypatch.setitem(sys.modules, "optuna", None)
     search = [tmp_path / "s", "--data", text_file, *FLAGS, "--try", "lr=0.1/0.2"]
-    code, out, err = command("tune", *search)
-    assert (code, out) == (2, "")
-    assert "pip install 'gluonlm[tune]'" in err
+    assert_refused(command("tune", *search), "pip install 'gluonlm[tune]'")
     assert not (tmp_path / "s").exists()
 
 
@@ -218,9 +216,10 @@ def test_an_impossible_trial_is_skipped(text_file, tmp_path, command):
 
 def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
     tried = ["--try", "lr=0.1/0.2", "--split", "95/0/5"]
-    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
-    assert (code, out) == (2, "")
-    assert "needs a validation part" in err
+    assert_refused(
+        command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried),
+        "needs a validation part",
+    )
 
 
 @pytest.mark.parametrize(
@@ -234,8 +233,5 @@ def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
     ],
 )
 def test_bad_flags_are_one_line_and_create_no_folder(flags, message, tmp_path, command, text_file):
-    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags)
-    assert (code, out) == (2, "")
-    assert message in err
-    assert err.count("\n") == 1
+    assert_refused(command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags), message)
     assert not (tmp_path / "s").exists()

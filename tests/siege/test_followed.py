@@ -8,7 +8,7 @@ import sys
 import threading
 
 import pytest
-from conftest import start
+from conftest import assert_refused, start
 
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, check_trusted
@@ -77,9 +77,7 @@ def test_links_to_texts_outside_are_not_followed(text, stranger, command, tmp_pa
     os.symlink(tmp_path / "else" / "secret.txt", "link")
     os.symlink(tmp_path / "else", "folder")
     watched.clear()
-    code, _, err = command("evaluate", stranger(data=(text,)))
-    assert code == 2
-    assert "the run names this text" in err
+    assert_refused(command("evaluate", stranger(data=(text,))), "the run names this text")
     assert ("open", "link") not in watched
     assert ("open", "folder/secret.txt") not in watched
 
@@ -101,10 +99,7 @@ def test_opening_a_run_does_not_fetch_texts_or_create_folders(stranger, command,
     for settings in (dict(data=("ptb",)), dict(data=("wikitext-2",), data_dir="made")):
         run = stranger(**settings)
         for module, *arguments in (("evaluate", run), ("train", "--resume", run)):
-            code, _, err = command(module, *arguments)
-            assert code == 2
-            assert "gluonlm.corpus" in err
-            assert err.count("\n") == 1
+            assert_refused(command(module, *arguments), "gluonlm.corpus")
     assert os.listdir() == ["run"]
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import assert_refused
 from safetensors.numpy import load, save
 from test_checkpoint import resealed
 
@@ -138,9 +139,10 @@ def test_a_hard_linked_metrics_file_is_not_truncated(copy, tmp_path, command):
     os.link(other, copy.metrics)
     content = other.read_bytes() + b"more\n"
     other.write_bytes(content)
-    code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
-    assert code == 2
-    assert "metrics.jsonl: must be a regular file" in err
+    assert_refused(
+        command("train", "--resume", copy.path, "--max-steps", 9, "--quiet"),
+        "metrics.jsonl: must be a regular file",
+    )
     assert other.read_bytes() == content
 
 
