@@ -78,8 +78,8 @@ def test_the_gradient_of_a_batch_is_the_sum_over_its_documents(settings):
     for stream in range(2):
         column, place = inputs[:, stream], 0
         for document in documents(column):
-            own = targets.reshape(12, 2)[place : place + len(document), stream]
-            pair = document[:, None], own
+            expected = targets.reshape(12, 2)[place : place + len(document), stream]
+            pair = document[:, None], expected
             alone.forward_backward(
                 *(nd.array(a, dtype="int32") for a in pair), alone.begin_state(1)
             )

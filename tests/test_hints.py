@@ -16,7 +16,7 @@ def flags_of(line):
 
 
 @pytest.mark.parametrize(
-    "flags, told",
+    "flags, hint",
     [
         (["--max-steps", 6], "--max-steps 12    # stopped by --max-steps"),
         (["--max-steps", 0, "--epochs", 1], "--epochs 2    # stopped by --epochs"),
@@ -24,14 +24,14 @@ def flags_of(line):
         (["--max-steps", 0, "--patience", 1, "--lr", 1e-30], "--patience 0    # "),
     ],
 )
-def test_the_final_commands_can_be_pasted(flags, told, text_file, tmp_path, command):
+def test_the_final_commands_can_be_pasted(flags, hint, text_file, tmp_path, command):
     """The resume command names the text, because it is outside the user's folders."""
     book = tmp_path / "my book.txt"
     book.write_text(text_file.read_text())
     code, out, err = command("train", "--data", book, "--run", tmp_path / "a run", *LOUD, *flags)
     assert (code, err) == (0, "")
     generate, evaluate, more = out.split("\nnext:\n")[1].splitlines()
-    assert told in more
+    assert hint in more
     assert command("generate", *flags_of(generate), "--length", 3)[::2] == (0, "")
     place = [str(book) if word == "FILE" else word for word in flags_of(evaluate)]
     assert command("evaluate", *place)[::2] == (0, "")

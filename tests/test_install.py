@@ -14,9 +14,9 @@ pytestmark = pytest.mark.full
 
 
 def run(*words, cwd, **env):
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, words)), cwd=cwd, env={**own, **env}, capture_output=True, text=True
+        list(map(str, words)), cwd=cwd, env={**environment, **env}, capture_output=True, text=True
     )
     assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout

@@ -215,10 +215,10 @@ def elsewhere(tmp_path, monkeypatch):
 def test_ids_of_a_long_text_fall_back_to_the_temporary_folder(long_text, elsewhere):
     (long_text.parent / CACHE_FOLDER).write_text("in the way")
     assert len(load_corpus(DataConfig(data=(str(long_text),))).train) == 3060
-    (own,) = elsewhere.iterdir()
-    assert own.name == f"{CACHE_FOLDER}-{os.getuid()}"
-    assert len(list(own.iterdir())) == 2
-    assert own.stat().st_mode & 0o077 == 0
+    (folder,) = elsewhere.iterdir()
+    assert folder.name == f"{CACHE_FOLDER}-{os.getuid()}"
+    assert len(list(folder.iterdir())) == 2
+    assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_ids_of_a_text_without_a_file_go_to_the_temporary_folder(long_text, elsewhere):

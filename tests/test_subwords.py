@@ -28,8 +28,8 @@ def test_every_text_round_trips(text):
 def test_the_rebuilt_model_tokenizes_like_the_trained_one(kind, tmp_path):
     """Compare with SentencePiece's model of the same text and settings."""
     vocab = VOCABS[kind]
-    (tmp_path / "own.model").write_bytes(vocab.kind.model_file())
-    read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "own.model"))
+    (tmp_path / "rebuilt.model").write_bytes(vocab.kind.model_file())
+    read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "rebuilt.model"))
     assert [read.id_to_piece(i) for i in range(len(read))] == vocab.tokens
     pieces = [vocab.tokens[i] for i in vocab.encode("the ducks")]
     assert "".join(pieces) == "the\u2581ducks"

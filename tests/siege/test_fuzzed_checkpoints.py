@@ -111,11 +111,13 @@ def forge(run, random):
     name = str(random.choice(FILES))
     for pointer in {run.pointed("best"), run.pointed("last")}:
         content = (pointer / name).read_bytes()
-        own = np.random.default_rng(random.integers(2**31))
+        generator = np.random.default_rng(random.integers(2**31))
         if name.endswith(".json"):
-            changed = forged_json(content, own)
+            changed = forged_json(content, generator)
         else:
-            changed = (forged_arrays if own.random() < 0.6 else broken_arrays)(content, own)
+            changed = (forged_arrays if generator.random() < 0.6 else broken_arrays)(
+                content, generator
+            )
         resealed(pointer, name, changed)
     return name
 

@@ -61,5 +61,5 @@ def test_a_step_is_finite_for_any_clip_divisor(factor, monkeypatch):
 def test_every_mxnet_optimizer_is_supported_or_rejected():
     aliases = {"ccsgd", "test"}  # a variant of sgd; MXNet's test optimizer
     registry = mx.optimizer.Optimizer.opt_registry
-    own = {name for name, kind in registry.items() if kind.__module__.startswith("mxnet.")}
-    assert own == {*SUPPORTED, *UNSUPPORTED, *aliases}
+    names = {name for name, kind in registry.items() if kind.__module__.startswith("mxnet.")}
+    assert names == {*SUPPORTED, *UNSUPPORTED, *aliases}
