@@ -114,6 +114,13 @@ def assert_refused(result, *names):
         assert str(name) in err, err
 
 
+def assert_resume_hint(err, run):
+    """Assert one line on standard error that ends with the flag to resume this run."""
+    assert err.startswith("gluonlm: "), err
+    assert err.endswith(f" --resume {run}\n"), err
+    assert err.count("\n") == 1, err
+
+
 def start(*args, **kwargs):
     """Start `python -m gluonlm...` as a separate process."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}

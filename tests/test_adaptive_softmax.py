@@ -91,9 +91,12 @@ def test_the_size_is_known_before_the_model_is_built(members):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(adaptive_softmax=(5, 5)), "`adaptive_softmax` 5,5: must be ascending"),
+        (dict(adaptive_softmax=(5, 5)), "`adaptive_softmax` 5,5: "),
         (dict(adaptive_softmax=(5, 23)), "`adaptive_softmax` 5,23: .* 23$"),
-        (dict(adaptive_softmax=(5,), tie_weights=True, embed_size=256), "`tie_weights`: leave out"),
+        (
+            dict(adaptive_softmax=(5,), tie_weights=True, embed_size=256),
+            "`adaptive_softmax` .*`tie_weights`",
+        ),
         (dict(adaptive_softmax=(5,), model="unrolled"), "`model` unrolled .*`adaptive_softmax`"),
     ],
 )

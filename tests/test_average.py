@@ -87,7 +87,7 @@ def test_a_checkpoint_without_the_raw_weights_is_refused():
     arrays, record = trainer.arrays(), trainer.progress_record()
     for fault in ({}, {"raw.0": np.zeros((2, 2), np.float32)}):
         forged = {name: array for name, array in arrays.items() if name != "raw.0"}
-        with pytest.raises(InputError, match=r"array raw\.0 is missing"):
+        with pytest.raises(InputError, match=r"raw\.0"):
             Trainer(make_model(), config, IDS).restore({**forged, **fault}, record)
 
 

@@ -132,7 +132,7 @@ def test_batches_follow_the_order_when_read_in_any_order(shuffle, order, batch_s
 
 
 def test_the_error_of_an_unknown_order_lists_the_valid_ones():
-    with pytest.raises(InputError, match=r"^`shuffle` 'riffle': not one of mixed, line$"):
+    with pytest.raises(InputError, match=r"^`shuffle` 'riffle': .* mixed, line$"):
         WindowBatches(np.arange(20), 3, 2, seed=1, shuffle="riffle")
 
 
@@ -153,16 +153,16 @@ def test_make_batches_follows_the_window_of_the_model():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda d: rnn_batch(d, 0), "cannot cut 5 tokens into 0 streams: .* `batch_size`"),
-        (lambda d: rnn_batch(d, -1), "cannot cut 5 tokens into -1 streams"),
-        (lambda d: rnn_batch(d, 6), "into 6 streams: .* `batch_size` from 1 to 5"),
-        (lambda d: get_batch(d[:, None], 4, 2), "no batch at row 4 with `seq_len` 2"),
-        (lambda d: get_batch(d[:, None], -1, 2), "no batch at row -1.* rows 0 to 3"),
-        (lambda d: get_batch(d[:, None], 0, 0), "no batch at row 0 with `seq_len` 0"),
-        (lambda d: windows(d, 5), "cannot take windows of 5 with step 1 and a successor from 5"),
-        (lambda d: windows(d, 0), "cannot take windows of 0 with step 1"),
-        (lambda d: windows(d, 2, 0), "cannot take windows of 2 with step 0"),
-        (lambda d: StreamBatches(d, 3, 2), "5 tokens in 3 streams .* `batch_size`"),
+        (lambda d: rnn_batch(d, 0), "5 tokens .* 0 .*`batch_size`"),
+        (lambda d: rnn_batch(d, -1), "5 tokens .* -1 .*`batch_size`"),
+        (lambda d: rnn_batch(d, 6), "5 tokens .* 6 .*`batch_size` from 1 to 5"),
+        (lambda d: get_batch(d[:, None], 4, 2), "row 4 .*`seq_len` 2"),
+        (lambda d: get_batch(d[:, None], -1, 2), "row -1 .* 0 to 3"),
+        (lambda d: get_batch(d[:, None], 0, 0), "row 0 .*`seq_len` 0"),
+        (lambda d: windows(d, 5), " 5 .* step 1 .* 5 tokens"),
+        (lambda d: windows(d, 0), " 0 .* step 1 .* 5 tokens"),
+        (lambda d: windows(d, 2, 0), " 2 .* step 0 .* 5 tokens"),
+        (lambda d: StreamBatches(d, 3, 2), "5 tokens .* 3 .*`batch_size`"),
     ],
 )
 def test_errors_about_short_data_and_bad_sizes_include_the_numbers(call, message):

@@ -72,14 +72,14 @@ def test_flipped_bytes_and_truncations_are_reported_with_the_file(copy):
 def test_missing_extra_and_linked_files_are_reported(copy, tmp_path):
     folder = copy.pointed("best")
     (folder / "extra").write_text("x")
-    with pytest.raises(InputError, match="extra: not a file of this checkpoint"):
+    with pytest.raises(InputError, match="/extra: "):
         read_checkpoint(folder)
     (folder / "extra").unlink()
     os.rename(folder / "vocab.json", tmp_path / "vocab.json")
-    with pytest.raises(InputError, match=r"vocab\.json: cannot read"):
+    with pytest.raises(InputError, match=r"vocab\.json: "):
         read_checkpoint(folder)
     os.symlink(tmp_path / "vocab.json", folder / "vocab.json")
-    with pytest.raises(InputError, match=r"vocab\.json: cannot read"):
+    with pytest.raises(InputError, match=r"vocab\.json: "):
         read_checkpoint(folder)
 
 
@@ -99,16 +99,12 @@ def resealed(folder, name, content):
 @pytest.mark.parametrize(
     "name, change, message",
     [
-        ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
-        (
-            "vocab.json",
-            lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]},
-            "31 tokens, 30 distinct",
-        ),
-        ("vocab.json", lambda v: [], "not a JSON"),
-        ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
-        ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
-        ("config.json", lambda c: {**c, "pickle": "x"}, "unknown setting 'pickle'"),
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, r"decoder\.bias"),
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "31 tokens, 30 "),
+        ("vocab.json", lambda v: [], r"vocab\.json: "),
+        ("config.json", lambda c: {**c, "hidden_size": [13]}, r"decoder\.weight"),
+        ("config.json", lambda c: {**c, "model": "lstm"}, r"layers\.0\."),
+        ("config.json", lambda c: {**c, "pickle": "x"}, "'pickle'"),
         ("config.json", lambda c: {**c, "embed_size": "8"}, "`embed_size`"),
     ],
 )
@@ -122,7 +118,7 @@ def test_inconsistent_parts_are_refused(copy, name, change, message):
 @pytest.mark.parametrize("pointer", ["../../../etc", "/tmp", "", "00000006/../..", "x"])
 def test_pointers_outside_the_run_are_refused(copy, pointer):
     (copy.checkpoints / "best").write_text(pointer)
-    with pytest.raises(InputError, match="checkpoint name"):
+    with pytest.raises(InputError, match="checkpoints/best: "):
         load_model(copy.path)
 
 
@@ -184,7 +180,7 @@ def test_a_file_that_was_not_written_correctly_never_becomes_current(
         path.write_bytes(content if flipped else content[:-1])
 
     monkeypatch.setattr(module, "write_arrays", changed)
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match="step 2 "):
         run.save(contents(2))
     assert run.load("last").progress["step"] == 1
 
@@ -194,7 +190,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     run.save(contents(1))
     (run.checkpoints / ".of-this-moment").mkdir()  # as if a training were writing here
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="another process"):
+        with pytest.raises(InputError, match=" process "):
             Run.create(tmp_path / "run", overwrite)
     (run.checkpoints / ".of-this-moment").rmdir()
     run.unlock()
@@ -203,7 +199,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     assert run.load("last").progress["step"] == 1
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="`overwrite` does not remove"):
+    with pytest.raises(InputError, match=r"precious: .*`overwrite`"):
         Run.create(tmp_path / "precious", overwrite=True)
     assert (tmp_path / "precious" / "thesis.txt").exists()
     foreign = tmp_path / "work"
@@ -214,9 +210,9 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     (lost.checkpoints / "last").unlink()
     lost.unlock()
     for path in (foreign, lost.path):
-        with pytest.raises(InputError, match="already exists"):
+        with pytest.raises(InputError, match=f"{path.name}: .*`overwrite`"):
             Run.create(path)
-    with pytest.raises(InputError, match="`overwrite` does not remove"):
+    with pytest.raises(InputError, match=r"work: .*`overwrite`"):
         Run.create(foreign, overwrite=True)
     assert (foreign / "thesis.txt").exists()
     assert lost.load("best").progress["step"] == 1
@@ -238,7 +234,7 @@ def test_a_pointer_written_by_hand_is_read(copy):
 
 
 def test_a_missing_run_is_reported(tmp_path):
-    with pytest.raises(InputError, match="no checkpoint found"):
+    with pytest.raises(InputError, match="nowhere: "):
         load_model(tmp_path / "nowhere")
 
 
@@ -246,11 +242,11 @@ def test_a_released_run_can_be_locked_again(tmp_path):
     run, other = Run.create(tmp_path / "run"), Run(tmp_path / "run")
     for _ in range(2):
         run.lock()  # already locked: no effect
-        with pytest.raises(InputError, match="another process"):
+        with pytest.raises(InputError, match=" process "):
             other.lock()
         run.unlock()
         other.lock()
-        with pytest.raises(InputError, match="another process"):
+        with pytest.raises(InputError, match=" process "):
             run.lock()
         other.unlock()
         run.lock()
@@ -260,9 +256,7 @@ def test_a_file_at_the_path_of_a_run_is_kept(tmp_path):
     path = tmp_path / "notes"
     path.write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(
-            InputError, match=r"`run` .*notes: (already exists|.*`overwrite` does not)"
-        ):
+        with pytest.raises(InputError, match=r"`run` .*notes: .*`overwrite`"):
             Run.create(path, overwrite)
     assert path.read_text() == "mine"
 

@@ -1,6 +1,7 @@
 """From the name of a text to its ids: sources, vocabulary, parts."""
 
 import io
+import re
 import sys
 import types
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_text_settings_are_applied(files):
 def test_an_invalid_split_is_rejected(files):
     files(text="ABCDEFGHIJ")
     for split in ("90/5", "90/5/6", "0/50/50", "a/b/c", "110/-5/-5", "nan/5/5"):
-        with pytest.raises(InputError, match=r"split.*three percentages that add up to 100"):
+        with pytest.raises(InputError, match=f"`split` '{split}'"):
             load_corpus(DataConfig(data=("text",), split=split))
 
 
@@ -142,7 +143,7 @@ def test_a_given_vocabulary_is_kept_and_unknown_characters_are_located(files, mo
     corpus = load_corpus(DataConfig(data=("text",)), vocab)
     assert corpus.vocab is vocab
     assert corpus.train.tolist() == [2, 1, 0] * 3
-    with pytest.raises(InputError, match="character 'x' at position 10 is not among the 4"):
+    with pytest.raises(InputError, match=r"'x' at position 10 .* 4 "):
         load_corpus(DataConfig(data=("other",)), vocab)
 
 
@@ -164,14 +165,12 @@ def test_fingerprints_match_older_runs(files):
 def test_missing_files_and_unknown_names_are_reported(files, tmp_path):
     with pytest.raises(InputError) as caught:
         load_corpus(DataConfig(data=("nosuch",)))
-    assert str(caught.value) == (
-        "`data` nosuch: neither a file nor a corpus; the corpora are python-docs, nietzsche, "
-        "tinyshakespeare, ptb, wikitext-2"
-    )
-    with pytest.raises(InputError, match="cannot read"):
+    for name in ("`data` nosuch", *CATALOGUE):
+        assert name in str(caught.value)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         load_corpus(DataConfig(data=(str(tmp_path),)))
     files(text="abc")
-    with pytest.raises(InputError, match="`data` ptb: neither"):  # named corpora are used alone
+    with pytest.raises(InputError, match="`data` ptb: "):  # named corpora are used alone
         load_corpus(DataConfig(data=("text", "ptb")))
 
 
@@ -182,7 +181,7 @@ def test_a_corpus_with_its_own_parts_rejects_others(files, monkeypatch):
     config = dict(data=("three",), data_dir=".")
     assert parts(load_corpus(DataConfig(**config))) == ["aa", "b", "c"]
     for name in ("valid", "test"):
-        with pytest.raises(InputError, match="`valid`, `test`: three has its own parts"):
+        with pytest.raises(InputError, match="`valid`, `test`: three "):
             load_corpus(DataConfig(**config, **{name: "v"}))
 
 

@@ -108,7 +108,7 @@ def test_an_rms_step_is_divided_by_each_weights_rms_gradient():
 def test_only_adam_has_squared_gradients():
     model, (_, checkpoint) = make_model("lstm"), moments(make_model("lstm"))
     checkpoint.config.training = TrainConfig(optimizer="sgd")
-    with pytest.raises(InputError, match="has none: use sgd"):
+    with pytest.raises(InputError, match=r"`dynamic` rms .*adam.* sgd"):
         squared_gradients(model, checkpoint)
 
 
@@ -193,7 +193,7 @@ def test_cache_settings_are_tuned_to_repetition():
 
 
 def test_a_cache_needs_a_hidden_state():
-    with pytest.raises(InputError, match="this model carries none"):
+    with pytest.raises(InputError, match="`cache`"):
         Cached(make_model("unrolled"), CacheSettings())
 
 
@@ -214,13 +214,13 @@ def test_the_command_prints_the_static_score_and_the_cached_one(trained, text_fi
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--tune", "--tune requires"),
-        ("--cache 9 --cache-weight 2", "must be from 0 to 1"),
-        ("--dynamic sgd --streams 4", "leave out --streams"),
-        ("--dynamic sgd --tune --part valid", "score another --part"),
-        ("--dynamic sgd --dynamic-lr -1", "must be from 0"),
-        ("--dynamic sgd --dynamic-decay 1.5", "must be from 0 to 1"),
-        ("--dynamic sgd --dynamic-seq-len 0", "must be at least 1"),
+        ("--tune", "--dynamic or --cache"),
+        ("--cache 9 --cache-weight 2", "--cache-weight 2"),
+        ("--dynamic sgd --streams 4", "--streams"),
+        ("--dynamic sgd --tune --part valid", "--part"),
+        ("--dynamic sgd --dynamic-lr -1", "--dynamic-lr -1"),
+        ("--dynamic sgd --dynamic-decay 1.5", "--dynamic-decay 1.5"),
+        ("--dynamic sgd --dynamic-seq-len 0", "--dynamic-seq-len 0"),
     ],
 )
 def test_contradictory_flags_are_refused(trained, command, flags, message):
@@ -286,4 +286,4 @@ def test_generation_after_learning_from_the_prompt(trained, command):
     again = command("generate", trained, *flags, "--dynamic", "sgd", "--dynamic-lr", 3,
                     "--dynamic-seq-len", 6)  # fmt: skip
     assert again == learnt
-    assert_refused(command("generate", trained, "--dynamic", "sgd"), "cannot score 1 tokens")
+    assert_refused(command("generate", trained, "--dynamic", "sgd"), " 1 tokens")

@@ -99,11 +99,11 @@ def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
     trainer = train()
     other = Trainer(make_model(), BASE, IDS)
     arrays = trainer.arrays()
-    with pytest.raises(InputError, match=r"optimizer.0.1 is missing"):
+    with pytest.raises(InputError, match=r"optimizer\.0\.1"):
         other.restore(
             {k: v for k, v in arrays.items() if k != "optimizer.0.1"}, trainer.progress_record()
         )
-    with pytest.raises(InputError, match="progress"):
+    with pytest.raises(InputError, match="surprise"):
         other.restore(arrays, {**trainer.progress_record(), "surprise": 1})
 
 
@@ -119,7 +119,7 @@ def test_a_state_that_is_not_a_number_is_refused():
         {"counts": {"x": 1}},
     ):
         optimizer = {**record["optimizer"], **change}
-        with pytest.raises(InputError, match="checkpoint: progress"):
+        with pytest.raises(InputError, match="progress"):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, "optimizer": optimizer})
     for change in (
         dict(step=-1),
@@ -130,7 +130,8 @@ def test_a_state_that_is_not_a_number_is_refused():
         dict(optimizer=None),
         dict(seconds=None),
     ):
-        with pytest.raises(InputError, match="checkpoint: progress"):
+        (name,) = change
+        with pytest.raises(InputError, match=f"progress.* {name} "):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, **change})
 
 

@@ -97,9 +97,7 @@ def test_a_file_with_other_results_is_not_kept(trained, tmp_path, command, monke
 
     monkeypatch.setitem(writer.ORDER, "gru", [0, 1, 2])  # gates in the wrong order
     out = tmp_path / "model.onnx"
-    assert_refused(
-        command("export", trained, "--format", "onnx", "--out", out), "differs from the original by"
-    )
+    assert_refused(command("export", trained, "--format", "onnx", "--out", out), "1e-05")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(to_torch.NAMES, "i2h_weight", "weight_hh_l0")
     out = tmp_path / "model.safetensors"
@@ -112,17 +110,16 @@ def test_a_file_with_other_results_is_not_kept(trained, tmp_path, command, monke
 )
 def test_the_command_writes_complete_files_once(form, names, trained, tmp_path, command):
     out = tmp_path / names[-1]
-    code, said, err = command("export", trained, "--format", form, "--out", out)
+    code, output, err = command("export", trained, "--format", form, "--out", out)
     assert (code, err) == (0, "")
-    assert "largest difference" in said
+    assert str(out) in output
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     before = out.read_bytes()
-    assert_refused(command("export", trained, "--format", form, "--out", out), "already exists")
+    assert_refused(command("export", trained, "--format", form, "--out", out), out, "--overwrite")
     assert out.read_bytes() == before
     assert command("export", trained, "--format", form, "--out", out, "--overwrite")[0] == 0
     assert_refused(
-        command("export", trained, "--format", "torch", "--out", tmp_path / "b.py"),
-        "another suffix",
+        command("export", trained, "--format", "torch", "--out", tmp_path / "b.py"), "--out", "b.py"
     )
 
 

@@ -24,7 +24,7 @@ def generate(trained, command):
 
 
 @pytest.mark.parametrize(
-    "args, message",
+    "args, name",
     [
         (["--prompt", "Ωmega"], "'Ω' at position 0"),
         (["--prompt", ""], "--prompt"),
@@ -34,15 +34,15 @@ def generate(trained, command):
         (["--top-k", "-1"], "top-k -1"),
         (["--length", "0"], "--length 0"),
         (["--beam", "0"], "--beam 0"),
-        (["--beam", "2", "--repetition-penalty", "2"], "--beam returns one text"),
+        (["--beam", "2", "--repetition-penalty", "2"], "--repetition-penalty"),
         (["--repetition-penalty", "0.9"], "--repetition-penalty 0.9"),
         (["--no-repeat-ngram", "-1"], "--no-repeat-ngram -1"),
         (["--checkpoint", "worst"], "--checkpoint"),
-        (["--prompt", "Ω", "--unknown", "skip"], "no known token"),
+        (["--prompt", "Ω", "--unknown", "skip"], "--prompt"),
     ],
 )
-def test_bad_requests_are_one_line(args, message, trained, command):
-    assert_refused(command("generate", trained, *args), message)
+def test_bad_requests_are_one_line(args, name, trained, command):
+    assert_refused(command("generate", trained, *args), name)
 
 
 def test_unknown_characters_can_be_skipped(trained, command):
@@ -106,9 +106,7 @@ def test_a_beam_has_the_requested_width(trained, generate):
 
 @pytest.mark.parametrize("flags", [["--samples", 2], ["--greedy"]])
 def test_a_beam_finds_one_text(flags, trained, command):
-    assert_refused(
-        command("generate", trained, "--beam", 2, *flags), "leave out --samples, --greedy and --rep"
-    )
+    assert_refused(command("generate", trained, "--beam", 2, *flags), "--beam", *flags[:1])
 
 
 def test_seed_zero_is_valid(generate):

@@ -155,9 +155,11 @@ def test_an_imported_run_generates_scores_and_trains(tmp_path, vocab_file, text_
     assert command("train", *more)[::2] == (0, "")
     out = command("evaluate", tmp_path / "more", "--data", text, "--json")[1]
     assert json.loads(out)["nats"] < before - 0.2
-    for wrong in (["train", "--resume", run, "--data", text], ["evaluate", run]):
+    for wrong in (["train", "--resume", run, "--data", text, "--quiet"], ["evaluate", run]):
         assert_refused(command(*wrong))
-    assert_refused(command("import", tmp_path / "old.params", *flags), "already exists")
+    assert_refused(
+        command("import", tmp_path / "old.params", *flags), f"--run {run}", "--overwrite"
+    )
     assert Run(run).load("best").progress["step"] == 0
 
 
@@ -188,11 +190,11 @@ def test_every_vocabulary_format_is_read(tmp_path, command):
     [
         ([], "--vocab-text"),
         (["--vocab", "tokens.json", "--vocab-text", "x"], "--vocab-text"),
-        (["--vocab-text", "x"], "--vocab-text needs --level"),
+        (["--vocab-text", "x"], "--level"),
         (["--vocab", "missing.json"], "missing.json"),
-        (["--vocab", "short.json"], "30 tokens, but the vocabulary has 3"),
-        (["--vocab", "text"], "not a JSON file"),
-        (["--vocab", "odd.json"], "neither a list of tokens"),
+        (["--vocab", "short.json"], "30 tokens"),
+        (["--vocab", "text"], "--vocab text"),
+        (["--vocab", "odd.json"], "--vocab odd.json"),
     ],
 )
 def test_errors_name_missing_flags(flags, message, tmp_path, monkeypatch, vocab_file, command):
@@ -210,13 +212,13 @@ def test_errors_name_missing_flags(flags, message, tmp_path, monkeypatch, vocab_
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(drop="rnn._unfused.0.h2h_bias"), "layer 0 does not fit"),
-        (dict(drop="decoder.bias"), "unexpected arrays"),
-        (dict(drop="encoder.weight", also="decoder.weight"), "unexpected arrays"),
-        (dict(add="strange.weight"), "unexpected arrays"),
-        (dict(grow="rnn._unfused.1.i2h_weight"), "layer 1 does not fit"),
-        (dict(grow="decoder.weight"), "does not fit the embedding"),
-        (dict(only="decoder"), "no recurrent layer"),
+        (dict(drop="rnn._unfused.0.h2h_bias"), "layer 0 "),
+        (dict(drop="decoder.bias"), r"decoder\.weight \(30, 6\)"),
+        (dict(drop="encoder.weight", also="decoder.weight"), r"decoder\.bias \(30,\)"),
+        (dict(add="strange.weight"), r"strange\.weight \(3, 3\)"),
+        (dict(grow="rnn._unfused.1.i2h_weight"), "layer 1 "),
+        (dict(grow="decoder.weight"), r"\(30, 7\) .*\(30, 5\)"),
+        (dict(only="decoder"), "recurrent"),
     ],
 )
 def test_errors_name_unsuitable_arrays_and_their_shapes(change, message):
@@ -304,11 +306,11 @@ def test_other_files_are_refused(tmp_path):
     endless = tmp_path / "endless.params"
     mx.nd.save(str(endless), {"a": mx.nd.array([float("inf")])})
     for path, message in (
-        (whole_numbers, "of type 4"),
-        (sparse, "sparse"),
-        (nothing, "nor safetensors"),
-        (endless, "non-finite"),
-        (tmp_path / "missing", "missing"),
+        (whole_numbers, "type 4.* byte 56"),
+        (sparse, "byte 32"),
+        (nothing, "safetensors"),
+        (endless, "array a "),
+        (tmp_path / "missing", "No such file"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=f"{path.name}: .*{message}"):
             read_arrays(path)

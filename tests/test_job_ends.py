@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import assert_refused
 from jobs import (
     ENDLESS,
     ENVIRONMENT,
@@ -41,7 +42,7 @@ def test_sigterm_ends_all_processes_with_a_checkpoint(text):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
-    assert "terminated: continue with --resume noticed" in errors
+    assert "--resume noticed\n" in errors
     assert_continues(text, "noticed")
 
 
@@ -99,7 +100,7 @@ def fails(text, run, program):
 @needs_mpi
 def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(text):
     (line,) = fails(text, "full", (DISK_FULL, "0", "RLIMIT_FSIZE", "6000"))
-    assert "could not be written" in line
+    assert "full: " in line
     assert step_of(text / "full") in (10, 20)
     assert_continues(text, "full")
 
@@ -150,9 +151,7 @@ def test_evaluate_is_single_process(text):
     process = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
-    assert process.returncode == 2
-    assert process.stderr.count("\n") == 1
-    assert "mpiexec" in process.stderr
+    assert_refused((process.returncode, process.stdout, process.stderr), "mpiexec")
 
 
 def test_mpi_is_not_imported_without_mpiexec():
@@ -168,7 +167,7 @@ def test_a_missing_or_different_mpi_is_one_line(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(InputError, match="2 processes, but MPI"):
+    with pytest.raises(InputError, match=r"2 processes.*gluonlm\[mpi\]"):
         processes.joined().__enter__()
 
 

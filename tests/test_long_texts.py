@@ -198,7 +198,7 @@ def test_a_text_that_grows_while_it_is_read_is_rejected(tmp_path, monkeypatch):
     path.write_text("abc")
     text = Text([path])
     monkeypatch.setattr(text, "longest", lambda: 2)
-    with pytest.raises(InputError, match="copy it first"):
+    with pytest.raises(InputError, match="changed"):
         ids_of(text, Vocab("char", "abc"))
     monkeypatch.setattr(text, "longest", lambda: 3)
     assert ids_of(text, Vocab("char", "abc")).tolist() == [0, 1, 2]
@@ -235,7 +235,7 @@ def test_ids_are_never_cached_in_another_users_folder(long_text, elsewhere, monk
     assert len(list(elsewhere.iterdir())) == 1
     shutil.rmtree(next(elsewhere.iterdir()))
     monkeypatch.setattr(ids_module.os, "getuid", lambda: os.geteuid() + 1)
-    with pytest.raises(InputError, match="owned by another user"):
+    with pytest.raises(InputError, match=r"another user.*TMPDIR"):
         load_corpus(DataConfig(data=(str(long_text),)))
     assert not list(theirs.iterdir())
 

@@ -81,9 +81,7 @@ def test_tied_weights_share_a_matrix_and_sum_gradients():
     model = make("gru", (7, E), tie_weights=True)
     assert model.embedding.weight is model.decoder.weight
     assert model.count_parameters() == make("gru", (7, E)).count_parameters() - V * E
-    with pytest.raises(
-        InputError, match="`tie_weights`: the last `hidden_size`, 7, must equal `embed_size`, 6"
-    ):
+    with pytest.raises(InputError, match=r"`tie_weights`: .*`hidden_size`, 7, .*`embed_size`, 6"):
         make("gru", (7,), tie_weights=True)
 
 

@@ -45,11 +45,10 @@ def test_the_command_reports_copied_text(trained, text_file, command):
     longest = max(
         (written[a:b] for a in range(30) for b in range(a + 1, 31) if written[a:b] in text), key=len
     )
-    assert err.endswith(f" has {len(longest)} tokens: {longest!r}\n")
+    assert err.endswith(f" {len(longest)} tokens: {longest!r}\n")
 
 
 def test_the_error_names_a_missing_text(trained, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert_refused(
-        command("generate", trained, "--length", 9, "--novelty"), "the run names this text"
-    )
+    code, _, err = command("generate", trained, "--length", 9, "--novelty")
+    assert_refused((code, "", err), "rhyme.txt", "--data")

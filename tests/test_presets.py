@@ -93,7 +93,7 @@ def test_a_finished_preset_reports_again_and_a_changed_setting_is_reported(
     assert len(figures(again[1])) == 2
     assert "resuming" not in again[1]
     assert_refused(
-        command("train", *flags, "--lr", 0.5), "runs/stacked-char-lstm has lr 0.004, not 0.5"
+        command("train", *flags, "--lr", 0.5), "runs/stacked-char-lstm", "lr 0.004", "0.5"
     )
     assert command("train", *flags, "--lr", 0.5, "--run", "other")[0] == 0
     assert Run("runs/stacked-char-lstm").load("last").config.training.lr == 0.004
@@ -136,12 +136,9 @@ def test_presets_are_listed_with_commands_and_an_unknown_one_is_one_line(
     assert (code, err) == (0, "")
     assert all(f"--preset {name}\n" in out for name in PRESETS)
     assert "121.5" in out
-    code, out, err = command("train", "--preset", "ptb")
-    assert (code, out) == (2, "")
-    assert err.startswith("gluonlm: error: --preset ptb: not one of nietzsche-unrolled, ")
-    assert err.count("\n") == 1
+    assert_refused(command("train", "--preset", "ptb"), "--preset ptb: ", *PRESETS)
     assert_refused(
-        command("train", "--resume", "run", "--preset", "ptb-lstm"), "leave out --preset"
+        command("train", "--resume", "run", "--preset", "ptb-lstm"), "--resume", "--preset"
     )
     assert os.listdir(tmp_path) == []
 
@@ -158,6 +155,5 @@ def test_an_old_run_of_a_preset_resumes_with_its_own_settings(
     config = Run("runs/window-lstm").load("last").config.training
     assert (config.shuffle, config.max_steps) == ("line", 3)
     assert_refused(
-        command("train", *flags, "--max-steps", 4, "--shuffle", "mixed"),
-        "has shuffle line, not mixed",
+        command("train", *flags, "--max-steps", 4, "--shuffle", "mixed"), "shuffle line", "mixed"
     )

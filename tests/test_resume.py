@@ -107,13 +107,9 @@ def test_a_full_disk_is_reported_and_keeps_the_last_good_checkpoint(
         whole / "metrics.jsonl"
     ).stat().st_size < arrays - 1  # so that only a checkpoint exceeds the limit
     process = start("-c", LIMITED, arrays - 1, "--data", text_file, "--run", run, *FLAGS)
-    _, err = process.communicate()
-    assert process.returncode == 2
-    assert err.startswith("gluonlm: error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
+    out, err = process.communicate()
+    assert_refused((process.returncode, out, err), f"{run}: ")
     assert Run(run).load("last").progress["step"] in (18, 20)
-    assert "could not be written" in err
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, whole)
 
@@ -122,7 +118,7 @@ def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path, comman
     run = tmp_path / "run"
     first = endless(text_file, run)
     for flags in (["--resume", run], ["--data", text_file, "--run", run, *FLAGS, "--overwrite"]):
-        assert_refused(command("train", *flags), "another process is training this run")
+        assert_refused(command("train", *flags), f"{run}: ", " process ")
     assert first.poll() is None
     first.kill()
     first.communicate()
@@ -138,7 +134,8 @@ def test_an_unwritable_folder_is_reported(whole, text_file, tmp_path, command, m
     monkeypatch.setattr(module.Path, "mkdir", readonly)
     assert_refused(
         command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS),
-        "cannot write there: Permission denied",
+        f"--run {tmp_path / 'run'}: ",
+        "Permission denied",
     )
     monkeypatch.undo()
     monkeypatch.setattr(module.tempfile, "TemporaryDirectory", readonly)
@@ -174,7 +171,6 @@ def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file,
 
 
 def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, command):
-    flags = [f for f in FLAGS if f != "--quiet"]
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --dropout 0".split()
     begin = ["--init-from", whole, "--data", text_file]
     code, out, err = command("train", *begin, "--run", tmp_path / "run", *small)
@@ -185,30 +181,13 @@ def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, c
     assert ours.config.model.hidden_size == (12,)
     for name, array in theirs.parameters.items():
         np.testing.assert_allclose(ours.parameters[name], array, atol=1e-20)
-    assert_refused(
-        command(
-            "train",
-            "--init-from",
-            whole,
-            "--data",
-            text_file,
-            "--run",
-            tmp_path / "other",
-            *flags,
-            "--hidden-size",
-            13,
-        ),
-        "parameter",
-    )
+    flags = ["--run", tmp_path / "other", *FLAGS]
+    assert_refused(command("train", *begin, *flags, "--hidden-size", 13), "decoder.weight", "13")
     assert not (tmp_path / "other").exists()
     foreign = tmp_path / "foreign.txt"
     foreign.write_text("Ωmega " * 100)
-    assert_refused(
-        command(
-            "train", "--init-from", whole, "--data", foreign, "--run", tmp_path / "other", *flags
-        ),
-        "'Ω' at position 0",
-    )
+    begin[-1] = foreign
+    assert_refused(command("train", *begin, *flags), "'Ω' at position 0")
 
 
 def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
@@ -227,7 +206,9 @@ def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
         (["--seed", 2], "seed"),
         (["--level", "word"], "level"),
     ):
-        assert_refused(command("train", "--resume", run, *flags), f"{name} was", "--init-from")
+        assert_refused(
+            command("train", "--resume", run, *flags), f" {name} ", flags[1], "--init-from"
+        )
     moved = tmp_path / "moved.txt"
     moved.write_bytes(text_file.read_bytes())
     assert command("train", "--resume", run, "--data", moved, "--max-steps", 64)[0] == 0
@@ -279,7 +260,8 @@ def test_truncated_metrics_are_reported(whole, tmp_path, command):
     (run / "metrics.jsonl").write_bytes(content[:200])
     code, _, err = command("train", "--resume", run, "--max-steps", 63, "--quiet")
     assert code == 0
-    assert "metrics.jsonl: lines are missing" in err
+    assert err.count("\n") == 1
+    assert "metrics.jsonl" in err
     assert records(run)[0]["step"] == 4
 
 

@@ -71,7 +71,8 @@ def test_any_parameters_give_a_distribution_that_keeps_the_best(logits, temperat
     ],
 )
 def test_parameters_out_of_range_are_refused(bad):
-    with pytest.raises(InputError, match="temperature"):
+    ((name, value),) = bad.items()
+    with pytest.raises(InputError, match=f"`{name}` {value}"):
         probabilities([[0.0, 1.0]], **bad)
 
 
@@ -130,7 +131,7 @@ def test_a_wide_beam_finds_the_likeliest_text(model):
 
 
 def test_an_empty_prompt_and_a_beam_of_zero_are_refused(model):
-    with pytest.raises(InputError, match="prompt is empty"):
+    with pytest.raises(InputError, match="prompt"):
         next(sample(model, [], 1))
     with pytest.raises(InputError, match="`width` 0"):
         beam_search(model, [1], 1, 0)

@@ -69,12 +69,12 @@ def test_plateau_lowers_the_rate_and_patience_stops_the_training():
     "settings, message",
     [
         (dict(optimizer="magic"), "`optimizer` 'magic': .* adadelta, adagrad"),
-        (dict(optimizer_params="momentum=fast"), "name=number"),
-        (dict(optimizer="sgd", optimizer_params="speed=3"), "speed"),
-        (dict(optimizer_params="wd=inf"), "name=number"),
-        (dict(optimizer_params="param_dict=1"), "name=number"),
-        (dict(batch_size=500), "cannot cut 400 tokens"),
-        (dict(batch_size=400), "one row"),
+        (dict(optimizer_params="momentum=fast"), "`optimizer_params` 'momentum=fast'"),
+        (dict(optimizer="sgd", optimizer_params="speed=3"), "`optimizer_params` 'speed=3'"),
+        (dict(optimizer_params="wd=inf"), "`optimizer_params` 'wd=inf'"),
+        (dict(optimizer_params="param_dict=1"), "'param_dict=1'"),
+        (dict(batch_size=500), "400 tokens .* 500 .*`batch_size`"),
+        (dict(batch_size=400), "400 tokens .* 400 .*`batch_size`"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -164,5 +164,5 @@ def test_the_learning_rate_scales_with_random_segment_lengths(loss_scale, scaled
 
 def test_window_models_reject_random_segment_lengths():
     config = dataclasses.replace(BASE, random_seq_len=True)
-    with pytest.raises(InputError, match=r"`random_seq_len`: .* windows"):
+    with pytest.raises(InputError, match="`random_seq_len`"):
         Trainer(make_model("window"), config, IDS)

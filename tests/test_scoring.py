@@ -65,9 +65,9 @@ def test_words_count_all_characters_except_in_unknown_words(tokenizer):
 
 
 def test_too_short_a_text_is_refused():
-    with pytest.raises(InputError, match="cannot score 1 token"):
+    with pytest.raises(InputError, match=r" 1 tokens.* 1 "):
         score(MODELS["gru"](), IDS[:1])
-    with pytest.raises(InputError, match="reads 3"):
+    with pytest.raises(InputError, match=r" 3 tokens.* 3 "):
         score(MODELS["unrolled"](), IDS[:3])
 
 

@@ -150,7 +150,7 @@ def test_an_unwritable_folder_is_reported(text_file, tmp_path, command):
     (tmp_path / "file").write_text("x")
     assert_refused(
         command("train", "--data", text_file, "--run", tmp_path / "file" / "run", *TINY),
-        "cannot write there",
+        f"--run {tmp_path / 'file' / 'run'}: ",
     )
 
 
@@ -169,14 +169,13 @@ def test_every_command_reports_damaged_checkpoints(trained, tmp_path, command):
 def test_resuming_keeps_fixed_settings(trained, tmp_path, command):
     run = shutil.copytree(trained, tmp_path / "run")
     assert_refused(
-        command("train", "--resume", run, "--hidden-size", 13),
-        "hidden_size was (12,) and is now (13,)",
+        command("train", "--resume", run, "--hidden-size", 13), "hidden_size", "(12,)", "(13,)"
     )
     code, out, err = command("train", "--resume", run, "--max-steps", 9)
     assert code == 0
     assert Run(run).load("last").progress["step"] == 9
     assert_refused(
-        command("train", "--resume", run, "--run", tmp_path / "other"), "leave out --run"
+        command("train", "--resume", run, "--run", tmp_path / "other"), "--resume", "--run"
     )
 
 
@@ -240,8 +239,10 @@ def test_a_diverging_training_names_the_remaining_checkpoint(
     name = "best" if validated else "last"
     assert code == 3
     assert err.count("\n") == 1
-    assert "try a lower --lr or a --clip" in err
-    assert err.endswith(f"the {name} checkpoint is {Run(run).pointed(name)}\n")
+    assert "--lr" in err
+    assert "--clip" in err
+    assert f" {name} " in err
+    assert err.endswith(f" {Run(run).pointed(name)}\n")
 
 
 @pytest.mark.parametrize("model", ["gru", "unrolled"])
@@ -265,11 +266,6 @@ def test_a_printed_speed_is_measured_since_the_previous_line(
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
     assert speeds == [40, 40, 40]  # 2 steps of 4 x 10 in 2 seconds
-
-
-def test_a_single_checkpoint_cannot_be_resumed(trained, command):
-    folder = Run(trained).pointed("last")
-    assert_refused(command("train", "--resume", folder), "give the folder of its run")
 
 
 @pytest.mark.parametrize("test_part", [True, False])

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import pickle
-import re
 import shutil
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_writes_do_not_follow_links_in_a_run(trained, tmp_path, command, name):
 def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert_refused(command("train", "--resume", folder), "give the folder of its run")
+    assert_refused(command("train", "--resume", folder), f"--resume {folder}: ")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -160,15 +159,15 @@ def test_corruption_is_reported_without_crashes_or_much_memory(trained, tmp_path
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(hidden_size=[2**20]), "describe 3,298,597,798,158 parameters in 1 layers"),
-        (dict(hidden_size=[10**12]), "`hidden_size`: must be under 2,147,483,648"),
-        (dict(num_layers=10**9), "`num_layers` 1000000000: must be at most 1000"),
-        (dict(num_layers=1000), "describe 936,486 parameters in 1,000 layers"),
-        (dict(embed_size=2**20), "describe 69,206,910 parameters in 1 layers"),
-        (dict(model="unrolled", context=10**9), "`window` 1000000000: must be at most 1000"),
-        (dict(lr=10**400), "`lr` inf: must be at most 1000000.0"),
-        (dict(epochs=10**400), "`epochs`: must be under 2,147,483,648"),
-        (dict(tie_weights=True), "`tie_weights`: the last `hidden_size`, 12, must equal"),
+        (dict(hidden_size=[2**20]), "config.json: .* 3,298,597,798,158 "),
+        (dict(hidden_size=[10**12]), "`hidden_size`: "),
+        (dict(num_layers=10**9), "`num_layers` 1000000000: "),
+        (dict(num_layers=1000), "config.json: .* 936,486 "),
+        (dict(embed_size=2**20), "config.json: .* 69,206,910 "),
+        (dict(model="unrolled", context=10**9), "`window` 1000000000: "),
+        (dict(lr=10**400), "`lr` inf: "),
+        (dict(epochs=10**400), "`epochs`: "),
+        (dict(tie_weights=True), "`tie_weights`: .*`hidden_size`, 12, .*`embed_size`, 8"),
     ],
 )
 def test_forged_sizes_are_refused_before_they_are_allocated(trained, tmp_path, change, message):
@@ -176,7 +175,7 @@ def test_forged_sizes_are_refused_before_they_are_allocated(trained, tmp_path, c
     folder = run.pointed("best")
     content = {**json.loads((folder / "config.json").read_bytes()), **change}
     resealed(folder, "config.json", json.dumps(content).encode())
-    with pytest.raises(InputError, match=re.escape(message)):
+    with pytest.raises(InputError, match=message):
         load_model(run.path)
 
 
@@ -200,7 +199,7 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
     folder = run.pointed("last")
     content = {**json.loads((folder / "progress.json").read_bytes()), **change}
     resealed(folder, "progress.json", json.dumps(content).encode())
-    assert_refused(command("train", "--resume", run.path, "--max-steps", 8), "progress")
+    assert_refused(command("train", "--resume", run.path, "--max-steps", 8, "--quiet"), "progress")
 
 
 @pytest.mark.parametrize(

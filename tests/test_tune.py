@@ -35,17 +35,17 @@ def test_a_search_space_consists_of_ranges_and_choices(text, name, part):
 @pytest.mark.parametrize(
     "texts, message",
     [
-        (["speed=1..2"], "is not a setting of"),
-        (["data=a/b"], "is not a setting of"),
-        (["lr=1..x"], "LOW..HIGH"),
-        (["batch_size=1.5..2"], "must be numbers"),
-        (["lr=2..1"], "lr=2..1"),
-        (["lr=0..1:log"], "and above 0"),
-        (["optimizer=1..2"], "optimizer is not numeric"),
-        (["model=gru"], "different values"),
-        (["model=gru/gru"], "different values"),
-        (["tie_weights=true/maybe"], "true or false"),
-        (["lr=1..2", "lr=1..3"], "lr appears twice"),
+        (["speed=1..2"], "'speed'"),
+        (["data=a/b"], "'data'"),
+        (["lr=1..x"], "`try` lr=1..x: "),
+        (["batch_size=1.5..2"], "`try` batch_size=1.5..2: "),
+        (["lr=2..1"], "`try` lr=2..1: "),
+        (["lr=0..1:log"], "`try` lr=0..1:log: .* 0$"),
+        (["optimizer=1..2"], "`try` optimizer=1..2: "),
+        (["model=gru"], "`try` model=gru: "),
+        (["model=gru/gru"], "`try` model=gru/gru: "),
+        (["tie_weights=true/maybe"], "`try` tie_weights=true/maybe: "),
+        (["lr=1..2", "lr=1..3"], "`try` lr=1..3: "),
         ([], "`try`"),
     ],
 )
@@ -106,15 +106,15 @@ def test_a_non_finite_loss_is_the_worst(loss, tmp_path):
 def test_a_search_locks_its_folder_and_settings(tmp_path):
     folder = tmp_path / "s"
     study = Study(folder, LRS, {"seed": 1})
-    with pytest.raises(InputError, match="another process"):
+    with pytest.raises(InputError, match=" process "):
         Study(folder, LRS, {"seed": 1})
     study.close()
     for changed, what in (((LRS, {"seed": 2}), "settings"), (({}, {"seed": 1}), "try")):
-        with pytest.raises(InputError, match=f"different {what}"):
+        with pytest.raises(InputError, match=rf" {what}\b"):
             Study(folder, *changed)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("x")
-    with pytest.raises(InputError, match="other: contains"):
+    with pytest.raises(InputError, match="other: "):
         Study(tmp_path / "other", LRS, {})
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file: "):
@@ -124,7 +124,7 @@ def test_a_search_locks_its_folder_and_settings(tmp_path):
 def test_a_missing_optuna_is_one_line_with_a_remedy(tmp_path, command, monkeypatch, text_file):
     monkeypatch.setitem(sys.modules, "optuna", None)
     search = [tmp_path / "s", "--data", text_file, *FLAGS, "--try", "lr=0.1/0.2"]
-    assert_refused(command("tune", *search), "pip install 'gluonlm[tune]'")
+    assert_refused(command("tune", *search), "'gluonlm[tune]'")
     assert not (tmp_path / "s").exists()
 
 
@@ -194,7 +194,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
-    assert ("the same command" in err or "interrupted" in err) == (number == signal.SIGINT)
+    assert err.count("\n") == (number == signal.SIGINT)
     process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
@@ -209,29 +209,28 @@ def test_an_impossible_trial_is_skipped(text_file, tmp_path, command):
     assert "rejected: --tie-weights" in out
     assert "best of 4" in out
     tried[2] = "hidden-size=16/32"
-    code, out, err = command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried)
-    assert (code, out) == (2, "")
-    assert err.startswith("gluonlm: error: --tie-weights")
+    assert_refused(
+        command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried), "--tie-weights"
+    )
 
 
 def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
     tried = ["--try", "lr=0.1/0.2", "--split", "95/0/5"]
     assert_refused(
-        command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried),
-        "needs a validation part",
+        command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried), "--split: "
     )
 
 
 @pytest.mark.parametrize(
-    "flags, message",
+    "flags, name",
     [
-        (["--try", "lr=-1..1"], "--lr -1.0: must be at least"),
-        (["--try", "model=gru/rnm"], "invalid choice: 'rnm'"),
-        (["--try", "lr=1..2", "--trials", "0"], "--trials 0: must be at least 1"),
-        (["--try", "lr=1..2", "--factor", "1"], "--factor 1: must be at least 2"),
+        (["--try", "lr=-1..1"], "--lr -1.0: "),
+        (["--try", "model=gru/rnm"], "'rnm'"),
+        (["--try", "lr=1..2", "--trials", "0"], "--trials 0: "),
+        (["--try", "lr=1..2", "--factor", "1"], "--factor 1: "),
         (["--try", "lr=1..2", "--data", "missing.txt"], "missing.txt"),
     ],
 )
-def test_bad_flags_are_one_line_and_create_no_folder(flags, message, tmp_path, command, text_file):
-    assert_refused(command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags), message)
+def test_bad_flags_are_one_line_and_create_no_folder(flags, name, tmp_path, command, text_file):
+    assert_refused(command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags), name)
     assert not (tmp_path / "s").exists()

@@ -138,9 +138,9 @@ def test_words_are_trained_scored_and_generated_without_gluonnlp(text_file, tmp_
 def test_an_unknown_character_is_reported_with_its_position_or_skipped():
     vocab = Vocab("char", "ab")
     for text, place in (("abxa", 2), ("ab\U0001f600", 2), ("b\u00e9", 1)):
-        with pytest.raises(InputError, match=f"{text[place]!r} at position {place} is not among"):
+        with pytest.raises(InputError, match=f"{text[place]!r} at position {place} "):
             vocab.encode(text)
-        with pytest.raises(InputError, match=f"at position {place + 100}"):
+        with pytest.raises(InputError, match=f"at position {place + 100} "):
             vocab.encode(text, start=100)
     ids = vocab.encode("axbx", unknown="skip")
     assert ids.tolist() == [0, 1]
@@ -153,7 +153,7 @@ def test_an_unknown_character_is_reported_with_its_position_or_skipped():
 
 def test_a_word_is_unknown_only_to_a_vocabulary_without_unk():
     vocab = Vocab("word", ["a", "b"])
-    with pytest.raises(InputError, match="word 'zebra' at position 7 is not among the 2 words"):
+    with pytest.raises(InputError, match=r"'zebra' at position 7 .* 2 "):
         vocab.encode("a b zebra", start=5)
     assert vocab.encode("a zebra b", unknown="skip").tolist() == [0, 1]
     assert Vocab("word", ["a", "<unk>"]).encode("a zebra", unknown="skip").tolist() == [0, 1]
@@ -177,13 +177,13 @@ def test_vocabularies_compare_by_level_and_order_and_round_trip_as_json():
 @pytest.mark.parametrize(
     "level, tokens, message",
     [
-        ("char", ["ab"], ".*single character"),
-        ("char", ["a", ""], ".*single character"),
-        ("char", ["a", "a"], "2 tokens, 1 distinct"),
-        ("char", [], "0 tokens, 0 distinct"),
-        ("word", ["a", ""], "a token is empty"),
-        ("word", ["a", 3], ".*must be text"),
-        ("line", ["a"], "level 'line' is not one of char, word"),
+        ("char", ["ab"], ".*character"),
+        ("char", ["a", ""], ".*character"),
+        ("char", ["a", "a"], "2 tokens, 1 "),
+        ("char", [], "0 tokens"),
+        ("word", ["a", ""], ".*empty"),
+        ("word", ["a", 3], ".*text"),
+        ("line", ["a"], ".*'line'.* char, word"),
     ],
 )
 def test_a_forged_vocabulary_is_rejected(level, tokens, message):

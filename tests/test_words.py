@@ -51,7 +51,7 @@ def test_a_vocabulary_keeps_its_tokenizer():
     assert again == vocab
     assert again.encode("Yes,").tolist() == vocab.encode("Yes,").tolist()
     assert vocab != Vocab("word", vocab.tokens)
-    with pytest.raises(InputError, match="tokenizer 'latin' is not one of split, punctuation"):
+    with pytest.raises(InputError, match=r"'latin' .* split, punctuation"):
         Vocab("word", vocab.tokens, tokenizer="latin")
     with pytest.raises(InputError, match="'weights'"):
         Vocab("word", vocab.tokens, weights=[])
@@ -75,7 +75,9 @@ def test_a_run_keeps_its_tokenizer_and_generates_with_it(text_file, tmp_path, co
     assert out.startswith("play, 3")
     assert_refused(
         command("train", "--resume", tmp_path / "run", "--tokenizer", "split"),
-        "tokenizer was punctuation and is now split",
+        "tokenizer",
+        "punctuation",
+        "split",
     )
 
 

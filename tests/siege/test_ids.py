@@ -1,5 +1,7 @@
 """Ids in Python: any sequence is accepted, and invalid ids are rejected."""
 
+import re
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def test_floats_are_rejected_everywhere(ids):
         lambda: score(model, np.array(ids)),
         lambda: next(sample(model, ids, 1)),
     ):
-        with pytest.raises(InputError, match="ids must be"):
+        with pytest.raises(InputError, match="float64"):
             use()
 
 
@@ -47,8 +49,8 @@ def test_floats_are_rejected_everywhere(ids):
 def test_invalid_ids_are_not_decoded(wrong):
     vocab = Vocab("char", "abc")
     assert vocab.decode([np.int32(0), 2]) == "ac"
-    with pytest.raises(InputError, match=r"not an id of this vocabulary: .* 0 to 2"):
+    with pytest.raises(InputError, match=rf"^{re.escape(repr(wrong))} .* 0 to 2$"):
         vocab.decode([0, wrong])
     words = Vocab("word", ["<unk>", "<eos>", "a"])
-    with pytest.raises(InputError, match="not an id"):
+    with pytest.raises(InputError, match=rf"^{re.escape(repr(wrong))} "):
         words.typeset([2, wrong])
