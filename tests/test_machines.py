@@ -200,7 +200,7 @@ def step(self, real=trainer.Trainer._step):
     if self.progress.step == 5 and self.world.rank == 1:
         for parameter in self.model.parameters().values():
             parameter.set_data(parameter.data() + 1e-3)
-        for array in self.optimizer.trainer._updaters[0].states[0]:
+        for array in self.optimizer.gluon_trainer._updaters[0].states[0]:
             array += 1e-3
 trainer.Trainer._step = step
 """
