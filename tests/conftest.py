@@ -104,6 +104,23 @@ def command(capfd):
     return run
 
 
+def assert_refused(result, *names):
+    """Assert exit code 2, no output, and one error line that contains these names."""
+    code, out, err = result
+    assert (code, out) == (2, ""), err
+    assert err.startswith("gluonlm: error: "), err
+    assert err.count("\n") == 1, err
+    for name in names:
+        assert str(name) in err, err
+
+
+def assert_resume_hint(err, run):
+    """Assert one line on standard error that ends with the flag to resume this run."""
+    assert err.startswith("gluonlm: "), err
+    assert err.endswith(f" --resume {run}\n"), err
+    assert err.count("\n") == 1, err
+
+
 def start(*args, **kwargs):
     """Start `python -m gluonlm...` as a separate process."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), **kwargs.pop("env", {})}

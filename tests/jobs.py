@@ -38,7 +38,7 @@ TRAIN = ("-m", "gluonlm.train")
 PATIENCE = 300  # seconds after which a job counts as hung, even on a slow machine
 TOGETHER = 50  # interrupted runs continue to a multiple of this number of steps
 
-needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec beside this Python")
+needs_mpi = pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec next to this Python")
 
 
 def write_text(folder):
@@ -101,8 +101,8 @@ def kill(folder, run, rank):
             here = (process / "cwd").samefile(folder)  # not while other tests run in parallel
         except OSError:
             continue
-        own = here and run.encode() in command and b"-m" in command
-        if own and set(names) & set(variables):
+        matches = here and run.encode() in command and b"-m" in command
+        if matches and set(names) & set(variables):
             os.kill(int(process.name), signal.SIGKILL)
             return
     raise AssertionError(f"no process {rank} of {run}")

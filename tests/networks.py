@@ -63,13 +63,13 @@ def reference_logits(model, w, ids, state):
             row
         ]  # tied: one matrix, under its first name
         for layer in range(len(model.layers)):
-            own = {
+            arrays = {
                 name.split(".")[2]: value
                 for name, value in w.items()
                 if name.startswith(f"layers.{layer}.")
             }
             held = state[layer * each : (layer + 1) * each]
-            new = reference(model.kind, own, x, held[0], held[-1], model.activation)
+            new = reference(model.kind, arrays, x, held[0], held[-1], model.activation)
             state[layer * each : (layer + 1) * each] = new[:each]
             x = new[0]
         outputs.append(x @ w["decoder.weight"].T + w["decoder.bias"])
@@ -96,10 +96,10 @@ def reference_window(model, w, ids):
         "real": np.arange(V)[:, None] / V,
         "embedding": w.get("embedding.weight"),
     }[model.representation]
-    own = {name.split(".")[1]: value for name, value in w.items() if name.startswith("lstm.")}
+    arrays = {name.split(".")[1]: value for name, value in w.items() if name.startswith("lstm.")}
     h = c = np.zeros((ids.shape[1], 7))
     for row in ids:
-        h, c = reference("lstm", own, see[row], h, c, "tanh")
+        h, c = reference("lstm", arrays, see[row], h, c, "tanh")
     return h @ w["decoder.weight"].T + w["decoder.bias"]
 
 

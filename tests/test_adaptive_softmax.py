@@ -5,6 +5,7 @@ import json
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import assert_refused
 from mxnet import autograd, nd
 from networks import E, N, T, random_ids, weights
 
@@ -90,9 +91,12 @@ def test_the_size_is_known_before_the_model_is_built(members):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        (dict(adaptive_softmax=(5, 5)), "`adaptive_softmax` 5,5: must be ascending"),
+        (dict(adaptive_softmax=(5, 5)), "`adaptive_softmax` 5,5: "),
         (dict(adaptive_softmax=(5, 23)), "`adaptive_softmax` 5,23: .* 23$"),
-        (dict(adaptive_softmax=(5,), tie_weights=True, embed_size=256), "`tie_weights`: leave out"),
+        (
+            dict(adaptive_softmax=(5,), tie_weights=True, embed_size=256),
+            "`adaptive_softmax` .*`tie_weights`",
+        ),
         (dict(adaptive_softmax=(5,), model="unrolled"), "`model` unrolled .*`adaptive_softmax`"),
     ],
 )
@@ -114,8 +118,11 @@ def test_a_run_trains_scores_and_generates_but_cannot_be_exported(tmp_path, comm
     pieces = [score(model, ids, seq_len=length) for length in (7, 1000)]
     np.testing.assert_allclose(*pieces, atol=1e-5)
     code, out, err = command("evaluate", run, "--data", text, "--json")
-    assert code == 0 and json.loads(out)["tokens"] > 0, err
+    assert code == 0, err
+    assert json.loads(out)["tokens"] > 0, err
     code, out, _ = command("generate", run, "--length", "5", "--prompt", "w1")
-    assert code == 0 and len(out.split()) >= 5
-    code, _, err = command("export", run, "--format", "torch", "--out", tmp_path / "out")
-    assert code == 2 and "adaptive softmax" in err
+    assert code == 0
+    assert len(out.split()) >= 5
+    assert_refused(
+        command("export", run, "--format", "torch", "--out", tmp_path / "out"), "adaptive softmax"
+    )

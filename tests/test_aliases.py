@@ -1,5 +1,7 @@
 """Flags of other tools are accepted as aliases."""
 
+import re
+
 import pytest
 
 from gluonlm import compare, embeddings
@@ -17,7 +19,8 @@ FLAGS = {
 
 
 def test_every_alias_maps_to_a_flag_and_hides_none():
-    assert set(ALIASES) <= FLAGS and not set(OURS) & FLAGS
+    assert set(ALIASES) <= FLAGS
+    assert not set(OURS) & FLAGS
     assert len(OURS) == sum(len(names.split()) for names in ALIASES.values())
 
 
@@ -59,17 +62,19 @@ def test_an_alias_without_a_matching_flag_is_unchanged():
 
 
 @pytest.mark.parametrize(
-    "module, typed, hint",
+    "module, typed, named",
     [
-        (train, ["--hiden-size", "8"], ": did you mean --hidden-size?"),
-        (train, ["--learning_rat", "1"], ": did you mean --lr?"),
-        (train, ["--resum", "x"], ": did you mean --resume?"),
-        (generate, ["run", "--temprature", "1"], ": did you mean --temperature?"),
-        (generate, ["run", "--hidden-size", "1"], "arguments: --hidden-size 1 ("),
-        (train, ["--zzzzzz"], "arguments: --zzzzzz ("),
+        (train, ["--hiden-size", "8"], ["--hiden-size", "--hidden-size"]),
+        (train, ["--learning_rat", "1"], ["--learning-rat", "--lr"]),
+        (train, ["--resum", "x"], ["--resum", "--resume"]),
+        (generate, ["run", "--temprature", "1"], ["--temprature", "--temperature"]),
+        (generate, ["run", "--hidden-size", "1"], ["--hidden-size"]),
+        (train, ["--zzzzzz"], ["--zzzzzz"]),
     ],
 )
-def test_a_mistyped_flag_suggests_the_nearest(module, typed, hint):
+def test_a_mistyped_flag_suggests_the_nearest(module, typed, named):
     with pytest.raises(InputError) as refused:
         module.make_parser().parse_args(typed)
-    assert hint in str(refused.value)
+    assert re.findall("--[a-z-]+", str(refused.value).replace("--help-all", "--help")) == (
+        [*named, "--help"]
+    )

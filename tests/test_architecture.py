@@ -85,7 +85,8 @@ def test_the_wheel_contains_every_module():
     assert set(find_packages(str(ROOT), include=["gluonlm", "gluonlm.*"])) == folders
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert 'find_packages(include=["gluonlm", "gluonlm.*"])' in setup
-    assert '"py.typed"' in setup and (PACKAGE / "py.typed").exists()
+    assert '"py.typed"' in setup
+    assert (PACKAGE / "py.typed").exists()
 
 
 def test_every_public_name_exists_and_is_documented():
@@ -119,14 +120,14 @@ def test_locks_agree_and_satisfy_setup_for_every_python(monkeypatch):
     monkeypatch.setattr("setuptools.setup", lambda **about: asked.update(about))
     runpy.run_path(str(ROOT / "setup.py"))
     extras, (cpu, tutorials, dev, gpu) = asked["extras_require"], map(entries, LOCKS)
-    for lock, own in (
+    for lock, requirements in (
         (cpu, extras["cpu"] + extras["gluonnlp"]),
         (gpu, extras["gpu"]),
         (tutorials, extras["cpu"] + extras["tutorials"]),
         (dev, extras["cpu"] + extras["test"]),
     ):
         for python, found in lock.items():
-            for wanted in map(Requirement, asked["install_requires"] + own):
+            for wanted in map(Requirement, asked["install_requires"] + requirements):
                 if wanted.marker is None or wanted.marker.evaluate({"python_version": python}):
                     assert found[wanted.name] in wanted.specifier, (python, wanted)
             for name in set(found) & set(cpu[python]):

@@ -77,7 +77,8 @@ def test_validation_and_checkpoints_use_the_average():
 def test_without_averaging_the_last_weights_are_used():
     trainer = train(valid=IDS[:60])
     np.testing.assert_array_equal(flat(trainer.weights()), weights(trainer))
-    assert not trainer.progress.averaged and not any(n.startswith("raw") for n in trainer.arrays())
+    assert not trainer.progress.averaged
+    assert not any(n.startswith("raw") for n in trainer.arrays())
 
 
 def test_a_checkpoint_without_the_raw_weights_is_refused():
@@ -86,7 +87,7 @@ def test_a_checkpoint_without_the_raw_weights_is_refused():
     arrays, record = trainer.arrays(), trainer.progress_record()
     for fault in ({}, {"raw.0": np.zeros((2, 2), np.float32)}):
         forged = {name: array for name, array in arrays.items() if name != "raw.0"}
-        with pytest.raises(InputError, match=r"array raw\.0 is missing"):
+        with pytest.raises(InputError, match=r"raw\.0"):
             Trainer(make_model(), config, IDS).restore({**forged, **fault}, record)
 
 

@@ -47,7 +47,8 @@ def test_windows_start_at_multiples_of_step_and_target_the_next_token(ids):
     assert as_numpy(inputs).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
     assert as_numpy(targets).tolist() == [3, 5, 7]
     inputs, targets = windows(ids(8), 3, 1)
-    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6] and as_numpy(targets)[-1] == 7
+    assert as_numpy(inputs)[-1].tolist() == [4, 5, 6]
+    assert as_numpy(targets)[-1] == 7
     assert len(inputs) == len(targets) == 5
     inputs, targets = windows(ids(4), 3)
     assert (as_numpy(inputs).tolist(), as_numpy(targets).tolist()) == ([[0, 1, 2]], [3])
@@ -107,7 +108,8 @@ def test_window_batches_are_shuffled_by_seed_and_epoch_without_loss():
     inputs, targets = batches(0, 0)
     assert inputs.shape == (3, 8)
     assert [column.tolist() for column in inputs.T] == [[t - 3, t - 2, t - 1] for t in targets]
-    assert batches(0, 5)[0].shape == (3, 7) and batches(0, 5)[1].shape == (7,)
+    assert batches(0, 5)[0].shape == (3, 7)
+    assert batches(0, 5)[1].shape == (7,)
 
 
 def test_without_a_seed_windows_are_in_text_order():
@@ -130,7 +132,7 @@ def test_batches_follow_the_order_when_read_in_any_order(shuffle, order, batch_s
 
 
 def test_the_error_of_an_unknown_order_lists_the_valid_ones():
-    with pytest.raises(InputError, match=r"^`shuffle` 'riffle': not one of mixed, line$"):
+    with pytest.raises(InputError, match=r"^`shuffle` 'riffle': .* mixed, line$"):
         WindowBatches(np.arange(20), 3, 2, seed=1, shuffle="riffle")
 
 
@@ -151,16 +153,16 @@ def test_make_batches_follows_the_window_of_the_model():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda d: rnn_batch(d, 0), "cannot cut 5 tokens into 0 streams: .* `batch_size`"),
-        (lambda d: rnn_batch(d, -1), "cannot cut 5 tokens into -1 streams"),
-        (lambda d: rnn_batch(d, 6), "into 6 streams: .* `batch_size` from 1 to 5"),
-        (lambda d: get_batch(d[:, None], 4, 2), "no batch at row 4 with `seq_len` 2"),
-        (lambda d: get_batch(d[:, None], -1, 2), "no batch at row -1.* rows 0 to 3"),
-        (lambda d: get_batch(d[:, None], 0, 0), "no batch at row 0 with `seq_len` 0"),
-        (lambda d: windows(d, 5), "cannot take windows of 5 with step 1 and a successor from 5"),
-        (lambda d: windows(d, 0), "cannot take windows of 0 with step 1"),
-        (lambda d: windows(d, 2, 0), "cannot take windows of 2 with step 0"),
-        (lambda d: StreamBatches(d, 3, 2), "5 tokens in 3 streams .* `batch_size`"),
+        (lambda d: rnn_batch(d, 0), "5 tokens .* 0 .*`batch_size`"),
+        (lambda d: rnn_batch(d, -1), "5 tokens .* -1 .*`batch_size`"),
+        (lambda d: rnn_batch(d, 6), "5 tokens .* 6 .*`batch_size` from 1 to 5"),
+        (lambda d: get_batch(d[:, None], 4, 2), "row 4 .*`seq_len` 2"),
+        (lambda d: get_batch(d[:, None], -1, 2), "row -1 .* 0 to 3"),
+        (lambda d: get_batch(d[:, None], 0, 0), "row 0 .*`seq_len` 0"),
+        (lambda d: windows(d, 5), " 5 .* step 1 .* 5 tokens"),
+        (lambda d: windows(d, 0), " 0 .* step 1 .* 5 tokens"),
+        (lambda d: windows(d, 2, 0), " 2 .* step 0 .* 5 tokens"),
+        (lambda d: StreamBatches(d, 3, 2), "5 tokens .* 3 .*`batch_size`"),
     ],
 )
 def test_errors_about_short_data_and_bad_sizes_include_the_numbers(call, message):
@@ -183,7 +185,8 @@ def test_the_tutorials_shapes_on_nietzsche(corpus_path):
     text = corpus_path("nietzsche").read_bytes().decode("latin-1")
     symbols = sorted(set(text))
     ids = np.array([symbols.index(c) for c in text], np.int32)
-    assert len(ids) == 600_901 and len(symbols) == 85
+    assert len(ids) == 600_901
+    assert len(symbols) == 85
     assert rnn_batch(ids, 32).shape == (18778, 32)
     # the tutorial stops its range one window early and then drops two more
     assert windows(ids, 3, 3)[0].shape == (200_297 + 3, 3)
@@ -203,7 +206,9 @@ def test_random_segments_are_consecutive_with_the_requested_mean_length():
         lengths.append([len(inputs) for inputs, _ in read])
     assert lengths[0] != lengths[1]
     shares = np.concatenate(lengths) / 20
-    assert 0.02 < (shares < 0.75).mean() < 0.1 and shares.min() > 0.2 and shares.max() < 1.5
+    assert 0.02 < (shares < 0.75).mean() < 0.1
+    assert shares.min() > 0.2
+    assert shares.max() < 1.5
     again = StreamBatches(text, 2, 20, seed=3)  # read a single batch, out of order
     np.testing.assert_array_equal(again(1, 77)[0], batches(1, 77)[0])
 

@@ -35,12 +35,11 @@ def test_checkpoints_round_trip(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(7), ("best", "last"))
     back = run.load("best")
-    assert (
-        back.config == Config()
-        and back.vocab.tokens == ["a", "b", "\u00e9"]
-        and back.progress == {"step": 7, "best": 0.1}
-    )
-    assert (back.parameters["w"] == 1).all() and back.training["s"].tolist() == [0, 1, 2, 3]
+    assert back.config == Config()
+    assert back.vocab.tokens == ["a", "b", "\u00e9"]
+    assert back.progress == {"step": 7, "best": 0.1}
+    assert (back.parameters["w"] == 1).all()
+    assert back.training["s"].tolist() == [0, 1, 2, 3]
 
 
 def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
@@ -49,7 +48,8 @@ def test_best_and_last_are_kept_and_the_rest_removed(tmp_path):
         run.save(contents(step, step), ("best", "last") if step == 2 else ("last",))
     (run.checkpoints / ".writing-dead").mkdir()
     run.save(contents(4, 5.0))
-    assert run.load("best").progress["step"] == 2 and (run.load("last").parameters["w"] == 5).all()
+    assert run.load("best").progress["step"] == 2
+    assert (run.load("last").parameters["w"] == 5).all()
     assert sorted(os.listdir(run.checkpoints)) == ["00000002", "00000004a", "best", "last"]
 
 
@@ -72,14 +72,14 @@ def test_flipped_bytes_and_truncations_are_reported_with_the_file(copy):
 def test_missing_extra_and_linked_files_are_reported(copy, tmp_path):
     folder = copy.pointed("best")
     (folder / "extra").write_text("x")
-    with pytest.raises(InputError, match="extra: not a file of this checkpoint"):
+    with pytest.raises(InputError, match="/extra: "):
         read_checkpoint(folder)
     (folder / "extra").unlink()
     os.rename(folder / "vocab.json", tmp_path / "vocab.json")
-    with pytest.raises(InputError, match=r"vocab\.json: cannot read"):
+    with pytest.raises(InputError, match=r"vocab\.json: "):
         read_checkpoint(folder)
     os.symlink(tmp_path / "vocab.json", folder / "vocab.json")
-    with pytest.raises(InputError, match=r"vocab\.json: cannot read"):
+    with pytest.raises(InputError, match=r"vocab\.json: "):
         read_checkpoint(folder)
 
 
@@ -99,16 +99,12 @@ def resealed(folder, name, content):
 @pytest.mark.parametrize(
     "name, change, message",
     [
-        ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, "parameter decoder.bias"),
-        (
-            "vocab.json",
-            lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]},
-            "31 tokens, 30 distinct",
-        ),
-        ("vocab.json", lambda v: [], "not a JSON"),
-        ("config.json", lambda c: {**c, "hidden_size": [13]}, "parameter decoder.weight"),
-        ("config.json", lambda c: {**c, "model": "lstm"}, "parameter"),
-        ("config.json", lambda c: {**c, "pickle": "x"}, "unknown setting 'pickle'"),
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"][:-1]}, r"decoder\.bias"),
+        ("vocab.json", lambda v: {**v, "tokens": v["tokens"] + [v["tokens"][0]]}, "31 tokens, 30 "),
+        ("vocab.json", lambda v: [], r"vocab\.json: "),
+        ("config.json", lambda c: {**c, "hidden_size": [13]}, r"decoder\.weight"),
+        ("config.json", lambda c: {**c, "model": "lstm"}, r"layers\.0\."),
+        ("config.json", lambda c: {**c, "pickle": "x"}, "'pickle'"),
         ("config.json", lambda c: {**c, "embed_size": "8"}, "`embed_size`"),
     ],
 )
@@ -122,7 +118,7 @@ def test_inconsistent_parts_are_refused(copy, name, change, message):
 @pytest.mark.parametrize("pointer", ["../../../etc", "/tmp", "", "00000006/../..", "x"])
 def test_pointers_outside_the_run_are_refused(copy, pointer):
     (copy.checkpoints / "best").write_text(pointer)
-    with pytest.raises(InputError, match="checkpoint name"):
+    with pytest.raises(InputError, match="checkpoints/best: "):
         load_model(copy.path)
 
 
@@ -163,10 +159,8 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_file", full)
     with pytest.raises(InputError, match="No space left"):
         run.save(contents(2))
-    assert run.load("last").progress["step"] == 1 and sorted(os.listdir(run.checkpoints)) == [
-        "00000001",
-        "last",
-    ]
+    assert run.load("last").progress["step"] == 1
+    assert sorted(os.listdir(run.checkpoints)) == ["00000001", "last"]
 
 
 @pytest.mark.parametrize("flipped", [False, True])
@@ -186,7 +180,7 @@ def test_a_file_that_was_not_written_correctly_never_becomes_current(
         path.write_bytes(content if flipped else content[:-1])
 
     monkeypatch.setattr(module, "write_arrays", changed)
-    with pytest.raises(InputError, match="could not be written"):
+    with pytest.raises(InputError, match="step 2 "):
         run.save(contents(2))
     assert run.load("last").progress["step"] == 1
 
@@ -196,7 +190,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     run.save(contents(1))
     (run.checkpoints / ".of-this-moment").mkdir()  # as if a training were writing here
     for overwrite in (False, True):
-        with pytest.raises(InputError, match="another process"):
+        with pytest.raises(InputError, match=" process "):
             Run.create(tmp_path / "run", overwrite)
     (run.checkpoints / ".of-this-moment").rmdir()
     run.unlock()
@@ -205,7 +199,7 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     assert run.load("last").progress["step"] == 1
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match="`overwrite` does not remove"):
+    with pytest.raises(InputError, match=r"precious: .*`overwrite`"):
         Run.create(tmp_path / "precious", overwrite=True)
     assert (tmp_path / "precious" / "thesis.txt").exists()
     foreign = tmp_path / "work"
@@ -216,11 +210,12 @@ def test_existing_folders_are_refused_and_only_runs_overwritten(tmp_path):
     (lost.checkpoints / "last").unlink()
     lost.unlock()
     for path in (foreign, lost.path):
-        with pytest.raises(InputError, match="already exists"):
+        with pytest.raises(InputError, match=f"{path.name}: .*`overwrite`"):
             Run.create(path)
-    with pytest.raises(InputError, match="`overwrite` does not remove"):
+    with pytest.raises(InputError, match=r"work: .*`overwrite`"):
         Run.create(foreign, overwrite=True)
-    assert (foreign / "thesis.txt").exists() and lost.load("best").progress["step"] == 1
+    assert (foreign / "thesis.txt").exists()
+    assert lost.load("best").progress["step"] == 1
     assert not list(Run.create(tmp_path / "run", overwrite=True).checkpoints.iterdir())
 
 
@@ -239,7 +234,7 @@ def test_a_pointer_written_by_hand_is_read(copy):
 
 
 def test_a_missing_run_is_reported(tmp_path):
-    with pytest.raises(InputError, match="no checkpoint found"):
+    with pytest.raises(InputError, match="nowhere: "):
         load_model(tmp_path / "nowhere")
 
 
@@ -247,11 +242,11 @@ def test_a_released_run_can_be_locked_again(tmp_path):
     run, other = Run.create(tmp_path / "run"), Run(tmp_path / "run")
     for _ in range(2):
         run.lock()  # already locked: no effect
-        with pytest.raises(InputError, match="another process"):
+        with pytest.raises(InputError, match=" process "):
             other.lock()
         run.unlock()
         other.lock()
-        with pytest.raises(InputError, match="another process"):
+        with pytest.raises(InputError, match=" process "):
             run.lock()
         other.unlock()
         run.lock()
@@ -261,9 +256,7 @@ def test_a_file_at_the_path_of_a_run_is_kept(tmp_path):
     path = tmp_path / "notes"
     path.write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(
-            InputError, match=r"`run` .*notes: (already exists|.*`overwrite` does not)"
-        ):
+        with pytest.raises(InputError, match=r"`run` .*notes: .*`overwrite`"):
             Run.create(path, overwrite)
     assert path.read_text() == "mine"
 
@@ -271,18 +264,22 @@ def test_a_file_at_the_path_of_a_run_is_kept(tmp_path):
 def test_settings_missing_from_a_checkpoint_have_their_old_defaults(copy):
     folder = copy.pointed("best")
     config = json.loads((folder / "config.json").read_bytes())
-    assert config.pop("shuffle") == "mixed" and config.pop("window") == 3
+    assert config.pop("shuffle") == "mixed"
+    assert config.pop("window") == 3
     assert config.pop("output_bias")
     resealed(folder, "config.json", json.dumps({**config, "context": 7}).encode())
     kept = read_checkpoint(folder).config
-    assert kept.training.shuffle == "line" and kept.model.window == 7
+    assert kept.training.shuffle == "line"
+    assert kept.model.window == 7
     assert kept.model.output_bias == "zero"
     fresh = Config.from_dict(config)
-    assert fresh.training.shuffle == "mixed" and fresh.model.output_bias == "frequency"
+    assert fresh.training.shuffle == "mixed"
+    assert fresh.model.output_bias == "frequency"
 
 
 def test_the_best_checkpoint_is_loaded_by_default(tmp_path):
     run = Run.create(tmp_path / "run")
     run.save(contents(1), ("best", "last"))
     run.save(contents(2))
-    assert run.load().progress["step"] == 1 and run.load("last").progress["step"] == 2
+    assert run.load().progress["step"] == 1
+    assert run.load("last").progress["step"] == 2

@@ -31,7 +31,8 @@ def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not(
     lesson = "05-rnn-lstm-gru.ipynb"
     names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
     found, losses = names["found"], names["losses"]
-    assert len(found) == 6 and len(losses) == 12
+    assert len(found) == 6
+    assert len(losses) == 12
     for (kind, _), accuracy in found.items():
         if kind == "gru":
             assert min(accuracy) > 0.98
@@ -39,7 +40,8 @@ def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not(
             assert max(accuracy[2:]) < 0.6  # from 16 fillers on
     mean = {kind: np.mean([loss for key, loss in losses.items() if key[0] == kind])
             for kind in ("rnn", "lstm", "gru")}  # fmt: skip
-    assert mean["gru"] < 0.1 * mean["lstm"] and mean["gru"] < 0.1 * mean["rnn"]
+    assert mean["gru"] < 0.1 * mean["lstm"]
+    assert mean["gru"] < 0.1 * mean["rnn"]
 
 
 @pytest.mark.full
@@ -58,7 +60,8 @@ def test_a_cache_and_dynamic_evaluation_help_most_together_on_repetitive_text():
     lesson = "12-memory-at-test-time.ipynb"
     names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
     mean = {label: nats.mean() for label, nats in names["scores"].items()}
-    assert len(mean) == 4 and names["model"]
+    assert len(mean) == 4
+    assert names["model"]
     assert mean["both"] < min(mean["cache"], mean["learning"]) - 0.02
     assert max(mean["cache"], mean["learning"]) < mean["static"] - 0.1
 

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from conftest import assert_refused
 
 from gluonlm.evaluate.scoring import score
 from gluonlm.run.folder import Run
@@ -26,14 +27,16 @@ def test_probabilities_are_the_mean_of_all_networks(trained_apart, text_file, tm
     one = trained_apart("one", "--seed", 1)
     two = trained_apart("two", "--seed", 2, "--members", 2, "--dropout", 0.3)
     code, out, err = command("combine", one, two, "--run", tmp_path / "all")
-    assert (code, err) == (0, "") and "all: 3 networks" in out
+    assert (code, err) == (0, "")
+    assert "all: 3 networks" in out
     model, checkpoint = load_model(tmp_path / "all")
     ids = checkpoint.encode("ducks out to play")
     chances = [np.exp(-score(load_model(run)[0], ids)) for run in (one, two)]
     expected = -np.log((chances[0] + 2 * chances[1]) / 3)
     np.testing.assert_allclose(score(model, ids), expected, rtol=1e-5)
     code, out, err = command("evaluate", tmp_path / "all")
-    assert (code, err) == (0, "") and out.startswith("tokens ")
+    assert (code, err) == (0, "")
+    assert out.startswith("tokens ")
     warm = ("--init-from", tmp_path / "all", "--data", text_file, "--run", tmp_path / "on")
     assert command("train", *warm, *SMALL)[0] == 0
     assert Run(tmp_path / "on").load("last").config.model.members == 3
@@ -61,38 +64,40 @@ def test_squared_gradients_stay_with_their_weights(trained_apart, tmp_path, comm
     assert found.keys() == expected.keys()
     assert all((found[name] == array).all() and array.any() for name, array in expected.items())
     code, out, _ = command("evaluate", tmp_path / "all", "--dynamic", "rms")
-    assert code == 0 and "dynamic (rule rms" in out
+    assert code == 0
+    assert "dynamic (rule rms" in out
 
 
 def test_squared_gradients_are_dropped_unless_all_runs_have_them(trained_apart, tmp_path, command):
     one = trained_apart("one", "--optimizer", "adam")
     other = trained_apart("other", "--optimizer", "sgd", "--seed", 2)
     assert command("combine", one, other, "--run", tmp_path / "all")[0] == 0
-    code, out, err = command("evaluate", tmp_path / "all", "--dynamic", "rms")
-    assert (code, out) == (2, "") and "this run has none: use sgd" in err
+    assert_refused(
+        command("evaluate", tmp_path / "all", "--dynamic", "rms"), "--dynamic rms", "sgd"
+    )
 
 
 def test_a_combined_run_cannot_be_resumed(trained_apart, text_file, tmp_path, command):
     one, two = (trained_apart(str(seed), "--seed", seed) for seed in (1, 2))
     assert command("combine", one, two, "--run", tmp_path / "all")[0] == 0
-    code, out, err = command("train", "--resume", tmp_path / "all", "--data", text_file)
-    assert code == 2 and len(err.splitlines()) == 1, err
-    assert "made by combine or import" in err and err.endswith("start a new run with --init-from\n")
+    result = command("train", "--resume", tmp_path / "all", "--data", text_file)
+    assert_refused(result, "--resume", "--init-from")
 
 
 @pytest.mark.parametrize(
     "flags, fault",
     [
-        (("--hidden-size", 6), "--hidden-size is 6, but 5 in .*one"),
-        (("--model", "rnn"), "--model is rnn, but gru in .*one"),
-        (("--split", "80/20/0"), "--split is 80/20/0, but 90/5/5 in .*one"),
+        (("--hidden-size", 6), "--hidden-size .*6.* 5 .*one"),
+        (("--model", "rnn"), "--model .*rnn.* gru .*one"),
+        (("--split", "80/20/0"), "--split .*80/20/0.* 90/5/5 .*one"),
     ],
 )
 def test_the_error_names_differing_settings(trained_apart, tmp_path, command, flags, fault):
     one, other = trained_apart("one"), trained_apart("other", *flags)
-    code, out, err = command("combine", one, other, "--run", tmp_path / "all")
-    assert (code, out) == (2, "") and not (tmp_path / "all").exists()
-    assert len(err.splitlines()) == 1 and re.search(fault, err), err
+    result = command("combine", one, other, "--run", tmp_path / "all")
+    assert_refused(result)
+    assert re.search(fault, result[2]), result[2]
+    assert not (tmp_path / "all").exists()
 
 
 def test_runs_on_another_text_cannot_be_scored(trained_apart, tmp_path, text_file, command):
@@ -101,20 +106,19 @@ def test_runs_on_another_text_cannot_be_scored(trained_apart, tmp_path, text_fil
     longer.write_text(text + "Ω" * 9, encoding="utf-8")
     swapped.write_text(text[::-1], encoding="utf-8")
     one = trained_apart("one")
-    for data, fault in ((longer, "vocabulary differs"), (swapped, "not trained on the text")):
+    for data, fault in ((longer, " vocabulary "), (swapped, " text ")):
         other = trained_apart(data.name + "-run", data=data)
-        code, _, err = command("combine", one, other, "--run", tmp_path / "all")
-        assert code == 2 and fault in err and not (tmp_path / "all").exists()
+        assert_refused(command("combine", one, other, "--run", tmp_path / "all"), other, one, fault)
+        assert not (tmp_path / "all").exists()
 
 
 def test_combining_needs_two_runs_and_an_output_folder(trained_apart, tmp_path, command):
     one, two = trained_apart("one"), trained_apart("two", "--seed", 2)
     for runs in ((one,), (one, one)):
-        code, _, err = command("combine", *runs, "--run", tmp_path / "all")
-        assert code == 2 and "at least two different runs" in err
+        assert_refused(command("combine", *runs, "--run", tmp_path / "all"), " two runs")
     before = sorted(file.name for file in two.iterdir())
-    code, _, err = command("combine", one, two, "--run", two)
-    assert code == 2 and "already exists" in err
+    assert_refused(command("combine", one, two, "--run", two), f"--run {two}", "--overwrite")
     assert sorted(file.name for file in two.iterdir()) == before
-    code, _, err = command("combine", one, tmp_path / "none", "--run", tmp_path / "all")
-    assert code == 2 and "none" in err
+    assert_refused(
+        command("combine", one, tmp_path / "none", "--run", tmp_path / "all"), tmp_path / "none"
+    )

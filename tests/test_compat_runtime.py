@@ -55,7 +55,8 @@ def test_symbols_accept_numpy_scalars():
     data = mx.sym.Variable("data", shape=shape)
     symbol = mx.sym.sum(data * np.float32(0.5), axis=(np.int64(1),))
     attributes = [node.get("attrs", {}) for node in json.loads(symbol.tojson())["nodes"]]
-    assert {"__shape__": "(2, 3)"} in attributes and {"scalar": "0.5"} in attributes
+    assert {"__shape__": "(2, 3)"} in attributes
+    assert {"scalar": "0.5"} in attributes
     assert {"axis": "(1,)"} in attributes
     (output,) = mx.sym.load_json(symbol.tojson()).eval(data=nd.ones((2, 3)))
     check(output, [1.5, 1.5], "float32")
@@ -77,7 +78,8 @@ def test_the_serializer_otherwise_uses_str():
         *("", "np.", "1", "(1, 'a')", "None")
     ]
     assert text([np.float32(0.1), np.float64(0.1), np.bool_(True)]) == "[0.1, 0.1, True]"
-    assert isinstance("a", text) and not isinstance(1, text)
+    assert isinstance("a", text)
+    assert not isinstance(1, text)
     assert repr(np.float32(1.5)) == ("np.float32(1.5)" if np.__version__ >= "2" else "1.5")
 
 
@@ -210,7 +212,8 @@ def test_metrics_sum_in_double_precision():
         metric.update(None, [nd.array([loss])])
     assert metric.sum_metric == metric.global_sum_metric == 2**24 + 3
     metric.reset_local()
-    assert metric.num_inst == metric.sum_metric == 0 and metric.global_sum_metric == 2**24 + 3
+    assert metric.num_inst == metric.sum_metric == 0
+    assert metric.global_sum_metric == 2**24 + 3
     custom = mx.metric.np(lambda label, prediction: np.float32(prediction.sum()))
     assert measured(custom, ([0], [2.0**24]), ([0], [1.0]), ([0], [1.0])) * 3 == 2**24 + 2
 
@@ -249,7 +252,9 @@ STEPS = {
 @pytest.mark.parametrize("name", sorted(mx.optimizer.Optimizer.opt_registry))
 def test_each_optimizer_updates_the_weights(name):
     weight = updated(name, learning_rate=1.0) if name != "adadelta" else updated(name)
-    assert weight.shape == (3,) and (weight != [1, -2, 3]).all() and np.isfinite(weight).all()
+    assert weight.shape == (3,)
+    assert (weight != [1, -2, 3]).all()
+    assert np.isfinite(weight).all()
     if name in STEPS:
         np.testing.assert_allclose(weight, STEPS[name], atol=1e-3)
 
@@ -285,7 +290,8 @@ def test_records_are_packed_and_read(tmp_path, label):
     writer.close()
     reader = mx.recordio.MXIndexedRecordIO(*paths, "r")
     header, content = mx.recordio.unpack(reader.read_idx(3))
-    assert content == b"text" and header.id == 5
+    assert content == b"text"
+    assert header.id == 5
     np.testing.assert_array_equal(header.label, label)
 
 

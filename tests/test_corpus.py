@@ -1,6 +1,7 @@
 """From the name of a text to its ids: sources, vocabulary, parts."""
 
 import io
+import re
 import sys
 import types
 from pathlib import Path
@@ -35,7 +36,8 @@ def test_the_embedded_corpus_is_split_contiguously():
 
     text = "\n\n".join(topics[key] for key in sorted(topics))
     corpus = load_corpus()
-    assert corpus.vocab.tokens == sorted(set(text)) and corpus.name == "python-docs"
+    assert corpus.vocab.tokens == sorted(set(text))
+    assert corpus.name == "python-docs"
     assert "".join(parts(corpus)) == text
     shares = [round(len(part) / len(text), 3) for part in (corpus.train, corpus.valid, corpus.test)]
     assert shares == [0.9, 0.05, 0.05]
@@ -128,7 +130,7 @@ def test_text_settings_are_applied(files):
 def test_an_invalid_split_is_rejected(files):
     files(text="ABCDEFGHIJ")
     for split in ("90/5", "90/5/6", "0/50/50", "a/b/c", "110/-5/-5", "nan/5/5"):
-        with pytest.raises(InputError, match=r"split.*three percentages that add up to 100"):
+        with pytest.raises(InputError, match=f"`split` '{split}'"):
             load_corpus(DataConfig(data=("text",), split=split))
 
 
@@ -139,8 +141,9 @@ def test_a_given_vocabulary_is_kept_and_unknown_characters_are_located(files, mo
     files(text="abcabcabca", other="ab" * 5 + "x")
     vocab = Vocab("char", "cbaz")
     corpus = load_corpus(DataConfig(data=("text",)), vocab)
-    assert corpus.vocab is vocab and corpus.train.tolist() == [2, 1, 0] * 3
-    with pytest.raises(InputError, match="character 'x' at position 10 is not among the 4"):
+    assert corpus.vocab is vocab
+    assert corpus.train.tolist() == [2, 1, 0] * 3
+    with pytest.raises(InputError, match=r"'x' at position 10 .* 4 "):
         load_corpus(DataConfig(data=("other",)), vocab)
 
 
@@ -162,14 +165,12 @@ def test_fingerprints_match_older_runs(files):
 def test_missing_files_and_unknown_names_are_reported(files, tmp_path):
     with pytest.raises(InputError) as caught:
         load_corpus(DataConfig(data=("nosuch",)))
-    assert str(caught.value) == (
-        "`data` nosuch: neither a file nor a corpus; the corpora are python-docs, nietzsche, "
-        "tinyshakespeare, ptb, wikitext-2"
-    )
-    with pytest.raises(InputError, match="cannot read"):
+    for name in ("`data` nosuch", *CATALOGUE):
+        assert name in str(caught.value)
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         load_corpus(DataConfig(data=(str(tmp_path),)))
     files(text="abc")
-    with pytest.raises(InputError, match="`data` ptb: neither"):  # named corpora are used alone
+    with pytest.raises(InputError, match="`data` ptb: "):  # named corpora are used alone
         load_corpus(DataConfig(data=("text", "ptb")))
 
 
@@ -180,7 +181,7 @@ def test_a_corpus_with_its_own_parts_rejects_others(files, monkeypatch):
     config = dict(data=("three",), data_dir=".")
     assert parts(load_corpus(DataConfig(**config))) == ["aa", "b", "c"]
     for name in ("valid", "test"):
-        with pytest.raises(InputError, match="`valid`, `test`: three has its own parts"):
+        with pytest.raises(InputError, match="`valid`, `test`: three "):
             load_corpus(DataConfig(**config, **{name: "v"}))
 
 
@@ -191,4 +192,5 @@ def test_the_real_corpora_match_the_published_ones(corpus_path):
     assert len(load_corpus(DataConfig(data=("nietzsche",))).vocab) == 84
     corpus_path("ptb")
     corpus = load_corpus(DataConfig(data=("ptb",), level="word"))
-    assert len(corpus.train) == 929_589 and len(corpus.vocab) == 10_000
+    assert len(corpus.train) == 929_589
+    assert len(corpus.vocab) == 10_000

@@ -30,16 +30,14 @@ def test_nan_never_reaches_the_weights(policy):
         before.append(weights(trainer))
     else:
         trainer.fit()
-        assert (
-            trainer.progress.skipped == 1
-            and np.isfinite(weights(trainer)).all()
-            and (weights(trainer) != before[1]).any()
-        )
+        assert trainer.progress.skipped == 1
+        assert np.isfinite(weights(trainer)).all()
+        assert (weights(trainer) != before[1]).any()
     assert (before[0] == before[1]).all()
 
 
 def test_a_rising_loss_stops_training():
-    with pytest.raises(Diverged, match="nats at step"):
+    with pytest.raises(Diverged, match=r"step \d+ .* 1\.95\b.*`lr`"):
         train(dataclasses.replace(BASE, lr=1e3, clip=0.0, epochs=50, optimizer="sgd"))
 
 
@@ -47,6 +45,6 @@ def test_repeated_non_finite_steps_stop_the_training():
     model = make_model()
     model.decoder.bias.set_data(nd.full(7, np.nan))
     trainer = Trainer(model, dataclasses.replace(BASE, on_nan="skip", epochs=50), IDS)
-    with pytest.raises(Diverged, match="100 "):
+    with pytest.raises(Diverged, match=r"\b100 .* step 100\b"):
         trainer.fit()
     assert trainer.progress.skipped == 100

@@ -17,7 +17,7 @@ from gluonlm.system.console import run_command
 from gluonlm.vocab import Vocab
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
-PAGES += [f"{room}/README.md" for room in ("benchmarks", "data", "tutorials")]
+PAGES += [f"{folder}/README.md" for folder in ("benchmarks", "data", "tutorials")]
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = ("pip", "jupyter", "cat", "cd", "git", "export", "apt-get")  # not ours to test
 # two steps of a small network; substitute corpora have other hashes
@@ -168,13 +168,13 @@ def test_every_command_in_a_sentence_is_valid(page):
 
 
 def check_flags(name, *flags):
-    door = importlib.import_module("gluonlm.__main__")
-    assert name in door.COMMANDS or name.startswith("-") or name == "completion", name
-    if name not in door.COMMANDS or "--help" in flags or any(f.endswith("...") for f in flags):
+    program = importlib.import_module("gluonlm.__main__")
+    assert name in program.COMMANDS or name.startswith("-") or name == "completion", name
+    if name not in program.COMMANDS or "--help" in flags or any(f.endswith("...") for f in flags):
         return
     flags = [flag for flag in flags if flag not in ("...", "NAME")]
     if flags and flags[-1] != "--preset":
-        parsed = door._module(name).make_parser().parse_args(flags)
+        parsed = program._module(name).make_parser().parse_args(flags)
         presets = importlib.import_module("gluonlm.config.presets").PRESETS
         assert not getattr(parsed, "preset", None) or parsed.preset in presets
 
@@ -183,4 +183,5 @@ def test_the_command_of_the_readme_runs_as_a_process(workshop):
     done = subprocess.run(
         [sys.executable, "-m", "gluonlm", "--help"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0 and done.stdout.startswith("python -m gluonlm: recurrent")
+    assert done.returncode == 0
+    assert done.stdout.startswith("python -m gluonlm: recurrent")

@@ -3,6 +3,7 @@
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import assert_refused
 
 from gluonlm.embeddings import draw_map, nearest, project, visible
 from gluonlm.models import Ensemble, RNNModel, WindowModel
@@ -17,7 +18,7 @@ def test_neighbours_depend_on_direction_not_length():
     found = nearest(VECTORS, VOCAB, "up", 3)
     assert found == [("north", 1.0), ("<eos>", pytest.approx(0.5**0.5)), ("<unk>", 0.0)]
     assert nearest(VECTORS, VOCAB, "up")[-1] == ("down", -1.0)
-    with pytest.raises(InputError, match="'left' is not among the 6"):
+    with pytest.raises(InputError, match=r"'left' .* 6 "):
         nearest(VECTORS, VOCAB, "left")
 
 
@@ -25,18 +26,20 @@ def test_the_matrix_has_a_row_for_each_token_with_and_without_tying():
     for tied in (False, True):
         model = RNNModel("gru", 6, 7, (7,), tie_weights=tied).prepare([mx.cpu()])
         matrix, ids = model.embedding_matrix(), mx.nd.array([[3]], dtype="int32")
-        assert matrix.shape == (6, 7) and (matrix[3] == model.embedding(ids)[0, 0].asnumpy()).all()
+        assert matrix.shape == (6, 7)
+        assert (matrix[3] == model.embedding(ids)[0, 0].asnumpy()).all()
     ensemble = Ensemble([RNNModel("gru", 6, 7, (7,)) for _ in range(2)]).prepare([mx.cpu()])
     first, second = (network.embedding_matrix() for network in ensemble.networks)
     assert (ensemble.embedding_matrix() == np.hstack([first, second])).all()
-    with pytest.raises(InputError, match="no embedding"):
+    with pytest.raises(InputError, match="embedding"):
         WindowModel(6, 7, 3).prepare([mx.cpu()]).embedding_matrix()
 
 
 def test_the_map_keeps_neighbours_together_and_depends_on_the_seed():
     groups = np.repeat(np.eye(3), 10, axis=0) + np.random.default_rng(0).normal(0, 0.01, (30, 3))
     points, again = project(groups, 30, 1), project(groups, 30, 1)
-    assert points.shape == (30, 2) and (points == again).all()
+    assert points.shape == (30, 2)
+    assert (points == again).all()
     distance = np.linalg.norm(points[:, None] - points[None], axis=2) + np.diag([np.inf] * 30)
     assert (distance.argmin(axis=1) // 10 == np.arange(30) // 10).all()
     assert project(groups, 12, 2).shape == (12, 2)
@@ -47,18 +50,15 @@ def test_the_command_line(trained, tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = command("embeddings", trained, "--near", "t", "\n", "--neighbours", 2)
     lines = out.splitlines()
-    assert (
-        (code, err) == (0, "")
-        and (lines[0], lines[3], len(lines)) == ("t", "'\\n'", 6)
-        and not list(tmp_path.iterdir())
-    )
+    assert (code, err) == (0, "")
+    assert (lines[0], lines[3], len(lines)) == ("t", "'\\n'", 6)
+    assert not list(tmp_path.iterdir())
     code, out, err = command("embeddings", trained, "--count", 9)
-    assert (code, err) == (0, "") and (tmp_path / "embeddings.png").read_bytes().startswith(
-        b"\x89PNG"
-    )
-    for flags, message in ((["--near", "Ω"], "'Ω' is not among"), (["--count", 2], "--count 2")):
+    assert (code, err) == (0, "")
+    assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
+    for flags, name in ((["--near", "Ω"], "'Ω'"), (["--count", 2], "--count 2")):
         code, _, err = command("embeddings", trained, *flags)
-        assert code == 2 and message in err and err.count("\n") == 1
+        assert_refused((code, "", err), name)
 
 
 def test_invisible_tokens_are_shown_as_python_literals():
@@ -80,12 +80,13 @@ def test_the_map_shows_frequent_words_without_special_tokens(tmp_path, command, 
     assert drawn == [["three", "two", "one"]]
     text.write_text("a a a a b b b b\n" * 9)
     assert command("train", *train, "--overwrite")[0] == 0
-    code, _, err = command("embeddings", tmp_path / "run", "--out", tmp_path / "other.png")
-    assert code == 2 and "2 tokens are too few" in err and not (tmp_path / "other.png").exists()
+    assert_refused(
+        command("embeddings", tmp_path / "run", "--out", tmp_path / "other.png"), "2 tokens"
+    )
+    assert not (tmp_path / "other.png").exists()
 
 
 def test_seed_zero_is_valid_and_zero_neighbours_are_one_line(trained, tmp_path, command):
     assert command("embeddings", trained, "--seed", 0, "--out", tmp_path / "x.png")[0] == 0
     for flags in (["--neighbours", 0], ["--seed", -1]):
-        code, out, err = command("embeddings", trained, *flags)
-        assert (code, out) == (2, "") and f"{flags[0]} {flags[1]}" in err
+        assert_refused(command("embeddings", trained, *flags), f"{flags[0]} {flags[1]}")

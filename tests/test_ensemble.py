@@ -20,16 +20,15 @@ def test_an_ensemble_returns_the_mean_of_its_networks_probabilities():
     model = make_ensemble()
     ids, _, state = some_input(model)
     each = [network(ids, state[4 * i : 4 * i + 4]) for i, network in enumerate(model.networks)]
-    own = [nd.softmax(logits).asnumpy() for logits, _ in each]
+    chances = [nd.softmax(logits).asnumpy() for logits, _ in each]
     assert (
-        min(abs(own[i] - own[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.1
+        min(abs(chances[i] - chances[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.1
     )  # otherwise the mean would not test anything
     logits, new = model(ids, state)
-    np.testing.assert_allclose(np.exp(logits.asnumpy()), np.mean(own, axis=0), atol=1e-6)
+    np.testing.assert_allclose(np.exp(logits.asnumpy()), np.mean(chances, axis=0), atol=1e-6)
     expected = [array for _, states in each for array in states]
-    assert len(new) == len(expected) and all(
-        (a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected)
-    )
+    assert len(new) == len(expected)
+    assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, expected))
 
 
 def test_an_ensemble_is_exact_where_a_float32_probability_underflows():
@@ -44,10 +43,11 @@ def test_an_ensemble_is_exact_where_a_float32_probability_underflows():
         network(ids, network.begin_state(N))[0].asnumpy().astype(np.float64) for network in networks
     ]
     chances = [logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in each]
-    expected = np.log(2) - np.logaddexp(*(own[:, 1] for own in chances))
+    expected = np.log(2) - np.logaddexp(*(chance[:, 1] for chance in chances))
     logits, _ = model(ids, model.begin_state(N))
     losses = negative_log_likelihood(logits, nd.array(targets, dtype="int32"))
-    assert losses.min() > 395 and losses.max() < 405  # the second network's, and log 2
+    assert losses.min() > 395
+    assert losses.max() < 405  # the second network's, and log 2
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
     stepper = model.stepper(N)
     stepped = np.concatenate([stepper.step(row) for row in ids.asnumpy()])
@@ -60,18 +60,19 @@ def test_an_ensembles_training_pass_equals_each_networks():
     losses, new = model.forward_backward(ids, targets, state)
     gradients = {name: p.grad().asnumpy() for name, p in model.parameters().items()}
     assert len(gradients) == 3 * len(model.networks[0].parameters())
-    own, states = [], []
+    separate, states = [], []
     for i, network in enumerate(model.networks):
         each, carried = network.forward_backward(ids, targets, state[4 * i : 4 * i + 4])
-        own.append(each.asnumpy())
+        separate.append(each.asnumpy())
         states += carried
         for name, parameter in network.parameters().items():
             assert (gradients[f"networks.{i}.{name}"] == parameter.grad().asnumpy()).all()
-    np.testing.assert_allclose(losses.asnumpy(), np.mean(own, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(losses.asnumpy(), np.mean(separate, axis=0), rtol=1e-6)
     assert len(new) == len(states) == 3 * 4
     assert all((a.asnumpy() == b.asnumpy()).all() for a, b in zip(new, states))
     squares = np.array([3.0, 4.0, 5.0])
-    assert model.gradient_norm(squares) == 2 and networks_norm(model, squares) == 12**0.5
+    assert model.gradient_norm(squares) == 2
+    assert networks_norm(model, squares) == 12**0.5
 
 
 def networks_norm(model, squares):
@@ -101,6 +102,9 @@ def test_members_have_the_same_settings_and_different_weights():
     single = build_model(
         ModelConfig(model="rnn", hidden_size=(9,), tie_weights=True, embed_size=9), V
     )
-    assert len(model.networks) == 3 and model.count_parameters() == 3 * single.count_parameters()
+    assert len(model.networks) == 3
+    assert model.count_parameters() == 3 * single.count_parameters()
     first, second, third = (network.decoder.weight.data().asnumpy() for network in model.networks)
-    assert (first != second).any() and (first != third).any() and (second != third).any()
+    assert (first != second).any()
+    assert (first != third).any()
+    assert (second != third).any()

@@ -57,7 +57,8 @@ def test_an_averaged_training_resumes_exactly(optimizer, average):
     settings = dict(average=average, average_decay=0.8, average_patience=1, random_seq_len=True)
     settings.update(seq_len=8, lr=0.3, validate_every=2)  # so that validation gets worse
     whole = check_that_breaks_change_nothing("gru", optimizer, "constant", **settings)
-    assert whole.progress.averaged and (weights(whole) != flat(whole.weights())).any()
+    assert whole.progress.averaged
+    assert (weights(whole) != flat(whole.weights())).any()
 
 
 def flat(arrays):
@@ -98,11 +99,11 @@ def test_a_checkpoint_of_another_optimizer_or_device_count_is_refused():
     trainer = train()
     other = Trainer(make_model(), BASE, IDS)
     arrays = trainer.arrays()
-    with pytest.raises(InputError, match=r"optimizer.0.1 is missing"):
+    with pytest.raises(InputError, match=r"optimizer\.0\.1"):
         other.restore(
             {k: v for k, v in arrays.items() if k != "optimizer.0.1"}, trainer.progress_record()
         )
-    with pytest.raises(InputError, match="progress"):
+    with pytest.raises(InputError, match="surprise"):
         other.restore(arrays, {**trainer.progress_record(), "surprise": 1})
 
 
@@ -118,7 +119,7 @@ def test_a_state_that_is_not_a_number_is_refused():
         {"counts": {"x": 1}},
     ):
         optimizer = {**record["optimizer"], **change}
-        with pytest.raises(InputError, match="checkpoint: progress"):
+        with pytest.raises(InputError, match="progress"):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, "optimizer": optimizer})
     for change in (
         dict(step=-1),
@@ -129,7 +130,8 @@ def test_a_state_that_is_not_a_number_is_refused():
         dict(optimizer=None),
         dict(seconds=None),
     ):
-        with pytest.raises(InputError, match="checkpoint: progress"):
+        (name,) = change
+        with pytest.raises(InputError, match=f"progress.* {name} "):
             Trainer(make_model(), BASE, IDS).restore(arrays, {**record, **change})
 
 

@@ -8,7 +8,7 @@ import re
 from typing import get_type_hints
 
 import pytest
-from conftest import TINY, start
+from conftest import TINY, assert_refused, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,8 +41,7 @@ def test_aliases_underscores_and_equals_signs(text_file, tmp_path, command):
 @pytest.mark.cpu_build
 @pytest.mark.parametrize("habit", ["--cuda", "--gpu"])
 def test_aliases_select_a_gpu(habit, command):
-    code, _, err = command("train", habit, "--max-steps", 1)
-    assert code == 2 and "CPU build" in err
+    assert_refused(command("train", habit, "--max-steps", 1), "--ctx gpu", "requirements-gpu.txt")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,8 @@ def test_flags_override_settings_from_a_file(name, content, text_file, tmp_path,
         "--quiet",
     )
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (code, err) == (0, "") and (settings["hidden_size"], settings["lr"]) == ([9], 0.5)
+    assert (code, err) == (0, "")
+    assert (settings["hidden_size"], settings["lr"]) == ([9], 0.5)
     code, _, err = command(
         "train",
         "--config",
@@ -76,16 +76,17 @@ def test_flags_override_settings_from_a_file(name, content, text_file, tmp_path,
         tmp_path / "again",
         "--quiet",
     )
-    assert (code, err) == (0, "") and (tmp_path / "again" / "config.json").read_text() == (
+    assert (code, err) == (0, "")
+    assert (tmp_path / "again" / "config.json").read_text() == (
         tmp_path / "run" / "config.json"
     ).read_text()
 
 
 @pytest.mark.parametrize(
-    "flags, message",
+    "flags, name",
     [
         (["--model", "transformer"], "--model"),
-        (["--data", "nosuch"], "neither a file nor a corpus"),
+        (["--data", "nosuch"], "--data nosuch"),
         (["--hidden-size", "0"], "--hidden-size 0"),
         (["--hidden-size", "x"], "--hidden-size"),
         (["--hidden-size", "12,0"], "--hidden-size 0"),
@@ -99,74 +100,60 @@ def test_flags_override_settings_from_a_file(name, content, text_file, tmp_path,
         (["--dropout", "nan"], "--dropout nan"),
         (["--epochs", "0"], "--epochs 0"),
         (["--clip", "-1"], "--clip"),
-        pytest.param(["--ctx", "gpu"], "CPU build", marks=pytest.mark.cpu_build),
-        pytest.param(["--ctx", "gpu:7"], "CPU build", marks=pytest.mark.cpu_build),
+        pytest.param(["--ctx", "gpu"], "requirements-gpu.txt", marks=pytest.mark.cpu_build),
+        pytest.param(["--ctx", "gpu:7"], "requirements-gpu.txt", marks=pytest.mark.cpu_build),
         (["--ctx", "tpu"], "--ctx 'tpu'"),
         (["--nosuchflag"], "--nosuchflag"),
         (["--split", "90/5"], "--split"),
         (["--optimizer", "magic"], "--optimizer"),
         (["--init", "ones"], "--init"),
         (["--seed", "-1"], "--seed"),
-        (["--batch-size", "6000"], "cannot cut"),
-        (["--config", "nosuch.toml"], "cannot read"),
+        (["--batch-size", "6000"], "6000"),
+        (["--config", "nosuch.toml"], "--config nosuch.toml"),
         (["--resume", "nosuch"], "nosuch"),
         (["--threads", "-2"], "--threads"),
         (["--max-minutes", "-1"], "--max-minutes"),
         (["--encoding", "klingon"], "--encoding"),
         (["--tie-weights"], "--tie-weights"),
-        (["--valid", "nosuch"], "cannot read nosuch"),
+        (["--valid", "nosuch"], "nosuch"),
     ],
 )
 def test_bad_flags_are_one_line_and_write_nothing(
-    flags, message, text_file, tmp_path, command, monkeypatch
+    flags, name, text_file, tmp_path, command, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    code, out, err = command("train", "--data", text_file, "--run", tmp_path / "run", *TINY, *flags)
-    if flags[0] == "--resume":
-        code, out, err = command("train", *flags)
-    assert (
-        code == 2
-        and message in err
-        and err.startswith("gluonlm: error: ")
-        and err.count("\n") == 1
-        and out == ""
-    )
+    begin = ["--data", text_file, "--run", tmp_path / "run", *TINY]
+    assert_refused(command("train", *([] if flags[0] == "--resume" else begin), *flags), name)
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "content, name",
     [
-        (None, "neither a file nor a corpus"),
-        (b"", "is empty"),
-        (b"x", "cannot cut 1 tokens"),
-        (b"too short", "tokens"),
-        (bytes(range(256)) * 20, "offset 128"),
-        (b"\x7fELF\0\0\0" * 200, "binary"),
-        (b"caf\xe9 " * 200, "byte 0xe9 at offset 3"),
+        (None, "--data"),
+        (b"", "empty"),
+        (b"x", " 1 tokens"),
+        (b"too short", "--split"),
+        (bytes(range(256)) * 20, "0x80 at offset 128"),
+        (b"\x7fELF\0\0\0" * 200, "character 4 "),
+        (b"caf\xe9 " * 200, "0xe9 at offset 3"),
     ],
 )
-def test_bad_texts_are_one_line_and_write_nothing(content, message, tmp_path, command):
+def test_bad_texts_are_one_line_and_write_nothing(content, name, tmp_path, command):
     path = tmp_path / "text"
     if content is not None:
         path.write_bytes(content)
-    code, out, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
-    assert (
-        code == 2
-        and message in err
-        and err.count("\n") == 1
-        and out == ""
-        and not (tmp_path / "run").exists()
-    )
+    assert_refused(command("train", "--data", path, "--run", tmp_path / "run", *TINY), name)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    "name, content, message",
+    "file, content, name",
     [
-        ("c.toml", "lr = ", "not valid TOML"),
-        ("c.json", "{", "not valid JSON"),
-        ("c.json", "[1]", "settings by name"),
-        ("c.toml", "learning_rate = 1", "unknown setting 'learning_rate'"),
+        ("c.toml", "lr = ", "TOML"),
+        ("c.json", "{", "JSON"),
+        ("c.json", "[1]", "c.json"),
+        ("c.toml", "learning_rate = 1", "'learning_rate'"),
         ("c.toml", "lr = 'fast'", "--lr 'fast'"),
         ("c.toml", "batch_size = 1.5", "--batch-size 1.5"),
         ("c.json", '{"lr": NaN}', "--lr nan"),
@@ -174,17 +161,16 @@ def test_bad_texts_are_one_line_and_write_nothing(content, message, tmp_path, co
         ("c.json", '{"data": [[1]]}', "--data"),
     ],
 )
-def test_bad_configurations_are_one_line(name, content, message, tmp_path, command):
-    (tmp_path / name).write_text(content)
-    code, _, err = command("train", "--config", tmp_path / name, "--run", tmp_path / "run")
-    assert code == 2 and message in err and err.count("\n") == 1 and not (tmp_path / "run").exists()
+def test_bad_configurations_are_one_line(file, content, name, tmp_path, command):
+    (tmp_path / file).write_text(content)
+    assert_refused(command("train", "--config", tmp_path / file, "--run", tmp_path / "run"), name)
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_regular_files_are_accepted(tmp_path, command):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/null"):
-        code, _, err = command("train", "--data", path, "--run", tmp_path / "run", *TINY)
-        assert code == 2 and "not a regular file" in err and err.count("\n") == 1
+        assert_refused(command("train", "--data", path, "--run", tmp_path / "run", *TINY), path)
 
 
 def test_the_threads_flag_overrides_the_environment(text_file, tmp_path):
@@ -192,7 +178,8 @@ def test_the_threads_flag_overrides_the_environment(text_file, tmp_path):
     out, err = start(
         "-m", "gluonlm.train", *flags, "--threads", 2, env={"OMP_NUM_THREADS": "1"}
     ).communicate()
-    assert "2 threads" in out and err == ""
+    assert "2 threads" in out
+    assert err == ""
 
 
 def shown(parser):
@@ -209,10 +196,12 @@ def test_help_describes_every_flag_and_its_default(module, command, monkeypatch)
     assert (code, err) == (0, "")
     entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=-)", out)[1:]]
     flags = shown(parsers[0])
-    assert len(entries) == len(flags) and all(action.help for action in flags)
+    assert len(entries) == len(flags)
+    assert all(action.help for action in flags)
     names = [action.option_strings[0] for action in flags]
     for name, action, entry in zip(names, flags, entries):
-        assert entry.startswith(name) and " ".join((action.help % vars(action)).split()) in entry
+        assert entry.startswith(name)
+        assert " ".join((action.help % vars(action)).split()) in entry
         setting = name in SETTINGS and action.default == argparse.SUPPRESS
         default = SETTINGS[name] if setting else action.default
         default = ",".join(map(str, default)) if isinstance(default, tuple) else default
@@ -225,8 +214,11 @@ def test_help_describes_every_flag_and_its_default(module, command, monkeypatch)
 def test_help_shows_the_common_flags_and_how_to_set_the_others(module, command):
     code, out, err = command(module, "--help")
     listed = set(re.findall(r"^  (--[a-z-]+)", out, re.MULTILINE)) - {"--help-all", "--set"}
-    assert (code, err) == (0, "") and listed == set(map(flag, COMMON[module]))
-    assert "examples:\n  python -m gluonlm " in out and "--help-all" in out and "--set NAME" in out
+    assert (code, err) == (0, "")
+    assert listed == set(map(flag, COMMON[module]))
+    assert "examples:\n  python -m gluonlm " in out
+    assert "--help-all" in out
+    assert "--set NAME" in out
 
 
 @pytest.mark.parametrize("module, limit", [("train", 26), ("compare", 10), ("tune", 12)])
@@ -234,7 +226,8 @@ def test_help_all_lists_each_setting_once_as_a_flag_or_for_set(module, limit, co
     _, out, _ = command(module, "--help-all")
     flags = re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.MULTILINE)
     settings = re.findall(r"^  ([a-z_]+)=", out, re.MULTILINE)
-    assert len(flags) <= limit and not set(flags) & set(map(flag, settings))
+    assert len(flags) <= limit
+    assert not set(flags) & set(map(flag, settings))
     listed = [name for name in (*flags, *map(flag, settings)) if name in SETTINGS]
     assert sorted(listed) == sorted(SETTINGS)
     for name in settings:
@@ -308,7 +301,7 @@ def test_set_accepts_aliases(ours, habit):
 
 
 @pytest.mark.parametrize(
-    "flags, message",
+    "flags, name",
     [
         (["--set", "lr=x"], "--lr"),
         (["--set", "lr="], "--lr"),
@@ -317,12 +310,12 @@ def test_set_accepts_aliases(ours, habit):
         (["--set", "model=transformer"], "--model"),
         (["--set", "model=-x"], "--model"),
         (["--set", "hidden_size=8,x"], "--hidden-size"),
-        (["--set", "hiden_size=8"], "did you mean hidden_size?"),
-        (["--set", "learning_rat=1"], "did you mean lr?"),
-        (["--set", "confg=x.toml"], "did you mean --config?"),
+        (["--set", "hiden_size=8"], " hidden_size"),
+        (["--set", "learning_rat=1"], " lr"),
+        (["--set", "confg=x.toml"], " --config"),
         (["--set", "zzzzzz=1"], "--set zzzzzz=1"),
         (["--set", "=1"], "--set =1"),
-        (["--set", "lr"], "NAME=VALUE"),
+        (["--set", "lr"], "--set lr"),
         (["--set"], "--set"),
         (["--lr", "1", "--set", "lr=2"], "--lr"),
         (["--set", "learning_rate=2", "--lr", "1"], "--lr"),
@@ -331,11 +324,10 @@ def test_set_accepts_aliases(ours, habit):
     ],
 )
 @pytest.mark.parametrize("module", COMMON)
-def test_bad_values_of_set_are_one_line(module, flags, message, command, tmp_path, monkeypatch):
+def test_bad_values_of_set_are_one_line(module, flags, name, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start = ["study", "--try", "dropout=0.1..0.2"] if module == "tune" else []
-    code, out, err = command(module, *start, *flags)
-    assert (code, out, err.count("\n")) == (2, "", 1) and message in err
+    assert_refused(command(module, *start, *flags), name)
     assert os.listdir(tmp_path) == []
 
 
@@ -366,8 +358,7 @@ def test_the_error_of_a_flag_names_the_help(module, command):
 
 def test_flags_cannot_be_abbreviated(trained, command):
     for module, *flags in (("train", "--hidden", 8), ("generate", trained, "--len", 3)):
-        code, out, err = command(module, *flags)
-        assert (code, out) == (2, "") and f"unrecognized arguments: {flags[-2]}" in err
+        assert_refused(command(module, *flags), f"{flags[-2]} {flags[-1]}")
 
 
 def test_errors_name_settings_and_the_command_prints_flags():

@@ -1,7 +1,7 @@
 """The generate command: flags reach the sampler."""
 
 import pytest
-from conftest import TINY
+from conftest import TINY, assert_refused
 
 from gluonlm.generate.sampling import beam_search, sample
 from gluonlm.run.load import load_model
@@ -24,7 +24,7 @@ def generate(trained, command):
 
 
 @pytest.mark.parametrize(
-    "args, message",
+    "args, name",
     [
         (["--prompt", "Ωmega"], "'Ω' at position 0"),
         (["--prompt", ""], "--prompt"),
@@ -34,23 +34,24 @@ def generate(trained, command):
         (["--top-k", "-1"], "top-k -1"),
         (["--length", "0"], "--length 0"),
         (["--beam", "0"], "--beam 0"),
-        (["--beam", "2", "--repetition-penalty", "2"], "--beam returns one text"),
+        (["--beam", "2", "--repetition-penalty", "2"], "--repetition-penalty"),
         (["--repetition-penalty", "0.9"], "--repetition-penalty 0.9"),
         (["--no-repeat-ngram", "-1"], "--no-repeat-ngram -1"),
         (["--checkpoint", "worst"], "--checkpoint"),
-        (["--prompt", "Ω", "--unknown", "skip"], "no known token"),
+        (["--prompt", "Ω", "--unknown", "skip"], "--prompt"),
     ],
 )
-def test_bad_requests_are_one_line(args, message, trained, command):
-    code, out, err = command("generate", trained, *args)
-    assert code == 2 and message in err and err.count("\n") == 1 and out == ""
+def test_bad_requests_are_one_line(args, name, trained, command):
+    assert_refused(command("generate", trained, *args), name)
 
 
 def test_unknown_characters_can_be_skipped(trained, command):
     code, out, err = command(
         "generate", trained, "--prompt", "theΩ ", "--unknown", "skip", "--length", 3
     )
-    assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 8
+    assert (code, err) == (0, "")
+    assert out.startswith("the ")
+    assert len(out) == 8
 
 
 def test_prompts_are_lowercased_like_the_text(text_file, tmp_path, command):
@@ -58,7 +59,8 @@ def test_prompts_are_lowercased_like_the_text(text_file, tmp_path, command):
         command("train", "--data", text_file, "--lower", "--run", tmp_path / "run", *TINY)[0] == 0
     )
     code, out, err = command("generate", tmp_path / "run", "--prompt", "THE", "--length", 2)
-    assert (code, err) == (0, "") and out.startswith("the")
+    assert (code, err) == (0, "")
+    assert out.startswith("the")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,8 @@ def test_text_is_sampled_with_the_flags(flags, how, trained, generate):
         return "the " + checkpoint.vocab.typeset(drawn, prompt[-1]) + "\n"
 
     assert text(**how) != text()
-    assert generate() == text() and generate(*flags) == text(**how)
+    assert generate() == text()
+    assert generate(*flags) == text(**how)
 
 
 def test_several_texts_use_successive_seeds_and_a_line_separates_them(generate):
@@ -103,8 +106,7 @@ def test_a_beam_has_the_requested_width(trained, generate):
 
 @pytest.mark.parametrize("flags", [["--samples", 2], ["--greedy"]])
 def test_a_beam_finds_one_text(flags, trained, command):
-    code, out, err = command("generate", trained, "--beam", 2, *flags)
-    assert (code, out) == (2, "") and "leave out --samples, --greedy and --rep" in err
+    assert_refused(command("generate", trained, "--beam", 2, *flags), "--beam", *flags[:1])
 
 
 def test_seed_zero_is_valid(generate):

@@ -7,6 +7,7 @@ import tracemalloc
 import mxnet as mx
 import numpy as np
 import pytest
+from conftest import assert_refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import gluon
@@ -101,7 +102,8 @@ def test_an_imported_network_computes_the_same(kind, form, tmp_path, vocab_file,
         old.collect_params().save(str(path), strip_prefix=prefix)
     flags = ["--vocab", vocab_file, "--run", tmp_path / "run", "--activation", "relu"]
     code, out, err = command("import", path, *flags)
-    assert (code, err) == (0, "") and "--init-from" in out
+    assert (code, err) == (0, "")
+    assert "--init-from" in out
     model, checkpoint = load_model(tmp_path / "run")
     assert checkpoint.vocab == VOCAB
     ids = np.random.default_rng(1).integers(0, TOKENS, (20, 2)).astype(np.int32)
@@ -153,11 +155,12 @@ def test_an_imported_run_generates_scores_and_trains(tmp_path, vocab_file, text_
     assert command("train", *more)[::2] == (0, "")
     out = command("evaluate", tmp_path / "more", "--data", text, "--json")[1]
     assert json.loads(out)["nats"] < before - 0.2
-    for wrong in (["train", "--resume", run, "--data", text], ["evaluate", run]):
-        code, _, err = command(*wrong)
-        assert code == 2 and err.count("\n") == 1
-    code, _, err = command("import", tmp_path / "old.params", *flags)
-    assert code == 2 and "already exists" in err and Run(run).load("best").progress["step"] == 0
+    for wrong in (["train", "--resume", run, "--data", text, "--quiet"], ["evaluate", run]):
+        assert_refused(command(*wrong))
+    assert_refused(
+        command("import", tmp_path / "old.params", *flags), f"--run {run}", "--overwrite"
+    )
+    assert Run(run).load("best").progress["step"] == 0
 
 
 def test_every_vocabulary_format_is_read(tmp_path, command):
@@ -178,7 +181,8 @@ def test_every_vocabulary_format_is_read(tmp_path, command):
     for number, way in enumerate(ways):
         run = tmp_path / f"run{number}"
         code, _, err = command("import", tmp_path / "old.params", *way, "--run", run)
-        assert (code, err) == (0, "") and Run(run).load("best").vocab == vocab
+        assert (code, err) == (0, "")
+        assert Run(run).load("best").vocab == vocab
 
 
 @pytest.mark.parametrize(
@@ -186,11 +190,11 @@ def test_every_vocabulary_format_is_read(tmp_path, command):
     [
         ([], "--vocab-text"),
         (["--vocab", "tokens.json", "--vocab-text", "x"], "--vocab-text"),
-        (["--vocab-text", "x"], "--vocab-text needs --level"),
+        (["--vocab-text", "x"], "--level"),
         (["--vocab", "missing.json"], "missing.json"),
-        (["--vocab", "short.json"], "30 tokens, but the vocabulary has 3"),
-        (["--vocab", "text"], "not a JSON file"),
-        (["--vocab", "odd.json"], "neither a list of tokens"),
+        (["--vocab", "short.json"], "30 tokens"),
+        (["--vocab", "text"], "--vocab text"),
+        (["--vocab", "odd.json"], "--vocab odd.json"),
     ],
 )
 def test_errors_name_missing_flags(flags, message, tmp_path, monkeypatch, vocab_file, command):
@@ -201,21 +205,20 @@ def test_errors_name_missing_flags(flags, message, tmp_path, monkeypatch, vocab_
     (tmp_path / "short.json").write_text('["a", "b", "c"]')
     (tmp_path / "text").write_text("no JSON")
     (tmp_path / "odd.json").write_text('{"a": 1}')
-    code, out, err = command("import", "old.params", *flags, "--run", "run")
-    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+    assert_refused(command("import", "old.params", *flags, "--run", "run"), message)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(drop="rnn._unfused.0.h2h_bias"), "layer 0 does not fit"),
-        (dict(drop="decoder.bias"), "unexpected arrays"),
-        (dict(drop="encoder.weight", also="decoder.weight"), "unexpected arrays"),
-        (dict(add="strange.weight"), "unexpected arrays"),
-        (dict(grow="rnn._unfused.1.i2h_weight"), "layer 1 does not fit"),
-        (dict(grow="decoder.weight"), "does not fit the embedding"),
-        (dict(only="decoder"), "no recurrent layer"),
+        (dict(drop="rnn._unfused.0.h2h_bias"), "layer 0 "),
+        (dict(drop="decoder.bias"), r"decoder\.weight \(30, 6\)"),
+        (dict(drop="encoder.weight", also="decoder.weight"), r"decoder\.bias \(30,\)"),
+        (dict(add="strange.weight"), r"strange\.weight \(3, 3\)"),
+        (dict(grow="rnn._unfused.1.i2h_weight"), "layer 1 "),
+        (dict(grow="decoder.weight"), r"\(30, 7\) .*\(30, 5\)"),
+        (dict(only="decoder"), "recurrent"),
     ],
 )
 def test_errors_name_unsuitable_arrays_and_their_shapes(change, message):
@@ -274,7 +277,8 @@ def test_a_damaged_file_is_refused_in_one_line_without_using_memory(tmp_path_fac
     try:
         read_arrays(path)
     except InputError as error:
-        assert "\n" not in str(error) and "damaged.params" in str(error)
+        assert "\n" not in str(error)
+        assert "damaged.params" in str(error)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -302,11 +306,11 @@ def test_other_files_are_refused(tmp_path):
     endless = tmp_path / "endless.params"
     mx.nd.save(str(endless), {"a": mx.nd.array([float("inf")])})
     for path, message in (
-        (whole_numbers, "of type 4"),
-        (sparse, "sparse"),
-        (nothing, "nor safetensors"),
-        (endless, "non-finite"),
-        (tmp_path / "missing", "missing"),
+        (whole_numbers, "type 4.* byte 56"),
+        (sparse, "byte 32"),
+        (nothing, "safetensors"),
+        (endless, "array a "),
+        (tmp_path / "missing", "No such file"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=f"{path.name}: .*{message}"):
             read_arrays(path)

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.full
 
 
 def run(*words, cwd, **env):
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, words)), cwd=cwd, env={**own, **env}, capture_output=True, text=True
+        list(map(str, words)), cwd=cwd, env={**environment, **env}, capture_output=True, text=True
     )
     assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
     return done.stdout
@@ -73,11 +73,14 @@ def test_a_wheel_trains_from_another_folder_and_installs_the_command(built, tmp_
 
 def test_a_wheel_contains_only_the_package(built):
     names = zipfile.ZipFile(built[1]).namelist()
-    assert "gluonlm/py.typed" in names and "gluonlm/vocab/subwords.py" in names
+    assert "gluonlm/py.typed" in names
+    assert "gluonlm/vocab/subwords.py" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm"}
     (metadata,) = [name for name in names if name.endswith("METADATA")]
     text = zipfile.ZipFile(built[1]).read(metadata).decode()
-    assert "Provides-Extra: cpu" in text and "](docs/" not in text and "](tutorials/" not in text
+    assert "Provides-Extra: cpu" in text
+    assert "](docs/" not in text
+    assert "](tutorials/" not in text
 
 
 def test_the_sdists_tests_run(built):

@@ -125,12 +125,12 @@ def test_dropout_masks_depend_on_the_step_and_the_rank(text):
     config, corpus, model = untrained(text / "masks")
     inputs, targets = Trainer(model, config.training, corpus.train).batches(0, 0)  # (8, 5), (40,)
     moved = {name: -array for name, array in model.arrays().items()}
-    for own, number in zip(shares(5, 2), ((), ("process", 1))):
+    for columns, number in zip(shares(5, 2), ((), ("process", 1))):
         mx.random.seed(derive_seed(config.training.seed, "step", 0, *number))
         read, expected = (
-            mx.nd.array(ids[:, own], dtype="int32") for ids in (inputs, targets.reshape(8, 5))
+            mx.nd.array(ids[:, columns], dtype="int32") for ids in (inputs, targets.reshape(8, 5))
         )
-        state = model.begin_state(own.stop - own.start, ctx=mx.cpu())
+        state = model.begin_state(columns.stop - columns.start, ctx=mx.cpu())
         model.forward_backward(read, expected.reshape(-1), state)
         for name, parameter in model.parameters().items():
             moved[name] += parameter.grad().asnumpy() / targets.size
@@ -176,9 +176,9 @@ def test_every_kind_resumes_with_four_two_one_and_three_processes(kind, text):
 def test_a_stateless_run_reports_a_changed_number_of_devices(text):
     arguments = f"--data text.txt {SHORT} {KINDS['window']} --max-steps 10"
     train(text, 2, f"{arguments} --run stateless")
-    for steps, told in ((15, True), (20, False)):
-        said, _ = start(text, 0, f"--resume stateless --max-steps {steps}").communicate()
-        assert ("resumed on 1 devices instead of 2" in said) == told
+    for steps, reported in ((15, True), (20, False)):
+        out, _ = start(text, 0, f"--resume stateless --max-steps {steps}").communicate()
+        assert ("1 devices" in out) == reported
 
 
 ALIKE = """
@@ -200,7 +200,7 @@ def step(self, real=trainer.Trainer._step):
     if self.progress.step == 5 and self.world.rank == 1:
         for parameter in self.model.parameters().values():
             parameter.set_data(parameter.data() + 1e-3)
-        for array in self.optimizer.trainer._updaters[0].states[0]:
+        for array in self.optimizer.gluon_trainer._updaters[0].states[0]:
             array += 1e-3
 trainer.Trainer._step = step
 """

@@ -81,9 +81,7 @@ def test_tied_weights_share_a_matrix_and_sum_gradients():
     model = make("gru", (7, E), tie_weights=True)
     assert model.embedding.weight is model.decoder.weight
     assert model.count_parameters() == make("gru", (7, E)).count_parameters() - V * E
-    with pytest.raises(
-        InputError, match="`tie_weights`: the last `hidden_size`, 7, must equal `embed_size`, 6"
-    ):
+    with pytest.raises(InputError, match=r"`tie_weights`: .*`hidden_size`, 7, .*`embed_size`, 6"):
         make("gru", (7,), tie_weights=True)
 
 
@@ -122,7 +120,8 @@ def test_weights_depend_on_the_seed_and_the_initializer():
     values = [
         np.concatenate([a.ravel() for a in weights(m).values()]) for m in (first, again, other)
     ]
-    assert (values[0] == values[1]).all() and (values[0] != values[2]).any()
+    assert (values[0] == values[1]).all()
+    assert (values[0] != values[2]).any()
     assert 0.09 < abs(values[0]).max() <= 0.1
     with pytest.raises(InputError, match="`init`"):
         make().prepare([mx.cpu()], "uniform:nan")
@@ -148,11 +147,10 @@ def test_every_array_is_on_the_requested_device():
 )
 def test_build_model_follows_the_configuration(settings, kind, sizes):
     model = build_model(ModelConfig(**settings), V)
-    assert (
-        model.kind == kind
-        and [state.shape[-1] for state in model.begin_state(2)][:: 2 if kind == "lstm" else 1]
-        == sizes
-    )
+    assert model.kind == kind
+    assert [state.shape[-1] for state in model.begin_state(2)][
+        :: 2 if kind == "lstm" else 1
+    ] == sizes
 
 
 def test_contradictory_sizes_are_refused():

@@ -50,8 +50,10 @@ def test_memory_views_share_the_arrays_memory(parts):
 def test_a_buffer_pool_has_one_buffer_for_each_shape():
     pool, ids = BufferPool(mx.cpu()), np.arange(12, dtype=np.int64).reshape(3, 4)
     first, other = pool.put(ids), pool.put(ids[0])
-    assert first.dtype == np.int32 and first.asnumpy().tolist() == ids.tolist()
-    assert pool.put(ids[:, ::-1]) is first and first.asnumpy().tolist() == ids[:, ::-1].tolist()
+    assert first.dtype == np.int32
+    assert first.asnumpy().tolist() == ids.tolist()
+    assert pool.put(ids[:, ::-1]) is first
+    assert first.asnumpy().tolist() == ids[:, ::-1].tolist()
     assert other.asnumpy().tolist() == [0, 1, 2, 3]
 
 
@@ -66,7 +68,8 @@ def test_a_packed_layer_agrees_with_gluons(kind):
     ours.pack_weights()  # packing again has no effect
     ours.hybridize(static_alloc=True, static_shape=True)
     named = ours._collect_params_with_prefix()
-    assert sorted(named) == names and list(ours.collect_params()) == [ours.prefix + "packed"]
+    assert sorted(named) == names
+    assert list(ours.collect_params()) == [ours.prefix + "packed"]
     for name, parameter in theirs._collect_params_with_prefix().items():
         named[name].set_data(parameter.data())
     inputs, results = nd.random.uniform(-1, 1, (T, N, E)), []
@@ -107,7 +110,8 @@ def test_packing_everything_reuses_existing_packs(parts):
     alone.initialize(mx.init.Constant(3))
     inner = Packed("inner", parts)
     whole = together([*parts, alone])
-    assert whole.parts == [inner, alone] and together(parts) is whole
+    assert whole.parts == [inner, alone]
+    assert together(parts) is whole
     whole.data()[:] = nd.arange(12)
     assert parts[1].data().asnumpy().tolist() == [6, 7, 8, 9]
     assert inner.data().asnumpy().tolist() == list(range(10))

@@ -113,8 +113,10 @@ def test_tokenizers_that_the_page_does_not_support_are_refused():
 def test_vocabularies_and_names_cannot_close_a_script():
     vocab = Vocab("word", ["<unk>", "<eos>", *HOSTILE])
     text = build(checkpoint_of("gru", vocab)[1], HOSTILE[0]).decode()
-    assert text.count("<script") == text.count("</script>") == 2 and "<img" not in text
-    assert "http" not in text.replace("http-equiv", "") and "innerHTML" not in text
+    assert text.count("<script") == text.count("</script>") == 2
+    assert "<img" not in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert "innerHTML" not in text
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +223,8 @@ def test_the_page_generates_until_stopped_and_shows_its_state(opened):
     settle(page)
     length = len(page.input_value("#text"))
     page.wait_for_timeout(200)
-    assert len(page.input_value("#text")) == length and page.inner_text("#write") == "Generate"
+    assert len(page.input_value("#text")) == length
+    assert page.inner_text("#write") == "Generate"
 
 
 def test_words_are_inserted_and_generated_with_single_spaces(opened):
@@ -240,7 +243,8 @@ def test_words_are_inserted_and_generated_with_single_spaces(opened):
     page.click("#write")
     settle(page)
     written = page.input_value("#text")
-    assert "  " not in written and "thethe" not in written
+    assert "  " not in written
+    assert "thethe" not in written
     ids = vocab.encode(written)
     assert vocab.typeset(ids).startswith(written.rstrip()[:50])
 
@@ -250,7 +254,8 @@ def test_hostile_tokens_are_shown_as_text(opened):
     page = opened(build(checkpoint_of("gru", vocab)[1], HOSTILE[0]))
     page.fill("#text", f"{HOSTILE[1]} {HOSTILE[0]} <b>x</b>")
     settle(page)
-    assert page.title() == HOSTILE[0] and page.evaluate("window.attacked") is None
+    assert page.title() == HOSTILE[0]
+    assert page.evaluate("window.attacked") is None
     assert page.locator("#map b, #map img, #next img").count() == 0
     assert HOSTILE[1] in page.inner_text("#map")
 
@@ -259,7 +264,8 @@ def test_a_window_model_shows_no_state(opened):
     page = opened(build(checkpoint_of("onehot")[1], "run"))
     page.fill("#text", "abc def")
     settle(page)
-    assert not page.is_visible("#inside") and page.locator("#map span").count() == 7
+    assert not page.is_visible("#inside")
+    assert page.locator("#map span").count() == 7
 
 
 @pytest.mark.full

@@ -22,14 +22,14 @@ def test_a_penalty_passes_its_input_through_and_adds_its_gradient(temporal, rows
         output = penalty(hidden)
     output.backward(nd.array(head))
     np.testing.assert_array_equal(output.asnumpy(), x)
-    own = np.zeros_like(x)
+    gradient = np.zeros_like(x)
     if temporal:
         change = 2 * 0.7 * np.diff(x, axis=0) / 4
-        own[1:] += change
-        own[:-1] -= change
+        gradient[1:] += change
+        gradient[:-1] -= change
     else:
-        own = 2 * 0.7 * x / 4
-    np.testing.assert_allclose(hidden.grad.asnumpy(), head + own, rtol=1e-5, atol=1e-6)
+        gradient = 2 * 0.7 * x / 4
+    np.testing.assert_allclose(hidden.grad.asnumpy(), head + gradient, rtol=1e-5, atol=1e-6)
 
 
 def gradients(model, backward):

@@ -21,14 +21,16 @@ def test_an_older_python_is_reported_with_a_remedy(monkeypatch, version):
     major, minor = map(int, version.split("."))
     monkeypatch.setattr(preflight.sys, "version_info", (major, minor, 0))
     line = preflight.missing()
-    assert f"Python {version}" in line and "3.10" in line and "make PYTHON=" in line
+    assert f"Python {version}" in line
+    assert "3.10" in line
+    assert "make PYTHON=" in line
 
 
 @pytest.mark.parametrize(
     "system, machine, message",
     [
         ("Windows", "AMD64", "^Windows: .* use WSL 2"),
-        ("Linux", "aarch64", "^Linux on aarch64: MXNet 1.9.1 is built for x86-64"),
+        ("Linux", "aarch64", "^Linux on aarch64: .* x86-64"),
         ("Darwin", "arm64", "^Darwin on arm64: .* linux/amd64"),
     ],
 )
@@ -60,11 +62,13 @@ def test_without_a_compiler_only_gluonnlp_is_skipped(monkeypatch):
     monkeypatch.setattr(preflight.shutil, "which", asked.append)
     monkeypatch.setenv("CC", "clang-15 -O2")
     line = preflight.missing_compiler()
-    assert "clang-15" in line and "GluonNLP" in line
+    assert "clang-15" in line
+    assert "GluonNLP" in line
     monkeypatch.delenv("CC")
     assert "apt-get install gcc python3-dev" in preflight.missing_compiler()
     assert asked == ["clang-15", "gcc"]
-    assert preflight.installable(LOCK) == WITHOUT and WITHOUT.count("==") == 2
+    assert preflight.installable(LOCK) == WITHOUT
+    assert WITHOUT.count("==") == 2
 
 
 def test_the_package_of_missing_python_headers_is_named(monkeypatch, tmp_path):
@@ -75,7 +79,8 @@ def test_the_package_of_missing_python_headers_is_named(monkeypatch, tmp_path):
     )
     assert preflight.installable(LOCK) == WITHOUT
     (tmp_path / "Python.h").touch()
-    assert preflight.missing_compiler() is None and preflight.installable(LOCK) == LOCK
+    assert preflight.missing_compiler() is None
+    assert preflight.installable(LOCK) == LOCK
 
 
 @pytest.mark.parametrize("absent", ["libgomp.so.1", "libquadmath.so.0"])
@@ -98,6 +103,7 @@ def run(*args, **env):
 
 def test_the_script_prints_the_installable_packages_and_a_compiler_note(tmp_path):
     code, out, err = run(CC="no-such-compiler", PATH="")
-    assert (code, out, err.count("\n")) == (0, "", 1) and "no-such-compiler" in err
+    assert (code, out, err.count("\n")) == (0, "", 1)
+    assert "no-such-compiler" in err
     (tmp_path / "lock").write_text(LOCK)
     assert run(tmp_path / "lock", CC="no-such-compiler", PATH="") == (0, WITHOUT, "")

@@ -60,23 +60,17 @@ def test_a_placeholder_is_filled_repeatedly_and_others_are_unchanged(page, tmp_p
     lines = list(
         map(json.loads, (tmp_path / "runs" / "mine" / "metrics.jsonl").read_text().splitlines())
     )
-    assert (
-        f"**{lines[-1]['loss'] / 0.6931471805599453:.3f} ({lines[-1]['loss']:.4f})**" in text
-        and "test, as one stream" in text
-    )
+    assert f"**{lines[-1]['loss'] / 0.6931471805599453:.3f} ({lines[-1]['loss']:.4f})**" in text
+    assert "test, as one stream" in text
     for record in lines:
         if record["event"] == "validation":
-            assert (
-                f"| {record['epoch']:.2f} |" in text and f"({record['valid_loss']:.4f}) |" in text
-            )
-    assert (
-        f"| {lines[-1]['parameters']:,} |" in text
-        and "ended by steps" in text
-        and curve.startswith(b"\x89PNG")
-    )
-    assert text.split("<!-- end -->\n")[1:] == PAGE.split("<!-- end -->\n")[1:] and text.startswith(
-        "# Results\nbefore\n<!-- run mine"
-    )
+            assert f"| {record['epoch']:.2f} |" in text
+            assert f"({record['valid_loss']:.4f}) |" in text
+    assert f"| {lines[-1]['parameters']:,} |" in text
+    assert "ended by steps" in text
+    assert curve.startswith(b"\x89PNG")
+    assert text.split("<!-- end -->\n")[1:] == PAGE.split("<!-- end -->\n")[1:]
+    assert text.startswith("# Results\nbefore\n<!-- run mine")
     results.update(page, tmp_path / "runs")
     assert page.read_text() == text
 
@@ -84,7 +78,8 @@ def test_a_placeholder_is_filled_repeatedly_and_others_are_unchanged(page, tmp_p
 def test_the_command_on_the_page_reproduces_the_run(page, tmp_path, command):
     results.update(page, tmp_path / "runs")
     shown = re.search(r"    python -m gluonlm\.train (.*?)\n\n", page.read_text(), re.DOTALL)[1]
-    assert all(len(line) <= 100 for line in shown.splitlines()) and "\\\n" in shown
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert "\\\n" in shown
     words = shown.replace("\\\n", " ").split()
     words[words.index("--run") + 1] = tmp_path / "again"
     assert command("train", *words, TINY[-1])[0] == 0
@@ -107,7 +102,8 @@ def test_an_old_run_is_shown_without_settings_added_later(page, tmp_path):
 def test_an_unfinished_run_is_not_shown(page, tmp_path):
     metrics = tmp_path / "runs" / "mine" / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
-    assert results.update(page, tmp_path / "runs") == [] and page.read_text() == PAGE
+    assert results.update(page, tmp_path / "runs") == []
+    assert page.read_text() == PAGE
 
 
 def test_a_table_has_a_column_per_run_once_all_have_finished(page, tmp_path):
@@ -120,7 +116,8 @@ def test_a_table_has_a_column_per_run_once_all_have_finished(page, tmp_path):
         [field.strip() for field in line.strip("|").split("|")]
         for line in page.read_text().splitlines()[1:-1]
     ]
-    assert rows[0] == ["", "`mine`", "`twin`"] and rows[1] == ["---"] * 3
+    assert rows[0] == ["", "`mine`", "`twin`"]
+    assert rows[1] == ["---"] * 3
     assert {row[0] for row in rows} >= {"time", "seed", "best validation", "test, as one stream"}
     assert all(len(row) == 3 and row[1] == row[2] for row in rows[1:])
 
@@ -149,7 +146,8 @@ def test_a_fine_tuned_run_shows_both_commands_and_the_total_time(page, tmp_path)
         "<!-- run mine of stacked-char-lstm after twin of ptb-small -->",
     )
     page.write_text(f"{place}\nto come\n<!-- end -->\n")
-    assert results.update(page, runs) == [] and "to come" in page.read_text()
+    assert results.update(page, runs) == []
+    assert "to come" in page.read_text()
     shutil.copytree(runs / "mine", runs / "twin")
     for name, seconds in (("mine", 100), ("twin", 2000)):
         metrics = runs / name / "metrics.jsonl"
@@ -159,9 +157,12 @@ def test_a_fine_tuned_run_shows_both_commands_and_the_total_time(page, tmp_path)
     assert results.update(page, runs) == ["mine"]
     text = page.read_text()
     first, second = joined_lines(text).split("python -m gluonlm.train ")[1:]
-    assert first.startswith("--preset ptb-small ") and "--run runs/twin" in first
-    assert second.startswith("--preset stacked-char-lstm ") and "--run runs/mine |" in second
-    assert " --init-from runs/twin --extend-vocab " in second and "--init-from" not in first
+    assert first.startswith("--preset ptb-small ")
+    assert "--run runs/twin" in first
+    assert second.startswith("--preset stacked-char-lstm ")
+    assert "--run runs/mine |" in second
+    assert " --init-from runs/twin --extend-vocab " in second
+    assert "--init-from" not in first
     assert "| time | 2,100 s, of it 2,000 s for `twin` |" in text
     (figure,) = overview.figures(text)
     assert (figure.name, figure.minutes) == ("mine", 35)
@@ -180,7 +181,8 @@ def test_a_combined_run_shows_all_commands_and_both_scores(page, tmp_path):
     config = runs / "twin" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "seed": 7}))
     page.write_text(JOINED)
-    assert results.update(page, runs) == [] and page.read_text() == JOINED
+    assert results.update(page, runs) == []
+    assert page.read_text() == JOINED
     scores = {
         "nats": 1.5,
         "dynamic": {"nats": 1.25, "rule": "rms", "lr": 0.001, "decay": 0.01, "seq_len": 20},
@@ -201,7 +203,8 @@ def test_a_combined_run_shows_all_commands_and_both_scores(page, tmp_path):
     ):
         assert part in commands, part
     result = json.loads((runs / "mine" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert f"| parameters | {2 * result['parameters']:,} |" in text and "| seed | 1, 7 |" in text
+    assert f"| parameters | {2 * result['parameters']:,} |" in text
+    assert "| seed | 1, 7 |" in text
     assert "| test, as one stream | **2.164 (1.5000)** |" in text
     assert "| test, with dynamic evaluation | 1.803 (1.2500) |" in text
     assert "| test, with a cache too | 1.731 (1.2000) |" in text
@@ -211,7 +214,8 @@ def test_a_combined_run_shows_all_commands_and_both_scores(page, tmp_path):
     assert "networks trained separately" in " ".join(results.summary(renamed).split())
     del scores["dynamic_cache"]
     (runs / "both.json").write_text(json.dumps(scores))
-    assert results.update(page, runs) == ["both"] and "cache" not in page.read_text()
+    assert results.update(page, runs) == ["both"]
+    assert "cache" not in page.read_text()
     assert joined_lines(page.read_text()).count("--dynamic-seq-len 20 |") == 1
 
 
@@ -234,7 +238,8 @@ def test_only_text_between_the_preset_markers_changes(page, tmp_path):
     assert shown.startswith("before\n<!-- presets -->\n- `stacked-char-lstm`: test **")
     assert shown.endswith("\n<!-- end -->\nafter <!-- end -->\n")
     assert f"Published: {published}. <!-- end -->" in " ".join(shown.split())
-    assert "old" not in shown and shown.count("\n- `") == 1
+    assert "old" not in shown
+    assert shown.count("\n- `") == 1
 
 
 def test_the_page_lists_every_preset():
@@ -268,7 +273,8 @@ def test_a_changed_description_of_a_preset_replaces_the_old_one(monkeypatch):
     described = results.describe(page)
     assert "## ptb-small\n\nAnother description.\n\nPublished: one figure.\n\n" in described
     after = described.partition("Published: one figure.\n\n")[2]
-    assert page.endswith(after) and described.partition("## ptb-small")[0] in page
+    assert page.endswith(after)
+    assert described.partition("## ptb-small")[0] in page
 
 
 def test_the_models_page_matches_the_scripts_output():

@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import ROOT, start
+from conftest import ROOT, assert_refused, start
 from runs import assert_same_end, records
 
 from gluonlm.run.checkpoint import read_checkpoint
@@ -107,14 +107,9 @@ def test_a_full_disk_is_reported_and_keeps_the_last_good_checkpoint(
         whole / "metrics.jsonl"
     ).stat().st_size < arrays - 1  # so that only a checkpoint exceeds the limit
     process = start("-c", LIMITED, arrays - 1, "--data", text_file, "--run", run, *FLAGS)
-    _, err = process.communicate()
-    assert (
-        process.returncode == 2
-        and err.startswith("gluonlm: error: ")
-        and err.count("\n") == 1
-        and "Traceback" not in err
-    )
-    assert Run(run).load("last").progress["step"] in (18, 20) and "could not be written" in err
+    out, err = process.communicate()
+    assert_refused((process.returncode, out, err), f"{run}: ")
+    assert Run(run).load("last").progress["step"] in (18, 20)
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, whole)
 
@@ -123,8 +118,7 @@ def test_a_second_process_on_the_same_run_is_refused(text_file, tmp_path, comman
     run = tmp_path / "run"
     first = endless(text_file, run)
     for flags in (["--resume", run], ["--data", text_file, "--run", run, *FLAGS, "--overwrite"]):
-        code, _, err = command("train", *flags)
-        assert code == 2 and "another process is training this run" in err
+        assert_refused(command("train", *flags), f"{run}: ", " process ")
     assert first.poll() is None
     first.kill()
     first.communicate()
@@ -138,12 +132,17 @@ def test_an_unwritable_folder_is_reported(whole, text_file, tmp_path, command, m
         raise PermissionError(13, "Permission denied", "there")
 
     monkeypatch.setattr(module.Path, "mkdir", readonly)
-    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)
-    assert code == 2 and "cannot write there: Permission denied" in err and err.count("\n") == 1
+    assert_refused(
+        command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS),
+        f"--run {tmp_path / 'run'}: ",
+        "Permission denied",
+    )
     monkeypatch.undo()
     monkeypatch.setattr(module.tempfile, "TemporaryDirectory", readonly)
-    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS)
-    assert code == 2 and "Permission denied" in err and err.count("\n") == 1
+    assert_refused(
+        command("train", "--data", text_file, "--run", tmp_path / "run", *FLAGS),
+        "Permission denied",
+    )
 
 
 def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file, tmp_path, command):
@@ -154,16 +153,15 @@ def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file,
     process = start(
         KILLER, "write", 40, "--data", text_file, "--run", run, *flags
     )  # in the checkpoint of the first validation
-    assert process.communicate()[1] == "" and process.returncode == -signal.SIGKILL
+    assert process.communicate()[1] == ""
+    assert process.returncode == -signal.SIGKILL
     assert (
         (run / "samples.txt").stat().st_size > Run(run).load("last").progress["samples_bytes"] == 0
     )
     assert command("train", "--resume", run, "--quiet")[0] == 0
     text = (run / "samples.txt").read_text()
-    assert (
-        text == (tmp_path / "calm" / "samples.txt").read_text()
-        and not (whole / "samples.txt").exists()
-    )
+    assert text == (tmp_path / "calm" / "samples.txt").read_text()
+    assert not (whole / "samples.txt").exists()
     headers = [line for line in text.splitlines() if line.startswith("== ")]
     assert headers[:3] == [
         f"== step {s}, epoch {e}, temperature {t}"
@@ -173,34 +171,23 @@ def test_samples_do_not_affect_training_and_recur_after_a_kill(whole, text_file,
 
 
 def test_training_starts_from_another_runs_weights(whole, text_file, tmp_path, command):
-    flags = [f for f in FLAGS if f != "--quiet"]
     small = "--batch-size 4 --seq-len 10 --max-steps 1 --lr 1e-30 --dropout 0".split()
     begin = ["--init-from", whole, "--data", text_file]
     code, out, err = command("train", *begin, "--run", tmp_path / "run", *small)
-    assert (code, err) == (0, "") and "optimizer and progress are reset" in out
+    assert (code, err) == (0, "")
+    assert "optimizer and progress are reset" in out
     ours, theirs = Run(tmp_path / "run").load("last"), Run(whole).load("best")
-    assert ours.progress["step"] == 1 and ours.config.model.hidden_size == (12,)
+    assert ours.progress["step"] == 1
+    assert ours.config.model.hidden_size == (12,)
     for name, array in theirs.parameters.items():
         np.testing.assert_allclose(ours.parameters[name], array, atol=1e-20)
-    code, _, err = command(
-        "train",
-        "--init-from",
-        whole,
-        "--data",
-        text_file,
-        "--run",
-        tmp_path / "other",
-        *flags,
-        "--hidden-size",
-        13,
-    )
-    assert code == 2 and "parameter" in err and not (tmp_path / "other").exists()
+    flags = ["--run", tmp_path / "other", *FLAGS]
+    assert_refused(command("train", *begin, *flags, "--hidden-size", 13), "decoder.weight", "13")
+    assert not (tmp_path / "other").exists()
     foreign = tmp_path / "foreign.txt"
     foreign.write_text("Ωmega " * 100)
-    code, _, err = command(
-        "train", "--init-from", whole, "--data", foreign, "--run", tmp_path / "other", *flags
-    )
-    assert code == 2 and "'Ω' at position 0" in err
+    begin[-1] = foreign
+    assert_refused(command("train", *begin, *flags), "'Ω' at position 0")
 
 
 def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
@@ -210,19 +197,18 @@ def test_resuming_reports_changed_settings_and_refuses_fixed_ones(
 
     run = shutil.copytree(whole, tmp_path / "run")
     code, out, _ = command("train", "--resume", run, "--max-steps", 63, "--patience", 40)
-    assert (
-        code == 0
-        and "resuming with max_steps 63 instead of 60" in out
-        and "patience 40 instead of 50" in out
-    )
+    assert code == 0
+    assert "resuming with max_steps 63 instead of 60" in out
+    assert "patience 40 instead of 50" in out
     for flags, name in (
         (["--dropout", 0.4], "dropout"),
         (["--lr", 1], "lr"),
         (["--seed", 2], "seed"),
         (["--level", "word"], "level"),
     ):
-        code, _, err = command("train", "--resume", run, *flags)
-        assert code == 2 and f"{name} was" in err and "--init-from" in err
+        assert_refused(
+            command("train", "--resume", run, *flags), f" {name} ", flags[1], "--init-from"
+        )
     moved = tmp_path / "moved.txt"
     moved.write_bytes(text_file.read_bytes())
     assert command("train", "--resume", run, "--data", moved, "--max-steps", 64)[0] == 0
@@ -273,7 +259,9 @@ def test_truncated_metrics_are_reported(whole, tmp_path, command):
     content = (run / "metrics.jsonl").read_bytes()
     (run / "metrics.jsonl").write_bytes(content[:200])
     code, _, err = command("train", "--resume", run, "--max-steps", 63, "--quiet")
-    assert code == 0 and "metrics.jsonl: lines are missing" in err
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "metrics.jsonl" in err
     assert records(run)[0]["step"] == 4
 
 

@@ -58,8 +58,8 @@ def test_a_number_of_threads_that_crashes_openmp_is_refused(value, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", accepted)
         runtime.configure()
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    message = f"OMP_NUM_THREADS={value!r}: must be a number from 1 to {MOST}"
-    with pytest.raises(InputError, match=re.escape(message)):
+    message = f"^{re.escape(f'OMP_NUM_THREADS={value!r}')}: .* 1 to {MOST}$"
+    with pytest.raises(InputError, match=message):
         runtime.configure()
 
 
@@ -104,10 +104,8 @@ def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):
 
 
 def test_devices_by_name():
-    assert device.get_ctx("cpu") == [mx.cpu()] and device.get_ctx("cpu:0,1") == [
-        mx.cpu(0),
-        mx.cpu(1),
-    ]
+    assert device.get_ctx("cpu") == [mx.cpu()]
+    assert device.get_ctx("cpu:0,1") == [mx.cpu(0), mx.cpu(1)]
     assert device.get_ctx("auto") == [mx.cpu()]
     for name in ("tpu", "gpu:x", "gpu:-1", "gpu:0,0", "", "auto:1"):
         with pytest.raises(InputError, match="`ctx`"):
@@ -125,11 +123,11 @@ def machine(monkeypatch, gpus=1, cuda=True, capability=(8, 6)):
 @pytest.mark.parametrize(
     "gpus, cuda, capability, message",
     [
-        (0, False, None, "CPU build.*requirements-gpu.txt"),
-        (0, True, None, "finds 0 GPUs.*nvidia-smi"),
-        (1, True, (9, 0), "9.0.*5.0 to 8.9"),
-        (1, True, (3, 7), "3.7"),
-        (1, True, (12, 0), "12.0"),
+        (0, False, None, "requirements-gpu.txt"),
+        (0, True, None, "gpu:0: .* 0 GPUs"),
+        (1, True, (9, 0), r"9\.0.* 5\.0 to 8\.9"),
+        (1, True, (3, 7), r"3\.7.* 5\.0 to 8\.9"),
+        (1, True, (12, 0), r"12\.0.* 5\.0 to 8\.9"),
     ],
 )
 def test_each_unusable_gpu_has_its_own_error(monkeypatch, gpus, cuda, capability, message):
@@ -141,10 +139,9 @@ def test_each_unusable_gpu_has_its_own_error(monkeypatch, gpus, cuda, capability
 
 def test_usable_gpus_become_contexts(monkeypatch):
     machine(monkeypatch, gpus=2)
-    assert device.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)] and device.get_ctx("auto") == [
-        mx.gpu(0)
-    ]
-    with pytest.raises(InputError, match="gpu:2: MXNet finds 2"):
+    assert device.get_ctx("gpu:0,1") == [mx.gpu(0), mx.gpu(1)]
+    assert device.get_ctx("auto") == [mx.gpu(0)]
+    with pytest.raises(InputError, match=r"gpu:2: .* 2 GPUs"):
         device.get_ctx("gpu:2")
 
 

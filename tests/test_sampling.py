@@ -51,9 +51,8 @@ def test_top_p_keeps_the_fewest_that_reach_p():
 def test_any_parameters_give_a_distribution_that_keeps_the_best(logits, temperature, top_k, top_p):
     chances = probabilities(logits, temperature, top_k, top_p)
     np.testing.assert_allclose(chances.sum(axis=1), 1)
-    assert (chances >= 0).all() and (
-        chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]
-    ).all()
+    assert (chances >= 0).all()
+    assert (chances.max(axis=1) == chances[np.arange(len(logits)), logits.argmax(axis=1)]).all()
     if top_k:
         assert ((chances > 0).sum(axis=1) <= top_k).all()
 
@@ -72,7 +71,8 @@ def test_any_parameters_give_a_distribution_that_keeps_the_best(logits, temperat
     ],
 )
 def test_parameters_out_of_range_are_refused(bad):
-    with pytest.raises(InputError, match="temperature"):
+    ((name, value),) = bad.items()
+    with pytest.raises(InputError, match=f"`{name}` {value}"):
         probabilities([[0.0, 1.0]], **bad)
 
 
@@ -86,7 +86,8 @@ def test_samples_follow_the_models_distribution(model):
 
 def test_the_same_seed_gives_the_same_text_and_each_token_is_read_once(model):
     texts = [np.array(list(sample(model, [1, 2], 30, seed=seed, streams=2))) for seed in (1, 1, 2)]
-    assert (texts[0] == texts[1]).all() and (texts[0] != texts[2]).any()
+    assert (texts[0] == texts[1]).all()
+    assert (texts[0] != texts[2]).any()
     entered = []
 
     class Watched:
@@ -122,16 +123,15 @@ def test_a_wide_beam_finds_the_likeliest_text(model):
 
     best = max(itertools.product(range(5), repeat=4), key=likelihood)
     found, value = beam_search(model, [2], 4, 125)
-    assert tuple(found) == best and value == pytest.approx(likelihood(best), abs=1e-5)
+    assert tuple(found) == best
+    assert value == pytest.approx(likelihood(best), abs=1e-5)
     narrow, value = beam_search(model, [2], 4, 1)
-    assert (
-        list(narrow) == [int(i[0]) for i in sample(model, [2], 4, greedy=True)]
-        and value <= likelihood(best) + 1e-6
-    )
+    assert list(narrow) == [int(i[0]) for i in sample(model, [2], 4, greedy=True)]
+    assert value <= likelihood(best) + 1e-6
 
 
 def test_an_empty_prompt_and_a_beam_of_zero_are_refused(model):
-    with pytest.raises(InputError, match="prompt is empty"):
+    with pytest.raises(InputError, match="prompt"):
         next(sample(model, [], 1))
     with pytest.raises(InputError, match="`width` 0"):
         beam_search(model, [1], 1, 0)
@@ -205,7 +205,8 @@ def test_sampled_and_beam_texts_do_not_repeat_ngrams(model):
         assert all(len(set(ngrams(column.tolist(), 3))) == 22 for column in drawn.T)
     for width in (1, 4):
         found, likelihood = beam_search(model, [1], 24, width, no_repeat_ngram=2)
-        assert len(set(ngrams(found.tolist(), 2))) == 23 and np.isfinite(likelihood)
+        assert len(set(ngrams(found.tolist(), 2))) == 23
+        assert np.isfinite(likelihood)
     assert beam_search(model, [1], 6, 2, 6)[0].tolist() == beam_search(model, [1], 6, 2)[0].tolist()
 
 

@@ -58,8 +58,10 @@ def test_plateau_lowers_the_rate_and_patience_stops_the_training():
         valid=IDS[:60],
         callbacks=[lambda event, record: records.append(record) if event == "validation" else None],
     )
-    assert trainer.reason == "patience" and [r["best"] for r in records] == [True] + [False] * 5
-    assert trainer.progress.best_step == 2 and trainer.progress.drops == 2
+    assert trainer.reason == "patience"
+    assert [r["best"] for r in records] == [True] + [False] * 5
+    assert trainer.progress.best_step == 2
+    assert trainer.progress.drops == 2
     assert records[-1]["lr"] == pytest.approx(1e-32)
 
 
@@ -67,12 +69,12 @@ def test_plateau_lowers_the_rate_and_patience_stops_the_training():
     "settings, message",
     [
         (dict(optimizer="magic"), "`optimizer` 'magic': .* adadelta, adagrad"),
-        (dict(optimizer_params="momentum=fast"), "name=number"),
-        (dict(optimizer="sgd", optimizer_params="speed=3"), "speed"),
-        (dict(optimizer_params="wd=inf"), "name=number"),
-        (dict(optimizer_params="param_dict=1"), "name=number"),
-        (dict(batch_size=500), "cannot cut 400 tokens"),
-        (dict(batch_size=400), "one row"),
+        (dict(optimizer_params="momentum=fast"), "`optimizer_params` 'momentum=fast'"),
+        (dict(optimizer="sgd", optimizer_params="speed=3"), "`optimizer_params` 'speed=3'"),
+        (dict(optimizer_params="wd=inf"), "`optimizer_params` 'wd=inf'"),
+        (dict(optimizer_params="param_dict=1"), "'param_dict=1'"),
+        (dict(batch_size=500), "400 tokens .* 500 .*`batch_size`"),
+        (dict(batch_size=400), "400 tokens .* 400 .*`batch_size`"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -82,7 +84,8 @@ def test_impossible_settings_are_refused(settings, message):
 
 def test_derived_seeds_are_distinct_and_fit_mxnet():
     seeds = {derive_seed(1, "step", step) for step in range(1000)}
-    assert len(seeds) == 1000 and all(0 <= seed < 2**31 for seed in seeds)
+    assert len(seeds) == 1000
+    assert all(0 <= seed < 2**31 for seed in seeds)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,8 @@ def test_each_update_is_the_gradient_times_the_scheduled_rate(settings):
 
     before, trainer.callbacks = [numbers(lambda p: p.data())], [watch]
     trainer.fit()
-    assert len(taken) == 2 * len(trainer.batches) and len(set(rates)) > 1
+    assert len(taken) == 2 * len(trainer.batches)
+    assert len(set(rates)) > 1
     np.testing.assert_allclose(taken, rates, rtol=1e-3)
 
 
@@ -160,5 +164,5 @@ def test_the_learning_rate_scales_with_random_segment_lengths(loss_scale, scaled
 
 def test_window_models_reject_random_segment_lengths():
     config = dataclasses.replace(BASE, random_seq_len=True)
-    with pytest.raises(InputError, match=r"`random_seq_len`: .* windows"):
+    with pytest.raises(InputError, match="`random_seq_len`"):
         Trainer(make_model("window"), config, IDS)

@@ -65,14 +65,15 @@ def test_words_count_all_characters_except_in_unknown_words(tokenizer):
 
 
 def test_too_short_a_text_is_refused():
-    with pytest.raises(InputError, match="cannot score 1 token"):
+    with pytest.raises(InputError, match=r" 1 tokens.* 1 "):
         score(MODELS["gru"](), IDS[:1])
-    with pytest.raises(InputError, match="reads 3"):
+    with pytest.raises(InputError, match=r" 3 tokens.* 3 "):
         score(MODELS["unrolled"](), IDS[:3])
 
 
 def test_perplexity_overflows_to_infinity():
-    assert perplexity(708.9) == math.exp(708.9) and perplexity(709) == math.inf
+    assert perplexity(708.9) == math.exp(708.9)
+    assert perplexity(709) == math.inf
 
 
 def test_a_text_is_scored_on_the_models_device():

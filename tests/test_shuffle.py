@@ -17,10 +17,12 @@ WINDOW_LSTM = 540_711  # windows of the preset window-lstm: 90 % of nietzsche, 1
 def test_orders_are_permutations_for_every_number_of_windows(order):
     for count in range(1, 601):
         windows = order(np.arange(count), count, 3, count)
-        assert windows.dtype == np.int64 and sorted(windows) == list(range(count)), count
+        assert windows.dtype == np.int64, count
+        assert sorted(windows) == list(range(count)), count
     for count in (65_536, 65_537, 99_991, 810_000, 1_000_000):
         seen = np.bincount(order(np.arange(count), count, 1, 2), minlength=count)
-        assert len(seen) == count and (seen == 1).all(), count
+        assert len(seen) == count, count
+        assert (seen == 1).all(), count
 
 
 def test_the_orders_are_the_same_on_every_machine_and_in_every_version():
@@ -90,7 +92,8 @@ def test_line_order_can_give_batches_of_neighbours():
     key = derive_seed(32, "shuffle"), 16
     windows = line_order(np.arange(128), WINDOW_LSTM, *key)
     assert sorted(windows) == list(range(18_220, 18_220 + 128 * 16, 16))
-    assert stretches(windows, WINDOW_LSTM) == 1 and not is_mixed(windows, WINDOW_LSTM)
+    assert stretches(windows, WINDOW_LSTM) == 1
+    assert not is_mixed(windows, WINDOW_LSTM)
     assert is_mixed(mixed_order(np.arange(128), WINDOW_LSTM, *key), WINDOW_LSTM)
     # an order that is too even is not random either
     assert not is_mixed(np.arange(128) * (WINDOW_LSTM // 128), WINDOW_LSTM)

@@ -54,14 +54,14 @@ def sgemm(*rates):
 def test_operations_count_the_matrix_products(speed):
     workloads = speed.workloads.WORKLOADS
     forward = 2 * 1200 * (4 * 256 * (200 + 256) + 4 * 128 * (256 + 128) + 128 * 10_000)
-    assert workloads[NAME].tokens == 1200 and workloads[NAME].operations() == 3 * forward
+    assert workloads[NAME].tokens == 1200
+    assert workloads[NAME].operations() == 3 * forward
     assert workloads["generate gru 2x256"].operations() == 2 * (
         3 * 256 * (128 + 256 + 256 + 256) + 256 * 85
     )
     unrolled = workloads["train unrolled 256"]
-    assert unrolled.tokens == 32 and unrolled.operations() == 3 * 2 * 32 * (
-        3 * 30 * 256 + 2 * 256 * 256 + 256 * 85
-    )
+    assert unrolled.tokens == 32
+    assert unrolled.operations() == 3 * 2 * 32 * (3 * 30 * 256 + 2 * 256 * 256 + 256 * 85)
 
 
 def test_a_ratio_above_one_means_faster_and_targets_are_shown(speed):
@@ -92,7 +92,8 @@ def test_pytorch_at_its_best_is_its_fastest_way_including_eager(speed):
 
 def test_every_way_is_tried_with_fewer_threads_too(speed):
     tried = speed.rounds.ways("train", 4)
-    assert tried[:3] == ["plain", "plain threads=1", "plain threads=2"] and len(tried) == 9
+    assert tried[:3] == ["plain", "plain threads=1", "plain threads=2"]
+    assert len(tried) == 9
     assert "products compile threads=1" in speed.rounds.ways("generate", 2)
     assert not any("threads" in way for way in speed.rounds.ways("score", 1))
 
@@ -101,7 +102,8 @@ def test_the_fastest_ways_in_the_trials_are_measured(speed, monkeypatch):
     taken = {"plain": 3.0, "malloc": 1.0, "malloc compile": 2.0}
 
     def run(script, name, *words, timeout=None):
-        assert script == "expert.py" and name == "score gru 2x256"
+        assert script == "expert.py"
+        assert name == "score gru 2x256"
         assert bool(timeout) == ("compile" in words)
         return {"seconds": taken[" ".join(words)]}
 
@@ -147,16 +149,19 @@ def test_a_share_above_one_is_one_line_and_writes_nothing(speed, monkeypatch, sh
     monkeypatch.setenv("TMPDIR", "before")
     if share < 1:
         speed.main.main()
-        assert len(written) == 1 and written[0].startswith(b"\x89PNG")
+        assert len(written) == 1
+        assert written[0].startswith(b"\x89PNG")
     else:
-        with pytest.raises(SystemExit, match=rf"^above 100 % of the peak, .*: {NAME}$"):
+        with pytest.raises(SystemExit, match=rf" 100 % .*: {NAME}$"):
             speed.main.main()
         assert not written
 
 
 def test_ids_follow_zipfs_law_and_are_the_same_for_every_side(speed):
     ids = speed.workloads.WORKLOADS[NAME].ids(200_000)
-    assert ids.dtype == np.int32 and ids.min() >= 0 and ids.max() < 10_000
+    assert ids.dtype == np.int32
+    assert ids.min() >= 0
+    assert ids.max() < 10_000
     assert np.array_equal(ids, speed.workloads.zipf(10_000, 200_000))
     counts = Counter(ids.tolist())
     for rank in (2, 4, 8):
@@ -170,7 +175,9 @@ def test_a_checkpoint_is_written_after_warming_up_and_before_the_timed_steps(spe
         lambda: calls.append("step"), work, 5, lambda: calls.append("save")
     )
     assert calls == ["step"] * 2 + ["save"] + ["step"] * 3
-    assert taken["libraries"] == 5 and taken["peak"] >= 2**20 and taken["seconds"] >= 0
+    assert taken["libraries"] == 5
+    assert taken["peak"] >= 2**20
+    assert taken["seconds"] >= 0
     assert all(work.warm_up > 1 for work in speed.workloads.WORKLOADS.values())
 
 
@@ -184,7 +191,8 @@ def test_the_tables_fit_the_page_and_replace_the_old_ones(speed, monkeypatch, tm
             found[name, "tutorial"] = record(2.3)
     monkeypatch.setattr(speed.tables, "version", lambda name: "2.13.0+cpu")
     text = speed.tables.table(found, [sgemm(4.74e11, 1e11, 2.44e11, 1.59e11)], names, 5)
-    assert max(map(len, text.splitlines())) <= 100 and text.count("\n| train ") == 18
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("\n| train ") == 18
     assert "FullyConnected 474, nd.dot 100, NumPy 244, PyTorch 159; the peak" in " ".join(
         text.split()
     )

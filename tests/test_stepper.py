@@ -38,7 +38,8 @@ def test_products_of_tokens_are_computed_once_and_the_cache_is_bounded(monkeypat
     products = stepper.Products(embedding, cell)
     for ids in ([4, 1], [1, 4], [0, 4], [0, 1]):
         np.testing.assert_allclose(products(np.array(ids)), embedding[ids] @ weights.T + 1)
-    assert made == [8, 2, 0, 0] and list(products.rows) == [4, 1]
+    assert made == [8, 2, 0, 0]
+    assert list(products.rows) == [4, 1]
 
 
 @pytest.mark.parametrize(

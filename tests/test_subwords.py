@@ -28,11 +28,12 @@ def test_every_text_round_trips(text):
 def test_the_rebuilt_model_tokenizes_like_the_trained_one(kind, tmp_path):
     """Compare with SentencePiece's model of the same text and settings."""
     vocab = VOCABS[kind]
-    (tmp_path / "own.model").write_bytes(vocab.kind.model_file())
-    read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "own.model"))
+    (tmp_path / "rebuilt.model").write_bytes(vocab.kind.model_file())
+    read = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "rebuilt.model"))
     assert [read.id_to_piece(i) for i in range(len(read))] == vocab.tokens
     pieces = [vocab.tokens[i] for i in vocab.encode("the ducks")]
-    assert "".join(pieces) == "the\u2581ducks" and len(pieces) < 9
+    assert "".join(pieces) == "the\u2581ducks"
+    assert len(pieces) < 9
     assert Vocab(**vocab.to_dict()).encode(TEXT).tolist() == vocab.encode(TEXT).tolist()
 
 
@@ -67,14 +68,14 @@ def test_too_large_and_too_small_vocabulary_sizes_are_adjusted():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(scores=[0.0]), "one score"),
-        (dict(scores="x" * 310), "one score"),
-        (dict(scores=[float("nan")] * 310), "score must be"),
-        (dict(scores=[[]] * 310), "score must be"),
-        (dict(scores=[1e39] * 310), "score must be"),
-        (dict(tokenizer="moses"), "'moses' is not one of unigram, bpe"),
-        (dict(tokens=["<unk>", "\n", *_BYTES[:-1], "x"]), "not from a SentencePiece"),
-        (dict(tokens=["<unk>", "\n", *_BYTES, "\ud800"]), "not from a SentencePiece"),
+        (dict(scores=[0.0]), "subword .*score"),
+        (dict(scores="x" * 310), "subword .*score"),
+        (dict(scores=[float("nan")] * 310), "score .*1e30"),
+        (dict(scores=[[]] * 310), "score .*1e30"),
+        (dict(scores=[1e39] * 310), "score .*1e30"),
+        (dict(tokenizer="moses"), "'moses' .* unigram, bpe"),
+        (dict(tokens=["<unk>", "\n", *_BYTES[:-1], "x"]), "SentencePiece"),
+        (dict(tokens=["<unk>", "\n", *_BYTES, "\ud800"]), "SentencePiece"),
         (dict(tokens=["<unk>", "\n", *_BYTES, "a" * 300]), "256 bytes"),
         (dict(tokens=["<unk>", "\n", *_BYTES, *map(str, range(1 << 17))]), "131,072"),
     ],
@@ -104,6 +105,8 @@ def test_a_subword_run_resumes_scores_and_generates(text_file, tmp_path, command
     assert vocab == Vocab.build([train], "subword", 320, tokenizer="bpe")
     assert command("train", "--resume", run, "--max-steps", 8, "--quiet")[::2] == (0, "")
     code, out, err = command("evaluate", run, "--data", text_file, "--json")
-    assert (code, err) == (0, "") and "bits_per_character" in out
+    assert (code, err) == (0, "")
+    assert "bits_per_character" in out
     code, out, err = command("generate", run, "--prompt", "the Ω", "--length", 5)
-    assert (code, err) == (0, "") and out.startswith("the Ω")
+    assert (code, err) == (0, "")
+    assert out.startswith("the Ω")

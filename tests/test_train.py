@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, assert_refused
 from runs import records
 
 from gluonlm.generate import sampling
@@ -29,28 +29,26 @@ def test_training_creates_a_run_that_scores_and_generates(trained, command):
         ("training", 6),
         ("result", records[-1]["step"]),
     ]
-    assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG") and json.loads(
-        (trained / "config.json").read_text()
-    )["seq_len"] == 10
+    assert (trained / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((trained / "config.json").read_text())["seq_len"] == 10
     code, out, err = command("evaluate", trained, "--json")
     result = json.loads(out)
-    assert (code, err) == (0, "") and result["bits_per_character"] == pytest.approx(
-        result["nats"] / math.log(2)
-    )
+    assert (code, err) == (0, "")
+    assert result["bits_per_character"] == pytest.approx(result["nats"] / math.log(2))
     assert result["perplexity"] == pytest.approx(math.exp(result["nats"]))
     ended = records[-1]
-    assert ended["step"] in (3, 6) and (ended["part"], ended["steps"], ended["reason"]) == (
-        "test",
-        6,
-        "steps",
-    )
-    assert ended["loss"] == pytest.approx(result["nats"]) and ended["tokens"] == result["tokens"]
+    assert ended["step"] in (3, 6)
+    assert (ended["part"], ended["steps"], ended["reason"]) == ("test", 6, "steps")
+    assert ended["loss"] == pytest.approx(result["nats"])
+    assert ended["tokens"] == result["tokens"]
     assert (ended["parameters"], ended["device"]) == (
         load_model(trained)[0].count_parameters(),
         "cpu(0)",
     )
     code, out, err = command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)
-    assert (code, err) == (0, "") and out.startswith("the ") and len(out) == 25
+    assert (code, err) == (0, "")
+    assert out.startswith("the ")
+    assert len(out) == 25
     assert command("generate", trained, "--prompt", "the ", "--length", 20, "--seed", 4)[1] == out
 
 
@@ -84,16 +82,18 @@ def test_a_word_model_trains_and_generates_words(tmp_path, command):
     code, out, _ = command(
         "train", "--data", text, "--level", "word", "--split", "90/10/0", "--run", run, *TINY[:-1]
     )
-    assert (
-        code == 0 and "train perplexity" in out and "valid perplexity" in out and "words/s" in out
-    )
+    assert code == 0
+    assert "train perplexity" in out
+    assert "valid perplexity" in out
+    assert "words/s" in out
     sample = out.split("temperature 1:\n")[1].split("\nnext:\n")[0]
-    assert " n't" not in sample and " ," not in sample and "$ " not in sample and "%" in sample
+    assert " n't" not in sample
+    assert " ," not in sample
+    assert "$ " not in sample
+    assert "%" in sample
     ended = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert (ended["event"], ended["part"]) == (
-        "result",
-        "valid",
-    ) and f"valid perplexity {math.exp(ended['loss']):.2f}" in out
+    assert (ended["event"], ended["part"]) == ("result", "valid")
+    assert f"valid perplexity {math.exp(ended['loss']):.2f}" in out
     vocab = load_model(run)[1].vocab
     code, out, _ = command("generate", run, "--prompt", "it is n't $ N ,", "--length", 40)
     ids = [
@@ -120,14 +120,11 @@ def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp
     )
     assert (code, err) == (0, "")
     loaded, checkpoint = load_model(run)
-    assert (
-        checkpoint.config.model.model == model.split()[0]
-        and checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
-    )
+    assert checkpoint.config.model.model == model.split()[0]
+    assert checkpoint.progress["best"] < math.log(len(checkpoint.vocab)) + 0.1
     code, out, err = command("generate", run, "--length", 12, "--greedy")
-    assert (code, err) == (0, "") and (
-        level == "char" or len(out.replace("\n", " \n ").split(" ")) > 6
-    )
+    assert (code, err) == (0, "")
+    assert level == "char" or len(out.replace("\n", " \n ").split(" ")) > 6
 
 
 def test_runs_get_unique_names(text_file, tmp_path, command, monkeypatch):
@@ -140,22 +137,21 @@ def test_runs_get_unique_names(text_file, tmp_path, command, monkeypatch):
 def test_existing_runs_are_kept_unless_overwritten(text_file, trained, tmp_path, command):
     run = shutil.copytree(trained, tmp_path / "run")
     before = sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*"))
-    code, _, err = command("train", "--data", text_file, "--run", run, *TINY)
-    assert (
-        code == 2
-        and "--overwrite" in err
-        and sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*")) == before
-    )
+    assert_refused(command("train", "--data", text_file, "--run", run, *TINY), "--overwrite")
+    assert sorted((p, p.stat().st_mtime_ns) for p in run.rglob("*")) == before
     code, _, err = command(
         "train", "--data", text_file, "--run", run, *TINY, "--overwrite", "--model", "rnn"
     )
-    assert code == 0 and load_model(run)[1].config.model.model == "rnn"
+    assert code == 0
+    assert load_model(run)[1].config.model.model == "rnn"
 
 
 def test_an_unwritable_folder_is_reported(text_file, tmp_path, command):
     (tmp_path / "file").write_text("x")
-    code, _, err = command("train", "--data", text_file, "--run", tmp_path / "file" / "run", *TINY)
-    assert code == 2 and "cannot write there" in err and err.count("\n") == 1
+    assert_refused(
+        command("train", "--data", text_file, "--run", tmp_path / "file" / "run", *TINY),
+        f"--run {tmp_path / 'file' / 'run'}: ",
+    )
 
 
 def test_every_command_reports_damaged_checkpoints(trained, tmp_path, command):
@@ -167,18 +163,20 @@ def test_every_command_reports_damaged_checkpoints(trained, tmp_path, command):
         ("evaluate", run.path),
         ("train", "--resume", run.path),
     ):
-        code, _, err = command(module, *args)
-        assert code == 2 and "model.safetensors" in err and err.count("\n") == 1
+        assert_refused(command(module, *args), "model.safetensors")
 
 
 def test_resuming_keeps_fixed_settings(trained, tmp_path, command):
     run = shutil.copytree(trained, tmp_path / "run")
-    code, _, err = command("train", "--resume", run, "--hidden-size", 13)
-    assert code == 2 and "hidden_size was (12,) and is now (13,)" in err
+    assert_refused(
+        command("train", "--resume", run, "--hidden-size", 13), "hidden_size", "(12,)", "(13,)"
+    )
     code, out, err = command("train", "--resume", run, "--max-steps", 9)
-    assert code == 0 and Run(run).load("last").progress["step"] == 9
-    code, _, err = command("train", "--resume", run, "--run", tmp_path / "other")
-    assert code == 2 and "leave out --run" in err
+    assert code == 0
+    assert Run(run).load("last").progress["step"] == 9
+    assert_refused(
+        command("train", "--resume", run, "--run", tmp_path / "other"), "--resume", "--run"
+    )
 
 
 def test_a_printed_training_loss_is_the_mean_since_the_previous_line(text_file, tmp_path, command):
@@ -206,7 +204,8 @@ def test_samples_are_drawn_at_their_temperatures(text_file, tmp_path, command):
     every = zip(written[::3], written[1::3], written[2::3])
     texts = {(int(step), float(t)): text.removesuffix("\n\n") for step, t, text in every}
     assert list(texts) == [(3, 1e-9), (3, 1), (3, 50), (6, 1e-9), (6, 1), (6, 50)]
-    assert texts[6, 1e-9] == likeliest and len({likeliest, texts[6, 1], texts[6, 50]}) == 3
+    assert texts[6, 1e-9] == likeliest
+    assert len({likeliest, texts[6, 1], texts[6, 50]}) == 3
 
 
 def test_the_last_sample_depends_on_its_step_and_the_seed(text_file, tmp_path, command):
@@ -217,14 +216,16 @@ def test_the_last_sample_depends_on_its_step_and_the_seed(text_file, tmp_path, c
         code, out, err = command("train", "--data", text_file, *flags, *place, "--seed", seed)
         assert (code, err) == (0, "")
         texts.append(out.partition("temperature 1:\n")[2].partition("\nnext:")[0])
-    assert len(texts[0]) == 41 and texts[0] == texts[1] != texts[2]
+    assert len(texts[0]) == 41
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_resuming_a_finished_run_keeps_its_checkpoint(trained, tmp_path, command):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     folder, inode = run.pointed("last"), run.pointed("last").stat().st_ino
     assert command("train", "--resume", run.path, "--quiet")[0] == 0
-    assert run.pointed("last") == folder and folder.stat().st_ino == inode
+    assert run.pointed("last") == folder
+    assert folder.stat().st_ino == inode
 
 
 @pytest.mark.parametrize("validated", [True, False])
@@ -236,8 +237,12 @@ def test_a_diverging_training_names_the_remaining_checkpoint(
     flags += ["--optimizer", "sgd", "--validate-every", every, "--checkpoint-every", 1]
     code, _, err = command("train", "--data", text_file, "--run", run, *flags)
     name = "best" if validated else "last"
-    assert code == 3 and err.count("\n") == 1 and "try a lower --lr or a --clip" in err
-    assert err.endswith(f"the {name} checkpoint is {Run(run).pointed(name)}\n")
+    assert code == 3
+    assert err.count("\n") == 1
+    assert "--lr" in err
+    assert "--clip" in err
+    assert f" {name} " in err
+    assert err.endswith(f" {Run(run).pointed(name)}\n")
 
 
 @pytest.mark.parametrize("model", ["gru", "unrolled"])
@@ -263,12 +268,6 @@ def test_a_printed_speed_is_measured_since_the_previous_line(
     assert speeds == [40, 40, 40]  # 2 steps of 4 x 10 in 2 seconds
 
 
-def test_a_single_checkpoint_cannot_be_resumed(trained, command):
-    folder = Run(trained).pointed("last")
-    code, out, err = command("train", "--resume", folder)
-    assert (code, out) == (2, "") and "pass the folder of its run" in err
-
-
 @pytest.mark.parametrize("test_part", [True, False])
 def test_the_final_figure_is_the_test_loss_or_else_the_validation_loss(
     test_part, text_file, tmp_path, command
@@ -277,7 +276,8 @@ def test_the_final_figure_is_the_test_loss_or_else_the_validation_loss(
     split = "90/5/5" if test_part else "95/5/0"
     code, out, _ = command("train", "--data", text_file, "--run", run, "--split", split, *flags)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert code == 0 and last["part"] == ("test" if test_part else "valid")
+    assert code == 0
+    assert last["part"] == ("test" if test_part else "valid")
     part = ["--part", last["part"]]
     scored = json.loads(command("evaluate", run, "--json", *part)[1])
     assert last["loss"] == pytest.approx(scored["nats"], rel=1e-9)

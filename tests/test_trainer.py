@@ -53,7 +53,8 @@ def test_steps_equal_a_plain_gluon_loop(optimizer, loss_scale):
             clipped += norm > config.clip
             plain.step(1)
             expected.append(float(loss.asscalar()) / (1 if loss_scale == "mean" else len(inputs)))
-    assert clipped > 3 and len(losses) == trainer.progress.step == 51
+    assert clipped > 3
+    assert len(losses) == trainer.progress.step == 51
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     np.testing.assert_allclose(weights(trainer), weights(model), atol=3e-4)
 
@@ -103,9 +104,8 @@ def test_the_host_synchronizes_once_per_step(monkeypatch):
 def test_several_devices_share_a_batch_and_agree_with_one():
     one, two = train(), train(ctx=[mx.cpu(0), mx.cpu(1)])
     np.testing.assert_allclose(weights(one), weights(two), atol=1e-5)
-    assert [state[0].shape[1] for state in two.replicas.state] == [2, 2] and two.replicas.state[1][
-        0
-    ].context == mx.cpu(1)
+    assert [state[0].shape[1] for state in two.replicas.state] == [2, 2]
+    assert two.replicas.state[1][0].context == mx.cpu(1)
     with pytest.raises(InputError, match="`batch_size` 1"):
         Trainer(
             make_model(), dataclasses.replace(BASE, batch_size=1), IDS, ctx=[mx.cpu(0), mx.cpu(1)]
@@ -114,10 +114,8 @@ def test_several_devices_share_a_batch_and_agree_with_one():
 
 def test_training_and_validation_windows_use_the_window_step():
     trainer = Trainer(make_model("window"), dataclasses.replace(BASE, window_step=3), IDS, IDS[:60])
-    assert (
-        len(trainer.batches.targets) == (400 - 9 - 1) // 3 + 1
-        and len(trainer.valid_batches.targets) == (60 - 9 - 1) // 3 + 1
-    )
+    assert len(trainer.batches.targets) == (400 - 9 - 1) // 3 + 1
+    assert len(trainer.valid_batches.targets) == (60 - 9 - 1) // 3 + 1
 
 
 MEMORY = """
@@ -139,7 +137,8 @@ print(peak() - before)
 def test_one_hot_windows_are_created_batch_by_batch():
     """The published arrays, (260539, 50, 111), would take 5.8 GB; the LSTM is small."""
     out, err = start("-c", PEAK + MEMORY).communicate()
-    assert not err and float(out) < 100
+    assert not err
+    assert float(out) < 100
 
 
 def test_validation_does_not_affect_training():
@@ -172,13 +171,15 @@ def test_the_best_validation_is_saved_as_best():
         for i, (loss, step) in enumerate(losses)
         if all(loss < before for before, _ in losses[:i])
     ]
-    assert steps == expected and steps
+    assert steps == expected
+    assert steps
 
 
 def test_limits_stop_the_training():
     assert train().reason == "epochs"
     stopped = train(dataclasses.replace(BASE, max_steps=5))
-    assert stopped.reason == "steps" and stopped.progress.step == 5
+    assert stopped.reason == "steps"
+    assert stopped.progress.step == 5
     assert train(dataclasses.replace(BASE, max_minutes=1e-9)).progress.step == 1
 
 
@@ -188,7 +189,8 @@ def test_a_stop_request_takes_effect_after_the_current_step():
         make_model(), BASE, IDS, save=lambda trainer, names: saved.append(trainer.progress.step)
     )
     trainer.callbacks = [stop_after(trainer, 4)]
-    assert trainer.fit() == "interrupted" and saved == [4]
+    assert trainer.fit() == "interrupted"
+    assert saved == [4]
 
 
 def test_devices_without_a_window_in_the_last_batch_contribute_nothing():

@@ -5,13 +5,12 @@ import json
 import math
 import os
 import pickle
-import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PEAK, ROOT, start
+from conftest import PEAK, ROOT, assert_refused, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_checkpoint import resealed
@@ -52,8 +51,7 @@ def test_hostile_checkpoints_do_not_run_code_or_write_outside(trained, tmp_path,
             ("train", "--resume", run.path),
             *extra,
         ):
-            code, _, err = command(module, *args)
-            assert code == 2 and err.count("\n") == 1 and "Traceback" not in err
+            assert_refused(command(module, *args))
 
     for name in FILES:
         run = Run(shutil.copytree(trained, tmp_path / f"bomb-{name}"))
@@ -77,7 +75,8 @@ def test_hostile_checkpoints_do_not_run_code_or_write_outside(trained, tmp_path,
         shutil.move(target, outside / target.name)
         os.symlink(outside / target.name, target)
         refused(run)
-    assert not mark.exists() and (outside / "precious").read_text() == "precious"
+    assert not mark.exists()
+    assert (outside / "precious").read_text() == "precious"
 
 
 @pytest.mark.parametrize(
@@ -91,14 +90,15 @@ def test_writes_do_not_follow_links_in_a_run(trained, tmp_path, command, name):
     (run / name).unlink(missing_ok=True)
     os.symlink(precious, run / name)
     code, _, err = command("train", "--resume", run, "--max-steps", 9, "--quiet")
-    assert code in (0, 2) and err.count("\n") <= 1 and precious.read_bytes() == content
+    assert code in (0, 2)
+    assert err.count("\n") <= 1
+    assert precious.read_bytes() == content
 
 
 def test_a_single_checkpoint_cannot_be_resumed(trained, command):
     folder = Run(trained).pointed("last")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    code, _, err = command("train", "--resume", folder)
-    assert code == 2 and "pass the folder of its run" in err
+    assert_refused(command("train", "--resume", folder), f"--resume {folder}: ")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -152,21 +152,22 @@ print(json.dumps({"silent": silent, "unnamed": unnamed, "megabytes": peak()}))
 def test_corruption_is_reported_without_crashes_or_much_memory(trained, tmp_path, count):
     out, err = start("-c", PEAK + CORRUPTIONS, trained, tmp_path, count).communicate()
     found = json.loads(out)
-    assert (found["silent"], found["unnamed"], err) == (0, 0, "") and found["megabytes"] < 1024
+    assert (found["silent"], found["unnamed"], err) == (0, 0, "")
+    assert found["megabytes"] < 1024
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(hidden_size=[2**20]), "describe 3,298,597,798,158 parameters in 1 layers"),
-        (dict(hidden_size=[10**12]), "`hidden_size`: must be under 2,147,483,648"),
-        (dict(num_layers=10**9), "`num_layers` 1000000000: must be at most 1000"),
-        (dict(num_layers=1000), "describe 936,486 parameters in 1,000 layers"),
-        (dict(embed_size=2**20), "describe 69,206,910 parameters in 1 layers"),
-        (dict(model="unrolled", context=10**9), "`window` 1000000000: must be at most 1000"),
-        (dict(lr=10**400), "`lr` inf: must be at most 1000000.0"),
-        (dict(epochs=10**400), "`epochs`: must be under 2,147,483,648"),
-        (dict(tie_weights=True), "`tie_weights`: the last `hidden_size`, 12, must equal"),
+        (dict(hidden_size=[2**20]), "config.json: .* 3,298,597,798,158 "),
+        (dict(hidden_size=[10**12]), "`hidden_size`: "),
+        (dict(num_layers=10**9), "`num_layers` 1000000000: "),
+        (dict(num_layers=1000), "config.json: .* 936,486 "),
+        (dict(embed_size=2**20), "config.json: .* 69,206,910 "),
+        (dict(model="unrolled", context=10**9), "`window` 1000000000: "),
+        (dict(lr=10**400), "`lr` inf: "),
+        (dict(epochs=10**400), "`epochs`: "),
+        (dict(tie_weights=True), "`tie_weights`: .*`hidden_size`, 12, .*`embed_size`, 8"),
     ],
 )
 def test_forged_sizes_are_refused_before_they_are_allocated(trained, tmp_path, change, message):
@@ -174,7 +175,7 @@ def test_forged_sizes_are_refused_before_they_are_allocated(trained, tmp_path, c
     folder = run.pointed("best")
     content = {**json.loads((folder / "config.json").read_bytes()), **change}
     resealed(folder, "config.json", json.dumps(content).encode())
-    with pytest.raises(InputError, match=re.escape(message)):
+    with pytest.raises(InputError, match=message):
         load_model(run.path)
 
 
@@ -198,8 +199,7 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
     folder = run.pointed("last")
     content = {**json.loads((folder / "progress.json").read_bytes()), **change}
     resealed(folder, "progress.json", json.dumps(content).encode())
-    code, _, err = command("train", "--resume", run.path, "--max-steps", 8)
-    assert code == 2 and "progress" in err and err.count("\n") == 1
+    assert_refused(command("train", "--resume", run.path, "--max-steps", 8, "--quiet"), "progress")
 
 
 @pytest.mark.parametrize(
@@ -226,18 +226,15 @@ def test_forged_progress_is_refused(trained, tmp_path, command, change):
 def test_forged_files_are_one_line(trained, tmp_path, command, name, content):
     run = Run(shutil.copytree(trained, tmp_path / "run"))
     resealed(run.pointed("best"), name, content)
-    code, _, err = command("generate", run.path)
-    assert code == 2 and err.count("\n") == 1
+    assert_refused(command("generate", run.path))
 
 
 def test_a_checkpoint_of_version_1_loads_with_the_same_meaning():
     """tests/contract was written in format 1 (see its README); its meaning must not change."""
     model, checkpoint = load_model(CONTRACT / "run")
     expected = json.loads((CONTRACT / "expected.json").read_text())
-    assert (
-        checkpoint.vocab.tokens == expected["tokens"]
-        and checkpoint.progress["step"] == expected["step"]
-    )
+    assert checkpoint.vocab.tokens == expected["tokens"]
+    assert checkpoint.progress["step"] == expected["step"]
     losses = score(model, checkpoint.vocab.encode(expected["text"]))
     np.testing.assert_allclose(losses, expected["nats"], atol=1e-5)
 
@@ -248,7 +245,8 @@ def test_a_checkpoint_of_version_1_resumes(tmp_path, command):
     code, _, err = command(
         "train", "--resume", run, "--data", tmp_path / "text", "--max-steps", 6, "--quiet"
     )
-    assert (code, err) == (0, "") and Run(run).load("last").progress["step"] == 6
+    assert (code, err) == (0, "")
+    assert Run(run).load("last").progress["step"] == 6
 
 
 values = (

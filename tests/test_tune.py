@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from conftest import start
+from conftest import assert_refused, start
 
 from gluonlm.run.folder import Run
 from gluonlm.system.errors import InputError
@@ -35,17 +35,17 @@ def test_a_search_space_consists_of_ranges_and_choices(text, name, part):
 @pytest.mark.parametrize(
     "texts, message",
     [
-        (["speed=1..2"], "is not a setting of"),
-        (["data=a/b"], "is not a setting of"),
-        (["lr=1..x"], "LOW..HIGH"),
-        (["batch_size=1.5..2"], "must be numbers"),
-        (["lr=2..1"], "lr=2..1"),
-        (["lr=0..1:log"], "and above 0"),
-        (["optimizer=1..2"], "optimizer is not numeric"),
-        (["model=gru"], "different values"),
-        (["model=gru/gru"], "different values"),
-        (["tie_weights=true/maybe"], "true or false"),
-        (["lr=1..2", "lr=1..3"], "lr appears twice"),
+        (["speed=1..2"], "'speed'"),
+        (["data=a/b"], "'data'"),
+        (["lr=1..x"], "`try` lr=1..x: "),
+        (["batch_size=1.5..2"], "`try` batch_size=1.5..2: "),
+        (["lr=2..1"], "`try` lr=2..1: "),
+        (["lr=0..1:log"], "`try` lr=0..1:log: .* 0$"),
+        (["optimizer=1..2"], "`try` optimizer=1..2: "),
+        (["model=gru"], "`try` model=gru: "),
+        (["model=gru/gru"], "`try` model=gru/gru: "),
+        (["tie_weights=true/maybe"], "`try` tie_weights=true/maybe: "),
+        (["lr=1..2", "lr=1..3"], "`try` lr=1..3: "),
         ([], "`try`"),
     ],
 )
@@ -69,7 +69,8 @@ def test_the_better_of_two_trials_continues(tmp_path):
     assert second.report(4.0)  # worse than the first after one validation
     second.end(whole=False)
     third = study.ask()
-    assert not third.report(2.5) and third.report(2.2)  # better after one, worse after two
+    assert not third.report(2.5)
+    assert third.report(2.2)  # better after one, worse after two
     outcome = third.end(whole=False)
     assert (outcome.loss, outcome.losses, outcome.whole) == (2.2, (2.5, 2.2), False)
     assert [outcome.whole for outcome in study.outcomes()] == [True, False, False]
@@ -105,15 +106,15 @@ def test_a_non_finite_loss_is_the_worst(loss, tmp_path):
 def test_a_search_locks_its_folder_and_settings(tmp_path):
     folder = tmp_path / "s"
     study = Study(folder, LRS, {"seed": 1})
-    with pytest.raises(InputError, match="another process"):
+    with pytest.raises(InputError, match=" process "):
         Study(folder, LRS, {"seed": 1})
     study.close()
     for changed, what in (((LRS, {"seed": 2}), "settings"), (({}, {"seed": 1}), "try")):
-        with pytest.raises(InputError, match=f"different {what}"):
+        with pytest.raises(InputError, match=rf" {what}\b"):
             Study(folder, *changed)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("x")
-    with pytest.raises(InputError, match="other: contains"):
+    with pytest.raises(InputError, match="other: "):
         Study(tmp_path / "other", LRS, {})
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file: "):
@@ -123,8 +124,7 @@ def test_a_search_locks_its_folder_and_settings(tmp_path):
 def test_a_missing_optuna_is_one_line_with_a_remedy(tmp_path, command, monkeypatch, text_file):
     monkeypatch.setitem(sys.modules, "optuna", None)
     search = [tmp_path / "s", "--data", text_file, *FLAGS, "--try", "lr=0.1/0.2"]
-    code, out, err = command("tune", *search)
-    assert (code, out) == (2, "") and "pip install 'gluonlm[tune]'" in err
+    assert_refused(command("tune", *search), "'gluonlm[tune]'")
     assert not (tmp_path / "s").exists()
 
 
@@ -163,11 +163,13 @@ def test_a_search_trains_stops_bad_trials_and_names_the_best(
     _, runs = results(folder)
     assert [line.split()[0] for line in lines[:5]] == list(runs) == [f"{n:03d}" for n in range(5)]
     cut = [line.split()[0] for line in lines[:5] if "stopped early" in line]
-    assert cut and "000" not in cut
+    assert cut
+    assert "000" not in cut
     assert all(("(4 validations)" in line) == ("stopped early" not in line) for line in lines[:5])
     assert all((len(losses) < 4) == (name in cut) for name, losses in runs.items())
     best = min(runs, key=lambda name: min(runs[name]))
-    assert lines[5].startswith("best of 5 trials") and lines[6].startswith(best)
+    assert lines[5].startswith("best of 5 trials")
+    assert lines[6].startswith(best)
     assert f"{folder / best}/config.json" in lines[7]
     assert (folder / "study.png").read_bytes().startswith(b"\x89PNG")
     # a trial is an ordinary run: the same settings train to the same losses
@@ -192,7 +194,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[number]
-    assert ("the same command" in err or "interrupted" in err) == (number == signal.SIGINT)
+    assert err.count("\n") == (number == signal.SIGINT)
     process = start("-m", "gluonlm.tune", *arguments(folder, text_file))
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
@@ -203,29 +205,32 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(
 def test_an_impossible_trial_is_skipped(text_file, tmp_path, command):
     tried = ["--tie-weights", "--try", "hidden-size=8/16", "--trials", 4, "--seed", 2]
     code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
-    assert (code, err) == (0, "") and "rejected: --tie-weights" in out and "best of 4" in out
+    assert (code, err) == (0, "")
+    assert "rejected: --tie-weights" in out
+    assert "best of 4" in out
     tried[2] = "hidden-size=16/32"
-    code, out, err = command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried)
-    assert (code, out) == (2, "") and err.startswith("gluonlm: error: --tie-weights")
+    assert_refused(
+        command("tune", tmp_path / "t", "--data", text_file, *FLAGS, *tried), "--tie-weights"
+    )
 
 
 def test_a_search_needs_a_validation_part(text_file, tmp_path, command):
     tried = ["--try", "lr=0.1/0.2", "--split", "95/0/5"]
-    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried)
-    assert (code, out) == (2, "") and "needs a validation part" in err
+    assert_refused(
+        command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *tried), "--split: "
+    )
 
 
 @pytest.mark.parametrize(
-    "flags, message",
+    "flags, name",
     [
-        (["--try", "lr=-1..1"], "--lr -1.0: must be at least"),
-        (["--try", "model=gru/rnm"], "invalid choice: 'rnm'"),
-        (["--try", "lr=1..2", "--trials", "0"], "--trials 0: must be at least 1"),
-        (["--try", "lr=1..2", "--factor", "1"], "--factor 1: must be at least 2"),
+        (["--try", "lr=-1..1"], "--lr -1.0: "),
+        (["--try", "model=gru/rnm"], "'rnm'"),
+        (["--try", "lr=1..2", "--trials", "0"], "--trials 0: "),
+        (["--try", "lr=1..2", "--factor", "1"], "--factor 1: "),
         (["--try", "lr=1..2", "--data", "missing.txt"], "missing.txt"),
     ],
 )
-def test_bad_flags_are_one_line_and_create_no_folder(flags, message, tmp_path, command, text_file):
-    code, out, err = command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags)
-    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+def test_bad_flags_are_one_line_and_create_no_folder(flags, name, tmp_path, command, text_file):
+    assert_refused(command("tune", tmp_path / "s", "--data", text_file, *FLAGS, *flags), name)
     assert not (tmp_path / "s").exists()

@@ -98,10 +98,12 @@ def test_the_committed_outputs_are_complete_and_normalised(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     for cell in code:
         for output in cell.outputs:
-            assert output.output_type != "error" and output.get("name") != "stderr"
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
             if "image/png" in output.get("data", {}):
                 alt = output.metadata["image/png"]["alt"]
-                assert 40 <= len(alt) <= 160 and alt.endswith("."), alt
+                assert 40 <= len(alt) <= 160, alt
+                assert alt.endswith("."), alt
             shown = [
                 output.get("text", ""),
                 *(
@@ -160,7 +162,8 @@ def test_its_links_exist(path):
 @every_lesson
 def test_the_table_of_contents_lists_it(path):
     contents = (TUTORIALS / "README.md").read_text(encoding="utf-8")
-    assert f"({path.name})" in contents and f"images/{path.name[:2]}.png" in contents
+    assert f"({path.name})" in contents
+    assert f"images/{path.name[:2]}.png" in contents
     assert (IMAGES / f"{path.name[:2]}.png").stat().st_size < 60_000
 
 
@@ -223,7 +226,8 @@ def test_the_cover_is_the_tagged_picture_or_else_the_first(tmp_path):
 
     assert width(cover(notebook)) < 350
     notebook.cells[2].metadata["tags"] = ["cover"]
-    assert width(cover(notebook)) > 600 and width(shrink(cover(notebook))) == 480
+    assert width(cover(notebook)) > 600
+    assert width(shrink(cover(notebook))) == 480
     assert cover(nbformat.v4.new_notebook()) is None
 
 

@@ -22,7 +22,8 @@ def test_characters_round_trip(text):
     vocab = Vocab.build([text])
     assert vocab.tokens == sorted(set(text))
     ids = vocab.encode(text)
-    assert ids.dtype == np.int32 and vocab.decode(ids) == text
+    assert ids.dtype == np.int32
+    assert vocab.decode(ids) == text
 
 
 def test_long_text_is_encoded_across_chunks():
@@ -104,7 +105,8 @@ def test_words_are_ordered_and_limited_like_gluonnlps(size):
     special = dict.fromkeys(("padding_token", "bos_token", "eos_token"))
     theirs = gluonnlp.Vocab(words, max_size=kept, reserved_tokens=["<eos>"], **special)
     tokens = Vocab.build([text], "word", size).tokens
-    assert eos and tokens == theirs.idx_to_token
+    assert eos
+    assert tokens == theirs.idx_to_token
     assert len(tokens) == (max(3, size) if size else len(words) + 2)
 
 
@@ -136,20 +138,22 @@ def test_words_are_trained_scored_and_generated_without_gluonnlp(text_file, tmp_
 def test_an_unknown_character_is_reported_with_its_position_or_skipped():
     vocab = Vocab("char", "ab")
     for text, place in (("abxa", 2), ("ab\U0001f600", 2), ("b\u00e9", 1)):
-        with pytest.raises(InputError, match=f"{text[place]!r} at position {place} is not among"):
+        with pytest.raises(InputError, match=f"{text[place]!r} at position {place} "):
             vocab.encode(text)
-        with pytest.raises(InputError, match=f"at position {place + 100}"):
+        with pytest.raises(InputError, match=f"at position {place + 100} "):
             vocab.encode(text, start=100)
     ids = vocab.encode("axbx", unknown="skip")
-    assert ids.tolist() == [0, 1] and ids.dtype == np.int32
+    assert ids.tolist() == [0, 1]
+    assert ids.dtype == np.int32
     with pytest.raises(InputError) as caught:
         vocab.encode("x\0")
-    assert "'x' at position 0" in str(caught.value) and "`unknown` skip" in str(caught.value)
+    assert "'x' at position 0" in str(caught.value)
+    assert "`unknown` skip" in str(caught.value)
 
 
 def test_a_word_is_unknown_only_to_a_vocabulary_without_unk():
     vocab = Vocab("word", ["a", "b"])
-    with pytest.raises(InputError, match="word 'zebra' at position 7 is not among the 2 words"):
+    with pytest.raises(InputError, match=r"'zebra' at position 7 .* 2 "):
         vocab.encode("a b zebra", start=5)
     assert vocab.encode("a zebra b", unknown="skip").tolist() == [0, 1]
     assert Vocab("word", ["a", "<unk>"]).encode("a zebra", unknown="skip").tolist() == [0, 1]
@@ -165,20 +169,21 @@ def test_the_default_prompt_begins_a_line_if_possible():
 def test_vocabularies_compare_by_level_and_order_and_round_trip_as_json():
     vocab = Vocab("char", "ab\ud800\n")
     assert Vocab(**json.loads(json.dumps(vocab.to_dict()))) == vocab
-    assert vocab != Vocab("char", "ba\ud800\n") and vocab != Vocab("word", "ab\ud800\n")
+    assert vocab != Vocab("char", "ba\ud800\n")
+    assert vocab != Vocab("word", "ab\ud800\n")
     assert vocab != vocab.to_dict()
 
 
 @pytest.mark.parametrize(
     "level, tokens, message",
     [
-        ("char", ["ab"], ".*single character"),
-        ("char", ["a", ""], ".*single character"),
-        ("char", ["a", "a"], "2 tokens, 1 distinct"),
-        ("char", [], "0 tokens, 0 distinct"),
-        ("word", ["a", ""], "a token is empty"),
-        ("word", ["a", 3], ".*must be text"),
-        ("line", ["a"], "level 'line' is not one of char, word"),
+        ("char", ["ab"], ".*character"),
+        ("char", ["a", ""], ".*character"),
+        ("char", ["a", "a"], "2 tokens, 1 "),
+        ("char", [], "0 tokens"),
+        ("word", ["a", ""], ".*empty"),
+        ("word", ["a", 3], ".*text"),
+        ("line", ["a"], ".*'line'.* char, word"),
     ],
 )
 def test_a_forged_vocabulary_is_rejected(level, tokens, message):

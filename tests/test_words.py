@@ -1,7 +1,7 @@
 """Three word tokenizers, and their decoding."""
 
 import pytest
-from conftest import TINY
+from conftest import TINY, assert_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,15 +41,17 @@ def test_splitting_punctuation_reduces_the_vocabulary():
     assert {"Yes", "￭,", "it's", "no_one", "O'Brien"} <= set(cut.tokens)
     assert cut.decode(cut.encode(NOVEL)) == NOVEL
     whole = Vocab.build([NOVEL], "word")
-    assert "“Yes," in whole.tokens and whole.to_dict().keys() == {"level", "tokens"}
+    assert "“Yes," in whole.tokens
+    assert whole.to_dict().keys() == {"level", "tokens"}
 
 
 def test_a_vocabulary_keeps_its_tokenizer():
     vocab = Vocab.build([NOVEL], "word", tokenizer="punctuation")
     again = Vocab(**vocab.to_dict())
-    assert again == vocab and again.encode("Yes,").tolist() == vocab.encode("Yes,").tolist()
+    assert again == vocab
+    assert again.encode("Yes,").tolist() == vocab.encode("Yes,").tolist()
     assert vocab != Vocab("word", vocab.tokens)
-    with pytest.raises(InputError, match="tokenizer 'latin' is not one of split, punctuation"):
+    with pytest.raises(InputError, match=r"'latin' .* split, punctuation"):
         Vocab("word", vocab.tokens, tokenizer="latin")
     with pytest.raises(InputError, match="'weights'"):
         Vocab("word", vocab.tokens, weights=[])
@@ -63,13 +65,20 @@ def test_the_vocabulary_counts_only_the_first_words():
 def test_a_run_keeps_its_tokenizer_and_generates_with_it(text_file, tmp_path, command):
     flags = ["--data", text_file, "--level", "word", "--tokenizer", "punctuation", *TINY]
     code, out, err = command("train", *flags, "--run", tmp_path / "run")
-    assert (code, err) == (0, "") and "bits per character" in out
+    assert (code, err) == (0, "")
+    assert "bits per character" in out
     vocab = Run(tmp_path / "run").load("best").vocab
-    assert "￭," in vocab.tokens and "play," not in vocab.tokens
+    assert "￭," in vocab.tokens
+    assert "play," not in vocab.tokens
     code, out, err = command("generate", tmp_path / "run", "--prompt", "play, 3", "--length", 2)
-    assert (code, err) == (0, "") and out.startswith("play, 3")
-    code, _, err = command("train", "--resume", tmp_path / "run", "--tokenizer", "split")
-    assert code == 2 and "tokenizer was punctuation and is now split" in err
+    assert (code, err) == (0, "")
+    assert out.startswith("play, 3")
+    assert_refused(
+        command("train", "--resume", tmp_path / "run", "--tokenizer", "split"),
+        "tokenizer",
+        "punctuation",
+        "split",
+    )
 
 
 @pytest.mark.parametrize("level, rule", [("char", "split"), ("word", "bpe"), ("subword", "moses")])

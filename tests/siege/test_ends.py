@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from conftest import TINY, start
+from conftest import TINY, assert_resume_hint, start
 from runs import assert_same_end
 from test_signals import signalled_in_a_step
 
@@ -19,7 +19,7 @@ def test_closing_the_terminal_saves_a_checkpoint(trained, text_file, tmp_path, c
     process = signalled_in_a_step(signal.SIGHUP, text_file, run)
     out, err = process.communicate()
     assert (process.returncode, out) == (129, "")
-    assert err == f"gluonlm: hung up: continue with --resume {run}\n"
+    assert_resume_hint(err, run)
     assert Run(run).load("last").progress["step"] == 5
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert_same_end(run, trained)
@@ -46,7 +46,7 @@ def test_a_broken_pipe_ends_the_training_with_a_checkpoint(text_file, tmp_path, 
     err = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 141
-    assert err == f"gluonlm: output closed: continue with --resume {run}\n"
+    assert_resume_hint(err, run)
     assert Run(run).load("last").progress["step"] == 6
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert command("train", "--run", tmp_path / "whole", *flags)[0] == 0
@@ -65,10 +65,14 @@ def test_damaged_metrics_prevent_only_the_curve(place, trained, tmp_path, comman
     }[place]
     (run / "metrics.jsonl").write_bytes(b"".join(lines))
     code, out, err = command("train", "--resume", run, "--max-steps", 9)
-    assert code == 0 and err.count("\n") == 1 and "the curve could not be created" in err
-    assert "line 1 is damaged" in err and "test " in out
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "curve" in err
+    assert "metrics.jsonl: line 1 " in err
+    assert "test " in out
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["event"] == "result" and last["steps"] == 9
+    assert last["event"] == "result"
+    assert last["steps"] == 9
 
 
 def test_an_unknown_matplotlib_backend_does_not_stop_the_training(trained, tmp_path):
@@ -78,8 +82,11 @@ def test_an_unknown_matplotlib_backend_does_not_stop_the_training(trained, tmp_p
     os.rename(run, named)
     process = start("-m", "gluonlm.train", "--resume", named, "--max-steps", 9, env=odd)
     out, err = process.communicate()
-    assert process.returncode == 0 and "Traceback" not in err
-    assert "test " in out and "checkpoint" in out and "\\xfcn\\xef" in out
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert "test " in out
+    assert "checkpoint" in out
+    assert "\\xfcn\\xef" in out
     last = json.loads((named / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["event"] == "result"
 
@@ -105,4 +112,5 @@ def test_ctrl_c_during_import_prints_at_most_one_line(loaded, text_file, tmp_pat
     rest = [line for line in process.stderr if not line.startswith("import time:")]
     process.communicate()
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
-    assert "".join(rest) in ("", "gluonlm: interrupted\n")
+    assert len(rest) <= 1
+    assert all(line.startswith("gluonlm: ") for line in rest)

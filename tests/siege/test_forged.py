@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest import assert_refused
 from safetensors.numpy import load, save
 from test_checkpoint import resealed
 
@@ -54,8 +55,9 @@ def commands(run, command):
 )
 def test_forged_progress_is_one_line(change, copy, command):
     forge(copy, "progress.json", lambda progress: {**progress, **change})
-    code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
-    assert code == 2 and err.count("\n") == 1 and len(err) < 500
+    result = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
+    assert_refused(result)
+    assert len(result[2]) < 500
 
 
 def test_a_number_too_large_for_a_float_in_a_manifest_is_one_line(copy):
@@ -78,8 +80,8 @@ def test_every_command_refuses_weights_that_are_not_finite(bad, copy, command, t
         resealed(folder, "model.safetensors", save(arrays))
     data = copy.load().config.data.data[0]
     flags = ["--init-from", copy.path, "--data", data, "--run", tmp_path / "new", "--quiet"]
-    for code, out, err in (*commands(copy, command), command("train", *flags)):
-        assert code == 2 and "decoder.bias contains non-finite" in err and not out
+    for result in (*commands(copy, command), command("train", *flags)):
+        assert_refused(result, "decoder.bias")
     assert not (tmp_path / "new").exists()
 
 
@@ -98,22 +100,23 @@ def test_a_forged_size_is_rejected_before_the_model_is_built(change, copy, comma
     forge(copy, "config.json", lambda config: {**config, **change})
     for kind in (Ensemble, RNNModel, WindowModel):
         monkeypatch.setattr(kind, "__init__", None)  # building any model fails
-    for code, _, err in commands(copy, command):
-        assert code == 2 and err.count("\n") == 1 and len(err) < 1000
+    for result in commands(copy, command):
+        assert_refused(result)
+        assert len(result[2]) < 1000
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
 def test_an_oversized_pointer_is_not_read(name, copy):
     with open(copy.checkpoints / name, "wb") as stream:
         stream.truncate(30 * 2**30)
-    with pytest.raises(InputError, match="at most 100 are"):
+    with pytest.raises(InputError, match=f"{name}: .* 100 "):
         copy.load(name)
 
 
 def test_an_oversized_manifest_is_not_read(copy):
     with open(copy.pointed("best") / MANIFEST, "ab") as stream:
         stream.truncate(30 * 2**30)
-    with pytest.raises(InputError, match="at most 65536 are"):
+    with pytest.raises(InputError, match=f"{MANIFEST}: .* 65536 "):
         copy.load("best")
 
 
@@ -121,7 +124,7 @@ def test_a_linked_checkpoint_is_not_followed(copy, tmp_path):
     folder = copy.pointed("best")
     shutil.move(folder, tmp_path / "outside")
     folder.symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="no checkpoint found"):
+    with pytest.raises(InputError, match="copy: "):
         load_model(copy.path)
 
 
@@ -132,8 +135,9 @@ def test_a_hard_linked_metrics_file_is_not_truncated(copy, tmp_path, command):
     os.link(other, copy.metrics)
     content = other.read_bytes() + b"more\n"
     other.write_bytes(content)
-    code, _, err = command("train", "--resume", copy.path, "--max-steps", 9, "--quiet")
-    assert code == 2 and "metrics.jsonl: must be a regular file" in err
+    assert_refused(
+        command("train", "--resume", copy.path, "--max-steps", 9, "--quiet"), "metrics.jsonl"
+    )
     assert other.read_bytes() == content
 
 
@@ -145,7 +149,10 @@ def test_control_characters_are_escaped_in_the_output(copy, command, tmp_path):
 
     forge(copy, "vocab.json", poison)
     code, out, err = command("generate", copy.path, "--length", 300, "--temperature", 50)
-    assert code == 0 and "\\x1b" in out and "\\x9b" in out
+    assert code == 0
+    assert "\\x1b" in out
+    assert "\\x9b" in out
     assert not {"\x1b", "\x9b"} & set(out + err)
-    code, out, err = command("evaluate", tmp_path / f"no{escape}where")
-    assert code == 2 and "\\x1b]0;owned\\x07" in err and "\x1b" not in err
+    result = command("evaluate", tmp_path / f"no{escape}where")
+    assert_refused(result, "\\x1b]0;owned\\x07")
+    assert "\x1b" not in result[2]

@@ -115,10 +115,13 @@ def training_flags():
 
 def assert_told(code, out, err, line):
     assert code in (0, 2, 3), (line, err)
-    assert "Traceback" not in err and "Error:" not in err, (line, err)
+    assert "Traceback" not in err, (line, err)
+    assert "Error:" not in err, (line, err)
     if code == 2:
-        assert err.startswith("gluonlm: error: ") and err.count("\n") == 1, (line, err)
-        assert len(err) < 1200 and "\x1b" not in err, (line, err)
+        assert err.startswith("gluonlm: error: "), (line, err)
+        assert err.count("\n") == 1, (line, err)
+        assert len(err) < 1200, (line, err)
+        assert "\x1b" not in err, (line, err)
 
 
 def fuzz_training(number, seed, text_file, tmp_path, run):
@@ -157,13 +160,15 @@ def in_process(module, *line):
 @pytest.mark.long
 def test_fuzzed_trainings(text_file, tmp_path, command):
     codes = fuzz_training(120, 1, text_file, tmp_path, command)
-    assert codes[0] > 10 and codes[2] > 10
+    assert codes[0] > 10
+    assert codes[2] > 10
 
 
 @pytest.mark.long
 def test_fuzzed_commands(trained, command):
     codes = fuzz_commands(80, 2, trained, command)
-    assert codes[0] > 10 and codes[2] > 10
+    assert codes[0] > 10
+    assert codes[2] > 10
 
 
 @pytest.mark.full
@@ -171,7 +176,8 @@ def test_fifteen_hundred_fuzzed_lines(text_file, tmp_path, trained, command):
     codes = fuzz_training(1500, 3, text_file, tmp_path, command)
     codes += fuzz_commands(500, 4, trained, command)
     print(f"2,000 command lines in this process, by exit code: {dict(codes)}")
-    assert codes[0] > 300 and codes[2] > 300
+    assert codes[0] > 300
+    assert codes[2] > 300
 
 
 @pytest.mark.full
@@ -179,4 +185,5 @@ def test_fuzzed_lines_in_separate_processes(text_file, tmp_path, trained):
     codes = fuzz_training(60, 5, text_file, tmp_path, in_process)
     codes += fuzz_commands(30, 6, trained, in_process)
     print(f"90 command lines in processes of their own, by exit code: {dict(codes)}")
-    assert codes[0] > 15 and codes[2] > 15
+    assert codes[0] > 15
+    assert codes[2] > 15

@@ -1,5 +1,7 @@
 """Ids in Python: any sequence is accepted, and invalid ids are rejected."""
 
+import re
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -15,15 +17,18 @@ def test_any_sequence_is_batched_like_an_array(make):
     streams = rnn_batch(make(range(11)), 2)
     assert streams.tolist() == [[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]
     inputs, targets = get_batch(streams, 1, 2)
-    assert inputs.tolist() == [[1, 6], [2, 7]] and targets.tolist() == [2, 7, 3, 8]
+    assert inputs.tolist() == [[1, 6], [2, 7]]
+    assert targets.tolist() == [2, 7, 3, 8]
     inputs, targets = windows(make(range(5)), 3)
-    assert inputs.tolist() == [[0, 1, 2], [1, 2, 3]] and targets.tolist() == [3, 4]
+    assert inputs.tolist() == [[0, 1, 2], [1, 2, 3]]
+    assert targets.tolist() == [3, 4]
 
 
 def test_pytorch_tensors_are_batched():
     torch = pytest.importorskip("torch")
     streams = rnn_batch(torch.arange(11), 2)
-    assert streams.tolist() == rnn_batch(range(11), 2).tolist() and not streams.is_contiguous()
+    assert streams.tolist() == rnn_batch(range(11), 2).tolist()
+    assert not streams.is_contiguous()
 
 
 @pytest.mark.parametrize("ids", [[0.0, 1.9, 2.0], np.arange(3.0), [0, 1, np.nan]])
@@ -36,7 +41,7 @@ def test_floats_are_rejected_everywhere(ids):
         lambda: score(model, np.array(ids)),
         lambda: next(sample(model, ids, 1)),
     ):
-        with pytest.raises(InputError, match="ids must be"):
+        with pytest.raises(InputError, match="float64"):
             use()
 
 
@@ -44,8 +49,8 @@ def test_floats_are_rejected_everywhere(ids):
 def test_invalid_ids_are_not_decoded(wrong):
     vocab = Vocab("char", "abc")
     assert vocab.decode([np.int32(0), 2]) == "ac"
-    with pytest.raises(InputError, match=r"not an id of this vocabulary: .* 0 to 2"):
+    with pytest.raises(InputError, match=rf"^{re.escape(repr(wrong))} .* 0 to 2$"):
         vocab.decode([0, wrong])
     words = Vocab("word", ["<unk>", "<eos>", "a"])
-    with pytest.raises(InputError, match="not an id"):
+    with pytest.raises(InputError, match=rf"^{re.escape(repr(wrong))} "):
         words.typeset([2, wrong])

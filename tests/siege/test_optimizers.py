@@ -19,7 +19,8 @@ def test_every_optimizer_resumes_exactly(optimizer):
     config = dataclasses.replace(BASE, optimizer=optimizer, lr=0.02, validate_every=5, epochs=1)
     whole = Interrupted(config, "lstm", 0.3).run([])
     parts = Interrupted(config, "lstm", 0.3).run([1, 2, 7, 16])
-    assert np.isfinite(weights(whole)).all() and (weights(whole) == weights(parts)).all()
+    assert np.isfinite(weights(whole)).all()
+    assert (weights(whole) == weights(parts)).all()
 
 
 @pytest.mark.parametrize("optimizer", SUPPORTED)
@@ -41,7 +42,8 @@ def test_clipping_inside_the_update_equals_clipping_the_gradients(optimizer):
         clipped += gluon.utils.clip_global_norm(gradients, config.clip) > config.clip
         plain.step(1)
     moved = abs(weights(model) - weights(make_model())).max()
-    assert clipped > 10 and moved > 0
+    assert clipped > 10
+    assert moved > 0
     assert abs(weights(ours) - weights(model)).max() < 1e-3 * moved
 
 
@@ -52,11 +54,12 @@ def test_a_step_is_finite_for_any_clip_divisor(factor, monkeypatch):
 
     monkeypatch.setattr(Optimizer, "update", far)
     moved = weights(train(dataclasses.replace(BASE, epochs=1))) - weights(make_model())
-    assert np.isfinite(moved).all() and abs(moved).max() < 1e-6
+    assert np.isfinite(moved).all()
+    assert abs(moved).max() < 1e-6
 
 
 def test_every_mxnet_optimizer_is_supported_or_rejected():
     aliases = {"ccsgd", "test"}  # a variant of sgd; MXNet's test optimizer
     registry = mx.optimizer.Optimizer.opt_registry
-    own = {name for name, kind in registry.items() if kind.__module__.startswith("mxnet.")}
-    assert own == {*SUPPORTED, *UNSUPPORTED, *aliases}
+    names = {name for name, kind in registry.items() if kind.__module__.startswith("mxnet.")}
+    assert names == {*SUPPORTED, *UNSUPPORTED, *aliases}

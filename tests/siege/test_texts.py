@@ -55,7 +55,7 @@ def test_ids_of_a_changing_long_text_are_not_kept(tmp_path, monkeypatch):
         return name
 
     monkeypatch.setattr(ids, "_key", changing)
-    with pytest.raises(InputError, match="copy it first"):
+    with pytest.raises(InputError, match="changed"):
         ids.ids_of(Text([path]), vocab)
     assert not [p for p in (tmp_path / ids.CACHE_FOLDER).iterdir() if p.is_file()]
     assert text.fingerprint() == Text([path]).fingerprint()
@@ -68,7 +68,8 @@ def test_pieces_of_complete_words_join_to_the_text(piece, tmp_path, monkeypatch)
     (tmp_path / "x.txt").write_bytes(text.encode())
     path, spaces = tmp_path / "x.txt", " \n\t"
     pieces = list(Text([path], cut="word").pieces())
-    assert "".join(pieces) == text and all(p[-1] in spaces for p in pieces[:-1])
+    assert "".join(pieces) == text
+    assert all(p[-1] in spaces for p in pieces[:-1])
     assert "".join(Text([path], lower=True).pieces()) == text.lower()
 
 
@@ -77,7 +78,7 @@ def test_an_endless_word_is_rejected_but_readable_as_characters(tmp_path, monkey
     monkeypatch.setattr(text_module, "LONGEST_WORD", 50)
     path = tmp_path / "x.txt"
     path.write_text("A" * 100)
-    with pytest.raises(InputError, match="a word of more than 50 characters"):
+    with pytest.raises(InputError, match=r"x\.txt: .* 50 "):
         list(Text([path], cut="word").pieces())
     assert "".join(Text([path], lower=True).pieces()) == "a" * 100
     path.write_text("A" * 50)
@@ -103,6 +104,7 @@ def test_a_long_line_uses_little_memory(cut, tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"A" * 150_000_000)
     out, err = start("-c", PEAK + ENDLESS, path, cut).communicate()
-    *said, megabytes = out.splitlines()
-    assert err == "" and float(megabytes) < 150
-    assert (cut == "word") == ("a word of more than" in "".join(said))
+    *errors, megabytes = out.splitlines()
+    assert err == ""
+    assert float(megabytes) < 150
+    assert ["x.txt" in error for error in errors] == [True] * (cut == "word")
