@@ -115,7 +115,7 @@ def test_runs_on_another_text_cannot_be_scored(trained_apart, tmp_path, text_fil
 def test_combining_needs_two_runs_and_an_output_folder(trained_apart, tmp_path, command):
     one, two = trained_apart("one"), trained_apart("two", "--seed", 2)
     for runs in ((one,), (one, one)):
-        assert_refused(command("combine", *runs, "--run", tmp_path / "all"), " two runs")
+        assert_refused(command("combine", *runs, "--run", tmp_path / "all"), " two ")
     before = sorted(file.name for file in two.iterdir())
     assert_refused(command("combine", one, two, "--run", two), f"--run {two}", "--overwrite")
     assert sorted(file.name for file in two.iterdir()) == before
