@@ -204,7 +204,7 @@ def test_the_command_prints_the_static_score_and_the_cached_one(trained, text_fi
     first, second = out.splitlines()
     assert code == 0
     assert first == static.strip()
-    assert second.startswith("cache (size 50, theta 0.3, weight 0.2): tokens ")
+    assert second.startswith("cache (size 50, theta 0.3, weight 0.2): ")
     code, out, err = command("evaluate", trained, *data, "--cache", 50, "--tune", "--json")
     assert code == 0
     assert len(err.splitlines()) == 16
@@ -258,9 +258,9 @@ def test_the_command_prints_static_dynamic_and_combined_scores(trained, text_fil
     code, out, _ = command("evaluate", trained, *flags)
     static, dynamic, both = out.splitlines()
     assert code == 0
-    assert static.startswith("tokens ")
+    assert static.endswith(f"({text_file})")
     assert dynamic.startswith("dynamic (rule sgd")
-    assert both.startswith("dynamic_cache (size 50, theta 0.3, weight 0.1): tokens ")
+    assert both.startswith("dynamic_cache (size 50, theta 0.3, weight 0.1): ")
     code, out, err = command("evaluate", trained, *flags, "--tune", "--json")
     result = json.loads(out)
     assert code == 0

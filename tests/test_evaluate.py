@@ -106,8 +106,8 @@ def test_the_output_is_one_mean_in_three_units(trained, command):
     model, checkpoint = load_model(trained)
     losses = score(model, load_corpus(checkpoint.config.data, checkpoint.vocab).test)
     nats = losses.mean()
-    figures = f"nats {nats:.6f}  perplexity {np.exp(nats):.6f}  bits_per_character"
-    expected = f"tokens {losses.size}  {figures} {nats / np.log(2):.6f}\n"
+    figures = f"{nats / np.log(2):.4f} bits per character, {nats:.4f} nats, perplexity"
+    expected = f"{figures} {np.exp(nats):.2f}, over {losses.size:,} characters (test part)\n"
     assert command("evaluate", trained) == (0, expected, "")
     result = json.loads(command("evaluate", trained, "--json")[1])
     assert result["bits_per_character"] == pytest.approx(result["nats"] / np.log(2), rel=1e-12)

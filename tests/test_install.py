@@ -64,7 +64,7 @@ def test_a_wheel_trains_from_another_folder_and_installs_the_command(built, tmp_
     away.mkdir()
     command = python.parent / "gluonlm"
     run(command, "train", "--max-steps", 3, "--quiet", "--run", "run", cwd=away)
-    assert "bits_per_character" in run(command, "evaluate", "run", cwd=away)
+    assert "bits per character" in run(command, "evaluate", "run", cwd=away)
     assert "nietzsche-unrolled" in run(command, "train", "--list-presets", cwd=away)
     assert len(run(command, "generate", "run", "--length", 5, cwd=away)) > 5
     found = run(python, "-c", "import gluonlm; print(gluonlm.__file__)", cwd=away)

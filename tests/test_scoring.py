@@ -51,7 +51,11 @@ def test_units():
     assert Unit("subword", 2.0).describe(math.log(4)) == "1.000 bits per character"
     words = Unit("word", 4.0)
     assert words.describe(math.log(118)) == "perplexity 118.00"
-    assert words.describe(math.log(256), True) == "perplexity 256.00, 2.000 bits per character"
+    report = words.report(math.log(256), 1234, "a.txt")
+    assert report.startswith(
+        "perplexity 256.00, 5.5452 nats, 2.0000 bits per character, over 1,234"
+    )
+    assert Unit("char").report(math.log(4)).startswith("2.0000 bits per character, 1.3863 nats,")
     assert words.describe(1e4) == "perplexity inf"
 
 

@@ -93,7 +93,8 @@ def test_a_word_model_trains_and_generates_words(tmp_path, command):
     assert "%" in sample
     ended = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert (ended["event"], ended["part"]) == ("result", "valid")
-    assert f"valid perplexity {math.exp(ended['loss']):.2f}" in out
+    assert f"\nperplexity {math.exp(ended['loss']):.2f}, {ended['loss']:.4f} nats, " in out
+    assert f"over {ended['tokens']:,} words (validation part)\n" in out
     vocab = load_model(run)[1].vocab
     code, out, _ = command("generate", run, "--prompt", "it is n't $ N ,", "--length", 40)
     ids = [
@@ -280,6 +281,7 @@ def test_the_final_figure_is_the_test_loss_or_else_the_validation_loss(
     assert last["part"] == ("test" if test_part else "valid")
     part = ["--part", last["part"]]
     scored = json.loads(command("evaluate", run, "--json", *part)[1])
+    assert command("evaluate", run, *part)[1] in out  # the same line
     assert last["loss"] == pytest.approx(scored["nats"], rel=1e-9)
     assert last["tokens"] == scored["tokens"]
-    assert f"\n{last['part']} {last['loss'] / np.log(2):.3f} bits per character" in out
+    assert f"\n{last['loss'] / np.log(2):.4f} bits per character" in out

@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +21,16 @@ from ..vocab import Vocab
 from .dynamic_flags import add_cache, add_dynamic, check_adaptive
 from .surprise import page, spans, terminal, write_surprise
 
+if TYPE_CHECKING:
+    from .scoring import Unit
+
 
 def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "evaluate",
-        "Score a text with a trained model as one continuous stream; print nats per token, "
-        "perplexity and bits per character.",
+        "Score a text with a trained model as one continuous stream; print bits per character, "
+        "nats and perplexity.",
         examples=("runs/book", "runs/book --data letter.txt --html surprise.html"),
     )
     parser.add_run()
@@ -140,7 +143,7 @@ def main(argv=None) -> None:
 
     ctx = get_ctx(arguments.ctx)
     from ..run.load import load_model
-    from .scoring import score, score_columns
+    from .scoring import Unit, score, score_columns
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint, ctx)
     ids = read_ids(arguments, checkpoint)
@@ -149,12 +152,13 @@ def main(argv=None) -> None:
     else:
         losses = score(model, ids, ctx[0], arguments.seq_len)
     result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
+    unit = Unit.of(vocab, ids[-losses.size :])
     for name, settings, losses in adapted(arguments, model, checkpoint, ids, ctx[0]):
         result[name] = {**summarise(vocab, ids, losses), **settings}
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.html:
-        title, about = f"Surprise per token: {arguments.run}", describe(result).replace("  ", " · ")
+        title, about = f"Surprise per token: {arguments.run}", describe(result, unit, arguments)
         pieces = page(title, about, vocab, spans(vocab, ids, losses))
         with output_file(arguments.html, arguments.overwrite) as stream:
             stream.writelines(piece.encode() for piece in pieces)
@@ -163,7 +167,9 @@ def main(argv=None) -> None:
     if arguments.json:
         print(json.dumps(finite(result), allow_nan=False))
     else:
-        print("\n" * arguments.ansi + describe(result))
+        print("\n" * arguments.ansi + describe(result, unit, arguments))
+        for path in filter(None, (arguments.per_token, arguments.html)):
+            print(f"wrote {path}")
 
 
 def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:
@@ -247,17 +253,20 @@ def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:
     return result
 
 
-def describe(result: dict) -> str:
+def describe(result: dict, unit: Unit, arguments: argparse.Namespace) -> str:
     """Return the metrics as one line, followed by one line for each kind of adaptation."""
-    metrics = {name: value for name, value in result.items() if not isinstance(value, dict)}
-    shown = {name: f"{value:.6f}" for name, value in metrics.items()}
-    shown["tokens"] = f"{result['tokens']:,}"
-    lines = ["  ".join(f"{name} {value}" for name, value in shown.items())]
-    for name in filter(lambda name: name not in metrics, result):
-        found = result[name]
-        settings = {key: value for key, value in found.items() if key not in metrics}
-        adapted_metrics = {key: found[key] for key in metrics}
-        lines.append(f"{name} ({_shown(settings)}): {describe(adapted_metrics)}")
+    from .scoring import PARTS
+
+    text = "standard input" if arguments.data == "-" else arguments.data or PARTS[arguments.part]
+    if arguments.streams > 1:
+        text += f", {arguments.streams} streams"
+    lines = [unit.report(result["nats"], result["tokens"], text)]
+    if "unknown" in result:
+        lines[0] += f", {100 * result['unknown']:.2f} % unknown"
+    for name, found in result.items():
+        if isinstance(found, dict):
+            settings = {key: value for key, value in found.items() if key not in result}
+            lines.append(f"{name} ({_shown(settings)}): {unit.report(found['nats'])}")
     return "\n".join(lines)
 
 

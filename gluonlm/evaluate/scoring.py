@@ -13,6 +13,7 @@ from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from ..vocab import Vocab
 
+PARTS = {"test": "test part", "valid": "validation part", "train": "training part"}
 SHORTEST = 1e-3  # characters per token: a text of only <unk> would have none
 
 
@@ -145,9 +146,19 @@ class Unit:
         """Return a mean loss in bits per character."""
         return nats / math.log(2) / max(self.characters, SHORTEST)
 
-    def describe(self, nats: float, whole: bool = False) -> str:
-        """Return a mean loss as text; with `whole`, both perplexity and bits per character."""
-        bits = f"{self.bits(nats):.3f} bits per character"
-        if self.level != "word":
-            return bits
-        return f"perplexity {perplexity(nats):.2f}" + f", {bits}" * whole
+    def describe(self, nats: float) -> str:
+        """Return a mean loss as text, in this unit."""
+        if self.level == "word":
+            return f"perplexity {perplexity(nats):.2f}"
+        return f"{self.bits(nats):.3f} bits per character"
+
+    def report(self, nats: float, tokens: int = 0, text: str = "") -> str:
+        """Return a mean loss in every unit, this unit first, and the tokens of the text."""
+        bits = f"{self.bits(nats):.4f} bits per character"
+        figures = [bits, f"{nats:.4f} nats", f"perplexity {perplexity(nats):.2f}"]
+        if self.level == "word":
+            figures.reverse()
+        if text:
+            noun = "characters" if self.level == "char" else f"{self.level}s"
+            figures.append(f"over {tokens:,} {noun} ({text})")
+        return ", ".join(figures)

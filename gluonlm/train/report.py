@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import Config
 from ..corpus import Corpus
-from ..evaluate.scoring import Unit, score
+from ..evaluate.scoring import PARTS, Unit, score
 from ..generate.sampling import sample
 from ..models import LanguageModel
 from ..system import runtime
@@ -104,18 +104,14 @@ def conclude(training: Training, reason: str, log: Callable[[str], None]) -> dic
         if len(ids) > (trainer.model.window or 1):
             losses = score(trainer.model, ids, trainer.ctx[0])
             nats, unit = float(losses.mean()), Unit.of(corpus.vocab, ids[-losses.size :])
-            show(
-                f"{part} {unit.describe(nats, True)} ({nats:.4f} nats) over {losses.size:,} "
-                f"{unit.level}s read as one stream, best checkpoint, step {step}",
-                "\n",
-            )
+            show(unit.report(nats, losses.size, PARTS[part]), "\n")
             if part == "test":
                 for line in hints.on_parts(trainer.progress.best, nats):
                     log(line)
             record.update(part=part, loss=nats, tokens=losses.size, bits=unit.bits(nats))
             break
     kept = run.pointed("best") or run.pointed("last")
-    show(f"checkpoint {kept}\ncurve {run.curve}", "\n")
+    show(f"best checkpoint, step {step}: {kept}\ncurve: {run.curve}", "\n")
     text = make_sampler(config, corpus, trainer.model)(step, 1.0)
     log(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
     log(f"\nnext:\n{hints.what_next(run.path, config, reason, trainer.progress.step)}")
