@@ -21,7 +21,7 @@ const { data, ids, texts, spelled } = JSON.parse(require("fs").readFileSync(0, "
 const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
 let state = model.begin();
 const logits = ids.map((id) => { state = model.step(state, id); return [...model.logits(state)]; });
-const vocabulary = new Vocabulary(data.vocabulary, data.lower);
+const vocabulary = new Vocabulary(data.vocabulary, data.lower, data.keep_line_ends);
 const split = texts.map((text) => vocabulary.split(text));
 const written = spelled.map((ids) =>
   ids.map((id, i) => vocabulary.spell(id, i ? ids[i - 1] : undefined)).join(""));
