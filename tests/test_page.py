@@ -260,6 +260,17 @@ def test_hostile_tokens_are_shown_as_text(opened):
     assert HOSTILE[1] in page.inner_text("#map")
 
 
+def test_control_characters_are_shown_as_symbols(opened):
+    vocab = Vocab("char", "\n\fa\r")
+    config = dict(model="gru", hidden_size=(5,), keep_line_ends=True)
+    page = opened(build(checkpoint_of(config, vocab)[1], "run"))
+    page.fill("#text", "a\fa\x1b")
+    settle(page)
+    assert set(page.locator("#next button").all_text_contents()) == {"↵", "␌", "a", "␍"}
+    assert page.text_content("#map") == "a␌a␛"
+    assert "\f" not in page.inner_text("#worst")
+
+
 def test_a_window_model_shows_no_state(opened):
     page = opened(build(checkpoint_of("onehot")[1], "run"))
     page.fill("#text", "abc def")
