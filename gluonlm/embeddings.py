@@ -29,7 +29,8 @@ def make_parser() -> Parser:
         "--near",
         nargs="+",
         metavar="WORD",
-        help="list the nearest neighbours of these words, by cosine similarity",
+        help="list the nearest neighbours of these words, by cosine similarity; \\n, \\t and \\f "
+        "mean line break, tab and form feed, unless the vocabulary contains a backslash",
     )
     add("--neighbours", type=int, default=8, metavar="N", help="neighbours to list (default: 8)")
     add(
@@ -130,17 +131,21 @@ def main(argv=None) -> None:
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vectors, vocab = model.embedding_matrix(), checkpoint.vocab
-    for word in arguments.near or ():
-        word = word.lower() if checkpoint.config.data.lower else word
+    drawn = arguments.out or not arguments.near
+    # word ids are ordered by frequency; characters are few enough to show all
+    kept = [i for i, word in enumerate(vocab.tokens) if word not in (UNKNOWN, END_OF_LINE)]
+    ids = kept[: arguments.count]
+    if drawn and len(ids) < 3:
+        raise InputError(f"{len(ids)} tokens are too few: at least 3 are needed for a map")
+    words = [vocab.unescape(word) for word in arguments.near or ()]
+    if checkpoint.config.data.lower:
+        words = [word.lower() for word in words]
+    found = [nearest(vectors, vocab, word, arguments.neighbours) for word in words]
+    for word, others in zip(words, found):
         show(visible(word), "\n")
-        for other, similarity in nearest(vectors, vocab, word, arguments.neighbours):
+        for other, similarity in others:
             show(f"  {similarity:.3f}  {visible(other)}", "\n")
-    if arguments.out or not arguments.near:
-        # word ids are ordered by frequency; characters are few enough to show all
-        kept = [i for i, word in enumerate(vocab.tokens) if word not in (UNKNOWN, END_OF_LINE)]
-        ids = kept[: arguments.count]
-        if len(ids) < 3:
-            raise InputError(f"{len(ids)} tokens are too few: at least 3 are needed for a map")
+    if drawn:
         points = project(vectors[ids], len(ids), arguments.seed)
         with output_file(out, arguments.overwrite) as stream:
             stream.write(draw_map(points, [vocab.tokens[i] for i in ids]))

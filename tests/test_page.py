@@ -21,7 +21,7 @@ const { data, ids, texts, spelled } = JSON.parse(require("fs").readFileSync(0, "
 const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
 let state = model.begin();
 const logits = ids.map((id) => { state = model.step(state, id); return [...model.logits(state)]; });
-const vocabulary = new Vocabulary(data.vocabulary, data.lower);
+const vocabulary = new Vocabulary(data.vocabulary, data.lower, data.keep_line_ends);
 const split = texts.map((text) => vocabulary.split(text));
 const written = spelled.map((ids) =>
   ids.map((id, i) => vocabulary.spell(id, i ? ids[i - 1] : undefined)).join(""));
@@ -258,6 +258,17 @@ def test_hostile_tokens_are_shown_as_text(opened):
     assert page.evaluate("window.attacked") is None
     assert page.locator("#map b, #map img, #next img").count() == 0
     assert HOSTILE[1] in page.inner_text("#map")
+
+
+def test_control_characters_are_shown_as_symbols(opened):
+    vocab = Vocab("char", "\n\fa\r")
+    config = dict(model="gru", hidden_size=(5,), keep_line_ends=True)
+    page = opened(build(checkpoint_of(config, vocab)[1], "run"))
+    page.fill("#text", "a\fa\x1b")
+    settle(page)
+    assert set(page.locator("#next button").all_text_contents()) == {"↵", "␌", "a", "␍"}
+    assert page.text_content("#map") == "a␌a␛"
+    assert "\f" not in page.inner_text("#worst")
 
 
 def test_a_window_model_shows_no_state(opened):

@@ -19,7 +19,7 @@ else:
 LONGEST = 1 << 20  # bytes of a settings file
 RENAMED = {"context": "window"}  # names in files of earlier versions
 # defaults of earlier versions, for resuming their runs without changing the experiment
-BEFORE = {"shuffle": "line", "output_bias": "zero"}
+BEFORE = {"shuffle": "line", "output_bias": "zero", "keep_line_ends": True}
 
 
 GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}

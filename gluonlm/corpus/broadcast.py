@@ -43,7 +43,8 @@ def share_corpus(world: Processes, load: Callable[[], Corpus]) -> Corpus:
     if corpus:
         return corpus
     ids.update({part: _mapped(*place) for part, place in places.items() if place})
-    return Corpus(name, Vocab(**vocab), **ids, fingerprint=fingerprint)
+    train, valid, test = (ids[part] for part in PARTS)
+    return Corpus(name, Vocab(**vocab), train, valid, test, fingerprint)
 
 
 def _place(ids: np.ndarray) -> tuple[str, int, int] | None:

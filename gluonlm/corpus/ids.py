@@ -74,6 +74,8 @@ def _encoded(text: Text, vocab: Vocab) -> Iterator[np.ndarray]:
 
 def _key(text: Text, vocab: Vocab) -> str:
     content = text.fingerprint() + json.dumps(vocab.to_dict())
+    if text.keep_line_ends != vocab.encodes_carriage_return:  # otherwise as in earlier versions
+        content += f" keep_line_ends {text.keep_line_ends}"
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 

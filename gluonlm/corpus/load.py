@@ -27,7 +27,8 @@ _ENOUGH = 1 << 27  # tokens counted: enough for precise frequencies without read
 class Corpus:
     """A text as ids: `train`, `valid` and `test` are int32 `(tokens,)`, encoded by `vocab`.
 
-    `fingerprint` is a SHA-256 of the text, with which a run detects a changed text.
+    `fingerprint` is a SHA-256 of the text, with which a run detects a changed text. `converted`
+    is whether line ends were changed by reading the text.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Corpus:
     valid: np.ndarray
     test: np.ndarray
     fingerprint: str = field(repr=False)
+    converted: bool = False
 
     def frequencies(self) -> np.ndarray:
         """Return add-one-smoothed unigram frequencies of the training part, `(V,)`.
@@ -81,7 +83,7 @@ def load_corpus(
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
     cut = cut_of(config.level, config.tokenizer)
-    reading = config.encoding, config.lower, cut, config.strip_gutenberg
+    reading = config.encoding, config.lower, cut, config.strip_gutenberg, config.keep_line_ends
     texts = [Text(sources, *reading) for sources in _sources(config, named)]
     name = config.data[0] if named else Path(config.data[0]).stem
     if fingerprint is not None:
@@ -93,7 +95,8 @@ def load_corpus(
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)  # the encoded bytes; the file may have grown
-    return Corpus(name, vocab, train, valid, test, _fingerprint(texts))
+    converted = any(text.converted for text in texts)
+    return Corpus(name, vocab, train, valid, test, _fingerprint(texts), converted)
 
 
 def _fingerprint(texts: list[Text]) -> str:

@@ -125,13 +125,15 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
         If the text cannot be read, or differs from the text of the run.
     """
     from ..corpus.text import read_text
-    from ..run.text import load_own
+    from ..run.text import encode_text, load_own
 
     names = ("encoding", "data_dir")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
     if arguments.data:
         encoding = given.get("encoding", checkpoint.config.data.encoding)
-        return checkpoint.encode(read_text(arguments.data, encoding), arguments.unknown)
+        text = read_text(arguments.data, encoding, keep_line_ends=True)
+        name = "standard input" if arguments.data == "-" else arguments.data
+        return encode_text(checkpoint, text, name, arguments.unknown)
     return getattr(load_own(checkpoint, given), arguments.part)
 
 
@@ -161,7 +163,7 @@ def main(argv=None) -> None:
         title, about = f"Surprise per token: {arguments.run}", describe(result, unit, arguments)
         pieces = page(title, about, vocab, spans(vocab, ids, losses))
         with output_file(arguments.html, arguments.overwrite) as stream:
-            stream.writelines(piece.encode() for piece in pieces)
+            stream.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)
     for piece in terminal(vocab, spans(vocab, ids, losses)) if arguments.ansi else ():
         print(encodable(piece), end="")
     if arguments.json:

@@ -8,6 +8,7 @@
 Arrays are stored as safetensors and everything else as JSON; nothing is unpickled.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -21,6 +22,7 @@ from safetensors.numpy import load as parse_arrays
 from safetensors.numpy import save_file as write_arrays
 
 from ..config import Config
+from ..corpus.text import with_line_feeds
 from ..system.errors import InputError
 from ..system.files import hash_file, read_file, sync_file, sync_folder, write_file
 from ..vocab import Vocab
@@ -62,13 +64,14 @@ class Checkpoint:
         ]
 
     def encode(self, text: str, unknown: str = "error") -> np.ndarray:
-        """Return the ids `(tokens,)` of a text, lower-cased if the run's own text was.
+        """Return the ids `(tokens,)` of a text, with case and line ends as in the run's own text.
 
         Raises
         ------
         InputError
             As for `Vocab.encode`.
         """
+        text = text if self.config.data.keep_line_ends else with_line_feeds(text)
         return self.vocab.encode(text.lower() if self.config.data.lower else text, unknown)
 
 
@@ -132,7 +135,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not {"level", "tokens"} <= set(vocab) or not isinstance(vocab["tokens"], list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
     path = folder / "config.json"
-    config = Config.from_kept(_json(path, content["config.json"]), path)
+    settings = _json(path, content["config.json"])
+    config = Config.from_kept(settings, path)
     parameters, training = (arrays[name] for name in ARRAYS)
     described = config.model.count_parameters(len(vocab["tokens"]))
     found = sum(array.size for array in parameters.values())
@@ -142,7 +146,17 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{path}: the settings describe {described:,} parameters in {layers:,} layers, "
             f"but {folder / ARRAYS[0]} contains {found:,} in {len(parameters):,} arrays"
         )
-    return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
+    known = Vocab(**vocab)
+    if "keep_line_ends" not in settings:
+        config = _without_kept_line_ends(config, known)
+    return Checkpoint(config, known, parameters, training, progress)
+
+
+def _without_kept_line_ends(config, vocab):
+    """Return the settings of an old run; its own text has no `\\r` if none can be encoded."""
+    if vocab.encodes_carriage_return:
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, keep_line_ends=False))
 
 
 def with_new_rows(

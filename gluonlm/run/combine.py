@@ -15,7 +15,10 @@ from .checkpoint import Checkpoint
 # settings that all members share; no member may have been trained on another's test part
 ALIKE = {
     "model": ("model", "embed_size", "hidden_size", "num_layers", "tie_weights", "activation"),
-    "data": ("level", "tokenizer", "lower", "split", "valid", "test", "document_separator"),
+    "data": (
+        *("level", "tokenizer", "lower", "split", "valid", "test"),
+        *("keep_line_ends", "document_separator"),
+    ),
 }
 
 

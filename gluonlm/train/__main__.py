@@ -175,7 +175,7 @@ def run(argv, world: Processes) -> int:
     if arguments.list_presets:
         print(list_presets())
         return 0
-    log = (lambda text: None) if arguments.quiet else functools.partial(show, end="\n")
+    log = _omit if arguments.quiet else functools.partial(show, end="\n")
     chosen = share_start(world, lambda: choose_start(settings, arguments))
     with contextlib.closing(chosen) as start:
         for note in start.notes:
@@ -185,6 +185,10 @@ def run(argv, world: Processes) -> int:
         runtime.configure(arguments.threads, threads)
         training = begin(start, get_ctx(arguments.ctx), world)
         return train_silently(training) if world.rank else train(training, arguments.quiet, log)
+
+
+def _omit(text, content=False):
+    """Print nothing."""
 
 
 def train_silently(training: Training) -> int:
@@ -198,7 +202,7 @@ def train_silently(training: Training) -> int:
             return 3
 
 
-def train(training: Training, quiet: bool, log: Callable[[str], None]) -> int:
+def train(training: Training, quiet: bool, log: Callable[..., None]) -> int:
     """Train and report; return the exit code."""
     from .hints import how_to_resume
     from .progress import Diverged

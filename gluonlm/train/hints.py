@@ -30,6 +30,11 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
             f"{books[0]}: includes the header and licence of Project Gutenberg; "
             "`strip_gutenberg` removes them"
         )
+    if corpus.converted and config.level != "word":
+        lines.append(
+            f"{corpus.name}: the line ends \\r\\n and \\r are read as \\n; "
+            "`keep_line_ends` keeps them"
+        )
     if config.level == "word":
         lines += _on_words(config, corpus)
     return lines

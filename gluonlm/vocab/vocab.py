@@ -40,6 +40,12 @@ def measure(pieces: Iterable[str], level: str, tokenizer: str = "auto") -> int:
     return sum(map(len, pieces))
 
 
+def _unescaped(text: str) -> str:
+    for letter, meaning in ("n", "\n"), ("t", "\t"), ("f", "\f"):
+        text = text.replace("\\" + letter, meaning)
+    return text
+
+
 class Vocab:
     """An ordered list of distinct tokens; a token's id is its index.
 
@@ -186,13 +192,26 @@ class Vocab:
             "(generate, evaluate: `unknown` skip)"
         )
 
+    @functools.cached_property
+    def encodes_carriage_return(self) -> bool:
+        """Whether `\\r` can be encoded: by subwords, or if a text with kept line ends had it."""
+        return self.level == "subword" or "\r" in self.index
+
+    def unescape(self, text: str) -> str:
+        r"""Return a text of the command line with `\n`, `\t` and `\f` as the characters they mean.
+
+        If a token of this vocabulary contains a backslash, the text is returned unchanged.
+        """
+        return text if any("\\" in token for token in self.tokens) else _unescaped(text)
+
     def separator(self, text: str) -> int | None:
         r"""Return the id of the token that begins a document, or None for an empty string.
 
         Parameters
         ----------
         text
-            The token; `\n` and `\f` written as two characters mean line break and form feed.
+            The token; `\n`, `\t` and `\f` written as two characters mean line break, tab and form
+            feed.
 
         Raises
         ------
@@ -201,7 +220,7 @@ class Vocab:
         """
         if not text:
             return None
-        ids, _ = self.kind.lookup(text.replace("\\n", "\n").replace("\\f", "\f"))
+        ids, _ = self.kind.lookup(_unescaped(text))
         if len(ids) != 1 or ids[0] in (-1, self.index.get(UNKNOWN)):
             raise InputError(
                 f"`document_separator` {text!r}: must be one {self.kind.unit} of the text"

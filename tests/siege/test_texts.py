@@ -67,10 +67,10 @@ def test_pieces_of_complete_words_join_to_the_text(piece, tmp_path, monkeypatch)
     text = "One  two\tthree\r\nfour\rfive\n\nΟΔΟΣ ΣΟΦΟΣ, end"
     (tmp_path / "x.txt").write_bytes(text.encode())
     path, spaces = tmp_path / "x.txt", " \n\t"
-    pieces = list(Text([path], cut="word").pieces())
+    pieces = list(Text([path], cut="word", keep_line_ends=True).pieces())
     assert "".join(pieces) == text
     assert all(p[-1] in spaces for p in pieces[:-1])
-    assert "".join(Text([path], lower=True).pieces()) == text.lower()
+    assert "".join(Text([path], lower=True, keep_line_ends=True).pieces()) == text.lower()
 
 
 def test_an_endless_word_is_rejected_but_readable_as_characters(tmp_path, monkeypatch):

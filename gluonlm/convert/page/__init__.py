@@ -61,6 +61,7 @@ def build(checkpoint: Checkpoint, title: str, half: bool = False) -> bytes:
         "example": _known(checkpoint, EXAMPLE),
         "vocabulary": vocab,
         "lower": checkpoint.config.data.lower,
+        "keep_line_ends": checkpoint.config.data.keep_line_ends,
         "networks": [_described(network, number) for number, network in enumerate(networks)],
         "half": half,
         "shapes": [[name, array.size] for name, array in named.items()],

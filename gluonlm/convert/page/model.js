@@ -173,14 +173,16 @@ function fromHalf(bits) {
 const JOINER = "\uffed", UNKNOWN = "<unk>", END = "<eos>";
 
 class Vocabulary {
-  constructor({ level, tokens, tokenizer = "split" }, lower) {
-    Object.assign(this, { level, tokens, tokenizer, lower });
+  constructor({ level, tokens, tokenizer = "split" }, lower, keepLineEnds) {
+    Object.assign(this, { level, tokens, tokenizer, lower, keepLineEnds });
     this.index = new Map(tokens.map((token, i) => [token, i]));
     this.lineBreak = this.index.get(level === "char" ? "\n" : END) ?? 0;
   }
 
-  // pieces {text, id}; joined texts equal the input; id is -1 for an unknown character
+  // pieces {text, id}; joined texts equal the input with its line ends as \n, unless the run keeps
+  // them; id is -1 for an unknown character
   split(text) {
+    if (!this.keepLineEnds) text = text.replace(/\r\n?/g, "\n");
     const known = (token) => this.index.get(token) ?? this.index.get(UNKNOWN) ?? -1;
     const id = (piece) => known(this.lower ? piece.toLowerCase() : piece);
     if (this.level === "char") return Array.from(text, (char) => ({ text: char, id: id(char) }));
