@@ -32,6 +32,11 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
         )
     if config.level == "word":
         lines += _on_words(config, corpus)
+    if config.level == "subword" and config.vocab_size > len(corpus.vocab):
+        lines.append(
+            f"`vocab_size` {config.vocab_size}: {len(corpus.vocab)} is the largest that this text "
+            "supports, and is used"
+        )
     return lines
 
 
