@@ -61,6 +61,16 @@ def test_unique_words_and_attached_punctuation_are_reported(tmp_path, command):
     assert "--tokenizer punctuation splits" not in out
 
 
+@pytest.mark.parametrize("mark, hinted", [("\u093f", False), ("\u0301", False), (".", True)])
+def test_combining_marks_are_not_attached_punctuation(mark, hinted, tmp_path, command):
+    text = tmp_path / "text"
+    text.write_text(" ".join(f"क{n}{mark}" for n in range(90)) + "\n")
+    flags = ["--data", text, "--level", "word", "--split", "90/10/0", "--run", tmp_path / "run"]
+    code, out, err = command("train", *flags, *LOUD)
+    assert (code, err) == (0, "")
+    assert ("--tokenizer punctuation" in out) == hinted
+
+
 def test_differing_parts_are_reported():
     assert on_parts(1.0, 1.14) == on_parts(1.0, 0.88) == on_parts(None, 1.0) == []
     assert "40% above" in on_parts(2.0, 2.8)[0]

@@ -12,8 +12,8 @@ from ..corpus import CATALOGUE, Corpus, check_trusted
 from ..corpus.gutenberg import has_header
 from ..system.console import program
 from ..system.errors import InputError
-from ..vocab import END_OF_LINE, UNKNOWN
 from ..vocab.levels import rule_of
+from ..vocab.words import JOINER, split_punctuation
 
 # thresholds above which a hint is printed
 MANY = 0.1  # fraction of words with punctuation attached
@@ -50,15 +50,20 @@ def _on_words(config, corpus):
             f"{once:,} of {len(vocab):,} words occur only once: `vocab_size` {len(vocab) - once} "
             "replaces them with <unk>, so that the model learns <unk>"
         )
-    words = [
-        w for w in vocab.tokens if w not in (UNKNOWN, END_OF_LINE) and any(map(str.isalnum, w))
-    ]
-    stuck = [w for w in words if not (w[0] + w[-1]).isalnum()]
-    if rule_of("word", config.tokenizer) == "split" and len(stuck) > MANY * len(vocab):
+    if rule_of("word", config.tokenizer) != "split":
+        return
+    stuck = [word for word in vocab.tokens if _has_punctuation(word)]
+    if len(stuck) > MANY * len(vocab):
         yield (
             f"{len(stuck):,} of {len(vocab):,} words have punctuation attached, such as "
             f"{stuck[0]!r}: `tokenizer` punctuation splits it off"
         )
+
+
+def _has_punctuation(word):
+    """Return whether punctuation is attached to the beginning or the end of a word."""
+    symbols = [not part.strip(JOINER)[:1].isalnum() for part in split_punctuation(word)]
+    return (symbols[0] or symbols[-1]) and not all(symbols)
 
 
 def on_parts(valid: float | None, test: float) -> list[str]:
