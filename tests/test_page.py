@@ -133,6 +133,31 @@ def test_the_page_reads_characters_beyond_16_bits_and_marks_unknown_ones():
     assert [piece["id"] for piece in found] == [1, 2, -1, 0]
 
 
+GREEK = "ἐν ἀρχῇ ἦν ὁ λόγος, καὶ ὁ λόγος ἦν πρὸς τὸν θεόν.\n"
+
+
+@pytest.mark.parametrize("kind", ["gru", "tied ensemble", "unrolled", "real"])
+@pytest.mark.parametrize("text", [GREEK, "天地玄黄，宇宙洪荒。\n", "हिन्दी में।\n"])
+@pytest.mark.parametrize("how", [("char", "auto"), ("word", "split"), ("word", "punctuation")])
+def test_a_page_opens_with_tokens_of_the_model(kind, text, how):
+    vocab = Vocab.build([text], how[0], tokenizer=how[1])
+    content = build(checkpoint_of(kind, vocab)[1], "run")
+    assert content == build(checkpoint_of(kind, vocab)[1], "run")
+    example = json.loads(DATA.search(content)[1])["example"]
+    assert example.strip()
+    assert "\n" not in example
+    known = [piece["id"] for piece in run_in_node(content, [], [example])["split"][0]]
+    assert min(known) >= 0
+    assert vocab.index.get("<unk>") not in known
+    assert vocab.encode(example).tolist() == known
+
+
+@pytest.mark.parametrize("vocab", [Vocab("char", "\n"), Vocab("word", ["<unk>", "<eos>"])])
+def test_a_page_of_a_model_without_text_opens_empty(vocab):
+    content = build(checkpoint_of("gru", vocab)[1], "run")
+    assert json.loads(DATA.search(content)[1])["example"].strip() == ""
+
+
 def test_tokenizers_that_the_page_does_not_support_are_refused():
     for level, rule in (("subword", "bpe"), ("word", "moses")):
         vocab = Vocab.build(["the ducks went out to play\n" * 30], level, 300, tokenizer=rule)
@@ -277,6 +302,21 @@ def test_words_are_inserted_and_generated_with_single_spaces(opened):
     assert "thethe" not in written
     ids = vocab.encode(written)
     assert vocab.typeset(ids).startswith(written.rstrip()[:50])
+
+
+@pytest.mark.parametrize("text, direction", [("שלום, a", "rtl"), ("hello שלום", "ltr")])
+def test_text_is_shown_in_the_direction_of_its_script(opened, text, direction):
+    vocab = Vocab.build([text + "\n"])
+    page = opened(build(checkpoint_of("gru", vocab)[1], "run"))
+    page.fill("#text", text)
+    settle(page)
+    for place in ("#text", "#map"):
+        found = page.eval_on_selector(place, "shown => getComputedStyle(shown).direction")
+        assert found == direction, place
+    page.fill("#text", "ש" * 5 if direction == "rtl" else "h" * 5)
+    settle(page)
+    worst = page.eval_on_selector("#worst bdi", "shown => getComputedStyle(shown).direction")
+    assert worst == direction
 
 
 def test_hostile_tokens_are_shown_as_text(opened):

@@ -14,6 +14,8 @@ from ..system.console import complain, run_command, show
 from ..system.errors import InputError
 from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
 
+NAMED = 20  # unknown words of a prompt to print, and characters of each
+
 
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
@@ -154,6 +156,7 @@ def main(argv=None) -> None:
     prompt: Any = vocab.default_prompt()
     if text is not None:
         prompt = checkpoint.encode(text, arguments.unknown)
+        report_unknown(checkpoint.unknown_words(text))
     if not len(prompt):
         raise InputError("`prompt`: contains no known token; at least one is required")
     if arguments.dynamic or arguments.cache:
@@ -172,6 +175,14 @@ def main(argv=None) -> None:
     print()
     if arguments.novelty:
         compare(checkpoint, written, arguments.data_dir)
+
+
+def report_unknown(words: list[str]) -> None:
+    """Print on stderr which words of the prompt are not in the vocabulary."""
+    if words:
+        named = ", ".join(repr(word[:NAMED]) for word in words[:NAMED])
+        named += ", ..." * (len(words) > NAMED)
+        complain(f"--prompt: not in the vocabulary, read as <unk>: {named}")
 
 
 def compare(checkpoint, texts: list[list[int]], data_dir: str | None) -> None:

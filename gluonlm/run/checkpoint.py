@@ -69,7 +69,14 @@ class Checkpoint:
         InputError
             As for `Vocab.encode`.
         """
-        return self.vocab.encode(text.lower() if self.config.data.lower else text, unknown)
+        return self.vocab.encode(self._cased(text), unknown)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
+        return self.vocab.unknown_words(self._cased(text))
+
+    def _cased(self, text):
+        return text.lower() if self.config.data.lower else text
 
 
 def write_checkpoint(folder: Path, contents: Checkpoint) -> None:

@@ -193,6 +193,14 @@ class Vocab:
             "(generate, evaluate: `unknown` skip)"
         )
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
+        if self.level != "word" or UNKNOWN not in self.index:
+            return []
+        _, words = self.kind.lookup(text)
+        missing = [word for word in words if word not in self.index]
+        return list(dict.fromkeys(self.kind.decode([word]) for word in missing))
+
     def separator(self, text: str) -> int | None:
         r"""Return the id of the token that begins a document, or None for an empty string.
 
