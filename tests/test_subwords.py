@@ -77,6 +77,13 @@ def test_the_default_size_contains_every_character_of_the_text(kind):
         assert vocab.decode(vocab.encode(text)) == text
 
 
+@given(st.lists(st.integers(0x4E00, 0x5300), min_size=1), st.sampled_from(sorted(VOCABS)))
+def test_every_text_of_many_characters_has_a_default_vocabulary(codes, kind):
+    text = "".join(map(chr, codes)) + MANY
+    vocab = Vocab.build([text], "subword", tokenizer=kind)
+    assert vocab.decode(vocab.encode(text)) == text
+
+
 @pytest.mark.parametrize("kind", VOCABS)
 def test_the_least_and_the_largest_size_are_exact(kind):
     least = 258 + 300
@@ -109,9 +116,9 @@ def test_more_characters_than_subwords_exist_are_refused_with_another_level():
         Vocab.build([text], "subword")
 
 
-@pytest.mark.parametrize("text", ["", "\n\n"])
-def test_a_text_without_characters_is_refused(text):
-    with pytest.raises(InputError, match=r"`level` subword: .*no text"):
+@pytest.mark.parametrize("text", ["", "\n\n", "<unk>"])
+def test_a_text_without_subwords_is_refused(text):
+    with pytest.raises(InputError, match=r"`level` subword: .* `level` char"):
         Vocab.build([text], "subword")
 
 

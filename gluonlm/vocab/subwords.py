@@ -228,11 +228,9 @@ def _train(text: str, size: int, tokenizer: str) -> bytes | int:
     except (RuntimeError, ValueError) as error:
         if least := _TOO_SMALL.search(str(error)):
             return int(least[1])
-        if not text.strip(f"\n{_REJECTED}"):
-            raise InputError("`level` subword: the training part contains no text") from None
         raise InputError(
-            f"`vocab_size` {size}: SentencePiece cannot find this many subwords in the text "
-            f"({str(error).splitlines()[0][-120:]}): use another `vocab_size` or more text"
+            "`level` subword: SentencePiece finds no subwords in this text "
+            f"({str(error).splitlines()[0][-120:]}): use more text or `level` char"
         ) from None
     return model.getvalue()
 
