@@ -145,10 +145,10 @@ def test_training_reports_converted_line_ends_once(train):
 @pytest.mark.parametrize("level", ["char", "word", "subword"])
 def test_texts_and_prompts_are_read_as_in_training(train, command, level):
     train("run", "lf", "--level", level)
-    code, expected, err = command("evaluate", "run", "--data", "lf")
+    code, expected, err = command("evaluate", "run", "--data", "lf", "--json")
     assert (code, err) == (0, "")
     for name in ("crlf", "cr"):
-        code, out, err = command("evaluate", "run", "--data", name)
+        code, out, err = command("evaluate", "run", "--data", name, "--json")
         assert (code, out) == (0, expected)
         assert err.count("\n") == (level != "word")
     prompts = [command("generate", "run", "--prompt", f"row 1{end}row") for end in ("\n", *ENDS)]
@@ -217,8 +217,8 @@ def test_old_runs_on_line_feeds_read_every_line_end(train, command, level):
     train("run", "lf", "--level", level, "--keep-line-ends")
     train("new", "lf", "--level", level)
     old = as_before("run")
-    expected = command("evaluate", old, "--data", "lf")[1]
-    assert command("evaluate", old, "--data", "crlf")[:2] == (0, expected)
+    expected = command("evaluate", old, "--data", "lf", "--json")[1]
+    assert command("evaluate", old, "--data", "crlf", "--json")[:2] == (0, expected)
     train("warm", "crlf", "--init-from", old)
     assert command("combine", old, "new", "--run", "both")[0] == 0
 

@@ -55,6 +55,12 @@ def test_a_page_makes_no_requests():
     assert not re.search(r"https?:|src=|href=|url\(|@import", text)
 
 
+def test_a_page_shows_each_line_in_the_direction_of_its_script():
+    text = "".join(page("שלום", "", Vocab("char", "ש"), iter([Span("ש", 1.0)])))
+    assert '<pre dir="auto">' in text
+    assert '<h1 dir="auto">' in text
+
+
 def test_shades_range_from_zero_to_twice_a_blind_guess():
     assert [shade(bits, 16, SHADES) for bits in (None, 0, 0.49, 0.5, 4, 7.9, 8, 99, np.inf)] == (
         [0, 0, 0, 1, 8, 15, 15, 15, 15]

@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def load_corpus(
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)
     if vocab is None or extend_vocab:
-        built = _build_vocab(texts, config, fractions[0])
+        built = _build_vocab(texts, config, fractions[0], vocab)
         vocab = vocab.extended(built) if vocab else built
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
@@ -150,10 +151,15 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
     return sources
 
 
-def _build_vocab(texts: list[Text], config: DataConfig, train_fraction: float) -> Vocab:
+def _build_vocab(
+    texts: list[Text], config: DataConfig, train_fraction: float, extended: Vocab | None
+) -> Vocab:
+    """Build a vocabulary, in the same version of its tokenizer as the one that it extends."""
     if config.level == "char":
         return Vocab.build(piece for text in texts for piece in text.pieces())
-    how = dict(level=config.level, tokenizer=config.tokenizer)
+    how: dict[str, Any] = dict(level=config.level, tokenizer=config.tokenizer)
+    if extended:
+        how["version"] = extended.kind.details().get("version", 1)
     first: float = math.inf
     if len(texts) == 1 and train_fraction < 1:
         first = round(train_fraction * measure(texts[0].pieces(), **how))

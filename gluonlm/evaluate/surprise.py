@@ -36,11 +36,11 @@ body {{ background: #111; color: #eee }}
 {dark}
 }}
 </style>
-<h1>{title}</h1>
+<h1 dir="auto">{title}</h1>
 <p>{summary}</p>
 <p>Surprise in bits: {legend}. Uncoloured text was not scored, or was not surprising.
 Point at a token to see its surprise.</p>
-<pre>"""
+<pre dir="auto">"""
 
 
 class Span(NamedTuple):

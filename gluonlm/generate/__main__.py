@@ -14,6 +14,8 @@ from ..system.console import complain, run_command, show
 from ..system.errors import InputError
 from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
 
+NAMED = 20  # unknown words of a prompt to print, and characters of each
+
 
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
@@ -174,6 +176,8 @@ def main(argv=None) -> None:
 def encode_prompt(arguments, checkpoint) -> Any:
     """Return the ids of the prompt, or of a line break without a prompt.
 
+    Prints the unknown words of the prompt on stderr.
+
     Raises
     ------
     InputError
@@ -191,7 +195,16 @@ def encode_prompt(arguments, checkpoint) -> Any:
     prompt = encode_text(checkpoint, text, name, arguments.unknown)
     if not len(prompt):
         raise InputError("`prompt`: contains no known token; at least one is required")
+    report_unknown(checkpoint.unknown_words(text))
     return prompt
+
+
+def report_unknown(words: list[str]) -> None:
+    """Print on stderr which words of the prompt are not in the vocabulary."""
+    if words:
+        named = ", ".join(repr(word[:NAMED]) for word in words[:NAMED])
+        named += ", ..." * (len(words) > NAMED)
+        complain(f"--prompt: not in the vocabulary, read as <unk>: {named}")
 
 
 def training_ids(checkpoint, data_dir: str | None) -> np.ndarray:

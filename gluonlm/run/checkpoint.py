@@ -71,8 +71,16 @@ class Checkpoint:
         InputError
             As for `Vocab.encode`.
         """
+        return self.vocab.encode(self._read(text), unknown)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
+        return self.vocab.unknown_words(self._read(text))
+
+    def _read(self, text):
+        """Return a text as training read it: line ends and case."""
         text = text if self.config.data.keep_line_ends else with_line_feeds(text)
-        return self.vocab.encode(text.lower() if self.config.data.lower else text, unknown)
+        return text.lower() if self.config.data.lower else text
 
 
 def write_checkpoint(folder: Path, contents: Checkpoint) -> None:

@@ -23,7 +23,7 @@ from ..system.errors import InputError
 from .characters import Characters
 from .levels import RULES, rule_of
 from .subwords import Subwords
-from .words import END_OF_LINE, TOKENIZERS, UNKNOWN, Words
+from .words import END_OF_LINE, UNKNOWN, VERSION, Words, splitter
 
 if TYPE_CHECKING:
     import gluonnlp
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
 
-def measure(pieces: Iterable[str], level: str, tokenizer: str = "auto") -> int:
+def measure(
+    pieces: Iterable[str], level: str, tokenizer: str = "auto", version: int = VERSION
+) -> int:
     """Return the length of a text: words for level "word", characters for other levels."""
     rule = rule_of(level, tokenizer)
     if level == "word":
-        return sum(len(TOKENIZERS[rule](piece)) for piece in pieces)
+        return sum(map(len, map(splitter(rule, version), pieces)))
     return sum(map(len, pieces))
 
 
@@ -59,7 +61,8 @@ class Vocab:
     tokens
         The tokens in order of their ids.
     details
-        More arguments of the level: `tokenizer` for words; `tokenizer` and `scores` for subwords.
+        More arguments of the level: `tokenizer` and its `version` for words; `tokenizer` and
+        `scores` for subwords.
 
     Raises
     ------
@@ -79,7 +82,7 @@ class Vocab:
                 f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct: "
                 "tokens must be non-empty and unique"
             )
-        if unknown := set(details) - {"tokenizer", "scores"}:
+        if unknown := set(details) - {"tokenizer", "version", "scores"}:
             raise InputError(f"vocabulary: unknown field {min(unknown)!r}")
         try:
             self.kind = KINDS[level](self.tokens, self.index, **details)
@@ -102,6 +105,7 @@ class Vocab:
         max_size: int = 0,
         tokenizer: str = "auto",
         first: float = math.inf,
+        version: int = VERSION,
     ) -> Vocab:
         """Build the vocabulary of a text deterministically.
 
@@ -119,6 +123,8 @@ class Vocab:
             The rule for words (split, punctuation, moses) or subwords (unigram, bpe).
         first
             The length of text to use, in the unit of `measure`; characters use the entire text.
+        version
+            The version of the tokenizer `punctuation`; 1 separates combining marks from letters.
 
         Raises
         ------
@@ -128,7 +134,8 @@ class Vocab:
         rule = rule_of(level, tokenizer)
         if rule not in RULES[level]:
             raise InputError(f"`tokenizer` {rule}: not one of {', '.join(RULES[level])}")
-        return cls(level, **KINDS[level].build(pieces, max_size, rule, first))
+        more = {"version": version} if level == "word" else {}
+        return cls(level, **KINDS[level].build(pieces, max_size, rule, first, **more))
 
     def extended(self, other: Vocab) -> Vocab:
         """Return a vocabulary of these tokens, followed by the new tokens of another vocabulary.
@@ -203,6 +210,14 @@ class Vocab:
         If a token of this vocabulary contains a backslash, the text is returned unchanged.
         """
         return text if any("\\" in token for token in self.tokens) else _unescaped(text)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
+        if self.level != "word" or UNKNOWN not in self.index:
+            return []
+        _, words = self.kind.lookup(text)
+        missing = [word for word in words if word not in self.index]
+        return list(dict.fromkeys(self.kind.decode([word]) for word in missing))
 
     def separator(self, text: str) -> int | None:
         r"""Return the id of the token that begins a document, or None for an empty string.

@@ -99,6 +99,7 @@ async function predicted(mine) {
 function button(label, hint, probability, insert) {
   const key = document.createElement("button");
   key.type = "button";
+  key.dir = "auto";
   key.textContent = label;
   key.setAttribute("aria-label", `${hint}, ${(100 * probability).toFixed(1)} percent`);
   key.style.setProperty("--probability", probability);
@@ -197,10 +198,10 @@ function showSurprise() {
   at("worst").replaceChildren(...worst.slice(0, 5).map(({ i, node }) => {
     const item = document.createElement("li"), guess = vocabulary.tokens[node.best];
     const before = pieces.slice(Math.max(0, i - (chars ? 12 : 3)), i).map(({ text }) => text);
-    const lead = document.createElement("span"), token = document.createElement("strong");
-    lead.textContent = visible(before.join("").replace(/\s+/g, " "));
+    const text = document.createElement("bdi"), token = document.createElement("strong");
     token.textContent = labelled(pieces[i].text);
-    item.append(lead, token, `  ${node.bits.toFixed(1)} bits; expected ` +
+    text.append(visible(before.join("").replace(/\s+/g, " ")), token);
+    item.append(text, `  ${node.bits.toFixed(1)} bits; expected ` +
       `${labelled(guess)} with ${(100 * node.probability).toFixed(0)}%`);
     return item;
   }));
