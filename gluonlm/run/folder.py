@@ -246,8 +246,13 @@ class Run:
         Raises
         ------
         InputError
-            If it is missing or damaged.
+            If it is missing or damaged, or `which` is another name.
         """
+        if which not in POINTERS:
+            found = [name for name in POINTERS if os.path.lexists(self.checkpoints / name)]
+            raise InputError(
+                f"{self.path}: no checkpoint {which!r}: must be {' or '.join(found or POINTERS)}"
+            )
         if self.is_checkpoint():
             return read_checkpoint(self.path)
         folder = self._named(which)

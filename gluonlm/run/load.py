@@ -29,7 +29,7 @@ def load_model(run, which: str = "best", ctx=None) -> tuple[LanguageModel, Check
     Raises
     ------
     InputError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or `which` is another name.
     """
     from ..models import model_for
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,12 @@ def signals_watched(trainer) -> Iterator[None]:
     """Make the first Ctrl-C, SIGTERM or SIGHUP stop training with a checkpoint.
 
     Training stops after the current step; a second signal ends the process at once. Signals that
-    are already ignored, such as SIGHUP under nohup, stay ignored.
+    are already ignored, such as SIGHUP under nohup, stay ignored. Python allows handlers only in
+    the main thread: in any other, signals are not watched.
     """
     watched = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        watched = []
 
     def leave_at_once():
         for number in watched:
