@@ -81,6 +81,11 @@ def load_corpus(
         If the text is unavailable, has another fingerprint, or contains unknown tokens.
     """
     config = config or DataConfig()
+    if not isinstance(config, DataConfig) or not isinstance(vocab, (Vocab, type(None))):
+        raise InputError(
+            "load_corpus needs a DataConfig, such as DataConfig(data='book.txt') of gluonlm.config "
+            "or Config().data, and a Vocab or None"
+        )
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
     cut = cut_of(config.level, config.tokenizer)

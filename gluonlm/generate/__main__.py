@@ -12,7 +12,7 @@ from ..config.flags import Parser
 from ..evaluate.dynamic_flags import add_cache, add_dynamic, check_adaptive
 from ..system.console import complain, run_command, show
 from ..system.errors import InputError
-from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
+from .sampling import WIDEST, beam_search, check_sampling, sample
 
 NAMED = 20  # unknown words of a prompt to print, and characters of each
 
@@ -145,10 +145,8 @@ def main(argv=None) -> None:
     from ..run.load import load_model
 
     # rejects invalid parameters before the prompt is printed
-    probabilities([[0.0]], arguments.temperature, arguments.top_k, arguments.top_p)
-    nothing = np.empty((1, 0), int)
-    penalise([[0.0]], nothing, arguments.repetition_penalty)
-    forbid_repeats([[0.0]], nothing, arguments.no_repeat_ngram)
+    names = ("temperature", "top_k", "top_p", "repetition_penalty", "no_repeat_ngram")
+    check_sampling(*(getattr(arguments, name) for name in names))
     model: Any
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vocab, known = checkpoint.vocab, None

@@ -22,7 +22,9 @@ def check_integer(name: str, value: Any, low: int | None = None) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise InputError(f"`{name}` {value!r}: must be an integer") from None
+        number = None
+    if number is None or isinstance(value, bool):
+        raise InputError(f"`{name}` {value!r}: must be an integer")
     if low is not None and number < low:
         raise InputError(f"`{name}` {number}: must be at least {low}")
     return number

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..system.arguments import check_integer
 from ..system.compat import load_gluonnlp
 from ..system.errors import InputError
 from .characters import Characters
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
 # The three have the methods and attributes of Characters.
 KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
+
+
+MARK = "\ufeff"  # byte-order mark, which open(..., encoding="utf-8") keeps
+
+
+def _check_text(text):
+    if not isinstance(text, str):
+        raise InputError(f"the text must be of type str, not {type(text).__name__}: decode it")
+    return text
 
 
 def measure(
@@ -115,7 +125,7 @@ class Vocab:
         Parameters
         ----------
         pieces
-            The text in pieces that do not split words.
+            The text: a string, whose byte-order mark is removed, or pieces that do not split words.
         max_size
             For words, the number to keep; the rarest become `<unk>`, and 0 keeps all. For subwords,
             their number; 0 chooses it by the length of the text.
@@ -131,10 +141,15 @@ class Vocab:
         InputError
             If the text has no tokens, or the level does not support the rule.
         """
+        if level not in RULES:
+            raise InputError(f"`level` {level!r}: not one of {', '.join(RULES)}")
+        check_integer("max_size", max_size, 0)
         rule = rule_of(level, tokenizer)
         if rule not in RULES[level]:
             raise InputError(f"`tokenizer` {rule}: not one of {', '.join(RULES[level])}")
-        more = {"version": version} if level == "word" else {}
+        if isinstance(pieces, (str, bytes)):
+            pieces = [_check_text(pieces).removeprefix(MARK)]
+        pieces, more = map(_check_text, pieces), {"version": version} if level == "word" else {}
         return cls(level, **KINDS[level].build(pieces, max_size, rule, first, **more))
 
     def extended(self, other: Vocab) -> Vocab:
@@ -167,15 +182,19 @@ class Vocab:
             token_to_idx=self.index,
         )
 
-    def encode(self, text: str, unknown: str = "error", start: int = 0) -> np.ndarray:
+    def encode(self, text: str, unknown: str = "error", start: int | None = None) -> np.ndarray:
         """Convert a text to ids; an unknown word becomes `<unk>`.
+
+        A byte-order mark at the beginning of a complete text is removed, unless it occurs in a
+        token.
 
         Parameters
         ----------
         unknown
             "error", or "skip" to omit unknown characters.
         start
-            The position of the text's first token in a longer text, for error messages.
+            The position of the text's first token in a longer text, for error messages. None: the
+            text is complete.
 
         Returns
         -------
@@ -186,6 +205,10 @@ class Vocab:
         InputError
             For the first unknown character (or word, if there is no `<unk>`), with its position.
         """
+        if unknown not in ("error", "skip"):
+            raise InputError(f"`unknown` {unknown!r}: must be error or skip")
+        if start is None:
+            text = self._without_mark(text)
         ids, tokens = self.kind.lookup(text)
         missing = ids < 0
         if not missing.any():
@@ -194,9 +217,9 @@ class Vocab:
             return ids[~missing]
         place, unit = int(missing.argmax()), self.kind.unit
         raise InputError(
-            f"{unit} {tokens[place]!r} at position {start + place} is not among the {len(self)} "
-            f"{unit}s of this vocabulary: remove unknown {unit}s from the text, or skip them "
-            "(generate, evaluate: `unknown` skip)"
+            f"{unit} {tokens[place]!r} at position {(start or 0) + place} is not among the "
+            f"{len(self)} {unit}s of this vocabulary: remove unknown {unit}s from the text, or "
+            "skip them (generate, evaluate: `unknown` skip)"
         )
 
     @functools.cached_property
@@ -215,7 +238,7 @@ class Vocab:
         """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
         if self.level != "word" or UNKNOWN not in self.index:
             return []
-        _, words = self.kind.lookup(text)
+        _, words = self.kind.lookup(self._without_mark(text))
         missing = [word for word in words if word not in self.index]
         return list(dict.fromkeys(self.kind.decode([word]) for word in missing))
 
@@ -258,7 +281,8 @@ class Vocab:
                 return self.tokens[i]
         except TypeError:
             pass
-        raise InputError(f"{i!r} is not an id of this vocabulary: ids are 0 to {len(self) - 1}")
+        shown = " ".join(repr(i).split())  # MXNet's arrays have several lines
+        raise InputError(f"{shown} is not an id of this vocabulary: ids are 0 to {len(self) - 1}")
 
     def speller(self, before: int | None = None) -> Callable[[int], str]:
         """Return a function that converts ids to typeset text one by one, as in `typeset`.
@@ -283,6 +307,14 @@ class Vocab:
             at the start of a line.
         """
         return "".join(map(self.speller(before), ids))
+
+    def _without_mark(self, text):
+        kept = not _check_text(text).startswith(MARK) or self._contains_mark
+        return text if kept else text[1:]
+
+    @functools.cached_property
+    def _contains_mark(self) -> bool:
+        return any(MARK in token for token in self.tokens)
 
     @functools.cached_property
     def _lengths(self) -> np.ndarray:
