@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .config.flags import Parser
-from .system.console import run_command, show
+from .system.console import complain, run_command, show
 from .system.errors import InputError
 from .system.files import check_output, output_file
-from .system.plots import new_axes, to_png
+from .system.plots import drawable, font_to_install, new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
 
@@ -112,12 +112,16 @@ def project(vectors: np.ndarray, count: int = 300, seed: int = 1) -> np.ndarray:
 
 
 def draw_map(points: np.ndarray, words: Sequence[str]) -> bytes:
-    """Return a PNG of words at their points `(M, 2)`."""
+    """Return a PNG of words at their points `(M, 2)`.
+
+    Characters that no installed font contains are drawn as code points.
+    """
     figure, axes = new_axes(12, 12)
     axes.scatter(*points.T, s=4, color="#9aa5b1")
+    labels, families, _ = drawable(map(visible, words))
     style = dict(xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False)
-    for point, word in zip(points, words):
-        axes.annotate(visible(word), tuple(point), **style)
+    for point, label in zip(points, labels):
+        axes.annotate(label, tuple(point), family=families, **style)
     axes.set_axis_off()
     return to_png(figure)
 
@@ -150,6 +154,12 @@ def main(argv=None) -> None:
         with output_file(out, arguments.overwrite) as stream:
             stream.write(draw_map(points, [vocab.tokens[i] for i in ids]))
         show(f"map written to {out}", "\n")
+        if missing := drawable(visible(vocab.tokens[i]) for i in ids)[2]:
+            others = f" and {len(missing) - 1} other characters" if len(missing) > 1 else ""
+            complain(
+                f"no installed font contains {missing[0]}{others}: the map shows code points; "
+                f"install a font such as {font_to_install(missing)}"
+            )
 
 
 if __name__ == "__main__":
