@@ -155,9 +155,9 @@ def main(argv=None) -> None:
             stream.write(draw_map(points, [vocab.tokens[i] for i in ids]))
         show(f"map written to {out}", "\n")
         if missing := drawable(visible(vocab.tokens[i]) for i in ids)[2]:
-            others = f" and {len(missing) - 1} other characters" if len(missing) > 1 else ""
+            more = f" and {len(missing) - 1} other characters" if len(missing) > 1 else ""
             complain(
-                f"no installed font contains {missing[0]}{others}: the map shows code points; "
+                f"no installed font contains {missing[0]}{more}: the map shows code points; "
                 f"install a font such as {font_to_install(missing)}"
             )
 

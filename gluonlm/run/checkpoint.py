@@ -23,6 +23,7 @@ from safetensors.numpy import save_file as write_arrays
 
 from ..config import Config
 from ..corpus.text import with_line_feeds
+from ..system.arguments import check_text
 from ..system.errors import InputError
 from ..system.files import hash_file, read_file, sync_file, sync_folder, write_file
 from ..vocab import Vocab
@@ -79,6 +80,7 @@ class Checkpoint:
 
     def _read(self, text):
         """Return a text as training read it: line ends and case."""
+        text = check_text(text)
         text = text if self.config.data.keep_line_ends else with_line_feeds(text)
         return text.lower() if self.config.data.lower else text
 

@@ -56,6 +56,19 @@ def check_rates(below: float = 1, **rates: Any) -> None:
             raise InputError(f"`{name}` {rate!r}: must be a number, at least 0 and {limit}")
 
 
+def check_text(text: Any) -> str:
+    """Return a text unchanged after checking its type.
+
+    Raises
+    ------
+    InputError
+        If it is not a string.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"the text must be of type str, not {type(text).__name__}: decode it")
+    return text
+
+
 def as_sequence(ids: Any, axes: int = 1) -> np.ndarray:
     """Return ids of any kind of sequence, such as a list or an MXNet array, as a NumPy array.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..system.arguments import check_integer
+from ..system.arguments import check_integer, check_text
 from ..system.compat import load_gluonnlp
 from ..system.errors import InputError
 from .characters import Characters
@@ -34,12 +34,6 @@ KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
 
 MARK = "\ufeff"  # byte-order mark, which open(..., encoding="utf-8") keeps
-
-
-def _check_text(text):
-    if not isinstance(text, str):
-        raise InputError(f"the text must be of type str, not {type(text).__name__}: decode it")
-    return text
 
 
 def measure(
@@ -148,8 +142,8 @@ class Vocab:
         if rule not in RULES[level]:
             raise InputError(f"`tokenizer` {rule}: not one of {', '.join(RULES[level])}")
         if isinstance(pieces, (str, bytes)):
-            pieces = [_check_text(pieces).removeprefix(MARK)]
-        pieces, more = map(_check_text, pieces), {"version": version} if level == "word" else {}
+            pieces = [check_text(pieces).removeprefix(MARK)]
+        pieces, more = map(check_text, pieces), {"version": version} if level == "word" else {}
         return cls(level, **KINDS[level].build(pieces, max_size, rule, first, **more))
 
     def extended(self, other: Vocab) -> Vocab:
@@ -309,7 +303,7 @@ class Vocab:
         return "".join(map(self.speller(before), ids))
 
     def _without_mark(self, text):
-        kept = not _check_text(text).startswith(MARK) or self._contains_mark
+        kept = not check_text(text).startswith(MARK) or self._contains_mark
         return text if kept else text[1:]
 
     @functools.cached_property

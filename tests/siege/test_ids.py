@@ -215,11 +215,13 @@ def test_the_text_and_trainer_need_their_group_of_settings(model):
 
 
 @pytest.mark.parametrize("wrong", [b"ab", None, 3, ["a"]])
-def test_only_text_is_encoded(wrong):
+def test_only_text_is_encoded(wrong, trained):
     subwords = Vocab.build(["the cat sat on the mat " * 20], "subword", 300)
     for vocab in (Vocab("char", "abc"), Vocab("word", ["<unk>", "a"]), subwords):
         with pytest.raises(InputError):
             vocab.encode(wrong)
+    with pytest.raises(InputError):
+        load_model(trained)[1].encode(wrong)
     for level in ("char", "word", "subword"):
         with pytest.raises(InputError):
             Vocab.build([wrong], level)
