@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,7 +58,7 @@ def lock_folder(path: Path) -> int | None:
     OSError
         If the folder cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # of a pipe, it would wait
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,6 +101,23 @@ def check_output(path: Path, overwrite: bool = False) -> None:
             raise InputError(f"{path}: not a regular file: choose another path")
         if not overwrite:
             raise InputError(f"{path}: already exists: choose another path or use `overwrite`")
+
+
+def check_outputs(paths: Iterable[Path], overwrite: bool = False) -> None:
+    """Reject output paths as `check_output` does, and paths of the same file.
+
+    Raises
+    ------
+    InputError
+        As in `check_output`, or for two paths of one file.
+    """
+    seen: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        check_output(path, overwrite)
+        place = Path(os.path.realpath(path.parent), path.name)
+        if place in seen:
+            raise InputError(f"{path}: the same file as {seen[place]}: choose another path")
+        seen[place] = path
 
 
 @contextlib.contextmanager
