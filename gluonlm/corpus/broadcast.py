@@ -12,6 +12,7 @@ import numpy as np
 from ..system.errors import InputError
 from ..system.processes import Processes
 from ..vocab import Vocab
+from .ids import CACHE_VARIABLE, map_ids
 from .load import Corpus
 
 PARTS = ("train", "valid", "test")
@@ -60,9 +61,10 @@ def _place(ids: np.ndarray) -> tuple[str, int, int] | None:
 
 
 def _mapped(path, offset, length):
-    if not Path(path).is_file():
+    try:
+        return map_ids(Path(path))[offset // 4 :][:length]
+    except OSError as error:
         raise InputError(
-            f"{path}: file of token ids not found on {socket.gethostname()}: "
-            "keep the text in a folder that all machines share"
-        )
-    return np.asarray(np.memmap(path, np.int32, "r"))[offset // 4 :][:length]
+            f"{path}: cannot read the token ids on {socket.gethostname()}: {error.strerror}: "
+            f"set {CACHE_VARIABLE} to a folder of yours that all machines share"
+        ) from None

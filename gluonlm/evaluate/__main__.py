@@ -16,7 +16,7 @@ from ..config.flags import Parser
 from ..run.checkpoint import Checkpoint
 from ..system.console import encodable, run_command
 from ..system.errors import InputError
-from ..system.files import check_output, output_file
+from ..system.files import check_outputs, output_file
 from ..vocab import Vocab
 from .dynamic_flags import add_cache, add_dynamic, check_adaptive
 from .surprise import page, spans, terminal, write_surprise
@@ -139,8 +139,8 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
 
 def main(argv=None) -> None:
     arguments = parse(argv)
-    for path in filter(None, (arguments.per_token, arguments.html)):
-        check_output(Path(path), arguments.overwrite)
+    outputs = filter(None, (arguments.per_token, arguments.html))
+    check_outputs(map(Path, outputs), arguments.overwrite)
     from ..system.device import get_ctx
 
     ctx = get_ctx(arguments.ctx)

@@ -236,10 +236,10 @@ def _drawn(
     """Yield the tokens of `sample` after logits `(N, V)`."""
     random = np.random.default_rng(seed)
     looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
-    written = np.empty((streams, length if looks_back else 0), np.int32)
+    written = np.empty((streams, 0), np.int32)
     for place in range(length):
-        logits = penalise(logits, written[:, :place], repetition_penalty)
-        logits = forbid_repeats(logits, written[:, :place], no_repeat_ngram)
+        logits = penalise(logits, written, repetition_penalty)
+        logits = forbid_repeats(logits, written, no_repeat_ngram)
         if greedy:
             ids = logits.argmax(axis=1)  # (N,)
         else:
@@ -248,7 +248,8 @@ def _drawn(
             draws = random.random((streams, 1)) * cumulative[:, -1:]
             ids = (cumulative <= draws).sum(axis=1)
         yield ids
-        written[:, place : place + 1] = ids[:, None]
+        if looks_back:  # the length may be far more than is ever generated
+            written = np.hstack([written, ids[:, None]])
         if place + 1 < length:
             logits = stepper.step(ids)
 

@@ -25,7 +25,7 @@ from ..config import Config
 from ..corpus.text import with_line_feeds
 from ..system.arguments import check_text
 from ..system.errors import InputError
-from ..system.files import hash_file, read_file, sync_file, sync_folder, write_file
+from ..system.files import hash_file, opened_folder, read_file, sync_file, sync_folder, write_file
 from ..vocab import Vocab
 
 FORMAT = 1
@@ -124,8 +124,14 @@ def _contains(path, arrays):
         )
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
+def read_checkpoint(folder: Path, parent: int | None = None) -> Checkpoint:
     """Read a checkpoint's folder.
+
+    Parameters
+    ----------
+    parent
+        The descriptor of the folder that contains it, in which it must not be a link; None to open
+        it by its path.
 
     Raises
     ------
@@ -133,7 +139,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         If a file is missing or damaged; the message names it.
     """
     folder = Path(folder)
-    content = _sealed_content(folder)
+    content = _read_content(folder, parent)
     try:
         arrays = {name: parse_arrays(content[name]) for name in ARRAYS}
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
@@ -194,14 +200,25 @@ def seal(files: dict[str, tuple[int, str]]) -> bytes:
     return _canonical({**manifest, "sha256": _digest(_canonical(manifest))})
 
 
-def _sealed_content(folder):
+def _read_content(folder, parent):
+    """Return the content of each file; the folder stays open, in case its path is replaced."""
+    path = folder if parent is None else folder.name
+    try:
+        with opened_folder(path, parent, follow=parent is None) as descriptor:
+            return _sealed_content(folder, descriptor)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot open this checkpoint: {error.strerror}") from None
+
+
+def _sealed_content(folder, descriptor):
     """Return the content of each file after verifying all of them against the manifest."""
-    files = _manifest(folder / MANIFEST)
-    extra = sorted(set(os.listdir(folder)) - {*FILES, MANIFEST})
+    files = _manifest(folder / MANIFEST, descriptor)
+    extra = sorted(set(os.listdir(descriptor)) - {*FILES, MANIFEST})
     if extra:
         raise InputError(f"{folder / extra[0]}: not a file of this checkpoint: remove it")
     content = {
-        name: read_file(folder / name, files[name]["size"], LIMITS.get(name)) for name in FILES
+        name: read_file(folder / name, files[name]["size"], LIMITS.get(name), descriptor)
+        for name in FILES
     }
     for name in FILES:
         if _digest(content[name]) != files[name].get("sha256"):
@@ -212,9 +229,9 @@ def _sealed_content(folder):
     return content
 
 
-def _manifest(path):
+def _manifest(path, folder=None):
     """Verify a manifest and return its entry for each file."""
-    raw = read_file(path, limit=LIMITS[MANIFEST])
+    raw = read_file(path, limit=LIMITS[MANIFEST], folder=folder)
     manifest = _json(path, raw)
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:

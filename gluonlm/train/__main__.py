@@ -4,12 +4,14 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import GROUPS
+from ..config.aliases import translate
 from ..config.flags import Parser, add_device, chosen
 from ..config.presets import list_presets
 from ..system import runtime
@@ -169,8 +171,20 @@ def signals_watched(trainer) -> Iterator[None]:
 
 
 def main(argv=None) -> int:
-    with joined() as world:
+    with joined(words_in_common(sys.argv[1:] if argv is None else argv)) as world:
         return run(argv, world)
+
+
+def words_in_common(words: Sequence[str]) -> list[str]:
+    """Return a command line without `--ctx` and `--threads`, which differ between machines."""
+    own, kept = ("--ctx", "--threads"), []
+    waiting = iter(translate(words, own))
+    for word in waiting:
+        if word in own:
+            next(waiting, None)
+        elif word.partition("=")[0] not in own:
+            kept.append(word)
+    return kept
 
 
 def run(argv, world: Processes) -> int:

@@ -125,7 +125,7 @@ def test_a_linked_checkpoint_is_not_followed(copy, tmp_path):
     folder = copy.pointed("best")
     shutil.move(folder, tmp_path / "outside")
     folder.symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="copy: "):
+    with pytest.raises(InputError, match="copy/checkpoints/"):
         load_model(copy.path)
 
 

@@ -42,10 +42,9 @@ def test_a_file_is_hashed_while_it_is_read(tmp_path, monkeypatch):
 def test_ids_of_a_changing_long_text_are_not_kept(tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_text("abc" * 999)
-    monkeypatch.setattr(ids, "CACHE_FROM", 1000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     text, vocab = Text([path]), load_corpus(DataConfig(data=(str(path),))).vocab
-    for kept in (tmp_path / ids.CACHE_FOLDER).iterdir():
-        kept.unlink()
+    monkeypatch.setattr(ids, "CACHE_FROM", 1000)
     key = ids._key
 
     def changing(text, vocab, real=key):
@@ -57,7 +56,7 @@ def test_ids_of_a_changing_long_text_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(ids, "_key", changing)
     with pytest.raises(InputError, match="changed"):
         ids.ids_of(Text([path]), vocab)
-    assert not [p for p in (tmp_path / ids.CACHE_FOLDER).iterdir() if p.is_file()]
+    assert not list(ids.cache_folder().iterdir())
     assert text.fingerprint() == Text([path]).fingerprint()
 
 
