@@ -61,6 +61,31 @@ def test_unique_words_and_attached_punctuation_are_reported(tmp_path, command):
     assert "--tokenizer punctuation splits" not in out
 
 
+@pytest.mark.parametrize(
+    "content, encoding, remedy",
+    [
+        ("cp1252", "latin-1", "--encoding cp1252"),
+        ("utf-8", "latin-1", "--encoding utf-8"),
+        ("c1", "utf-8", "cp1252 as latin-1"),
+        ("cp1252", "cp1252", None),
+        ("utf-8", "utf8", None),
+    ],
+)
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_control_characters_of_a_wrong_encoding_are_reported(
+    content, encoding, remedy, level, tmp_path, command
+):
+    text = "it\u2019s \u201cfine\u201d, really\n" * 40
+    if content == "c1":
+        text, content = text.encode("cp1252").decode("latin-1"), "utf-8"
+    (tmp_path / "a.txt").write_bytes(text.encode(content))
+    flags = ["--data", tmp_path / "*.txt", "--encoding", encoding, "--level", level]
+    code, out, err = command("train", *flags, "--run", tmp_path / "run", *LOUD)
+    assert (code, err) == (0, "")
+    assert ("control characters" in out) == (remedy is not None)
+    assert (remedy or "") in out
+
+
 def test_differing_parts_are_reported():
     assert on_parts(1.0, 1.14) == on_parts(1.0, 0.88) == on_parts(None, 1.0) == []
     assert "40% above" in on_parts(2.0, 2.8)[0]

@@ -147,6 +147,12 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
     return sources
 
 
+def list_files(patterns: tuple[str, ...]) -> list[Path]:
+    """Return the user's files that `data` names, without named corpora and standard input."""
+    named = len(patterns) == 1 and patterns[0] in CATALOGUE
+    return [] if named else [source for source in expand(patterns) if isinstance(source, Path)]
+
+
 def _build_vocab(texts: list[Text], config: DataConfig, train_fraction: float) -> Vocab:
     if config.level == "char":
         return Vocab.build(piece for text in texts for piece in text.pieces())

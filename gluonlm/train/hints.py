@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 from ..config import Config, DataConfig
 from ..corpus import CATALOGUE, Corpus, check_trusted
 from ..corpus.gutenberg import has_header
+from ..corpus.load import list_files
+from ..corpus.text import decodable
 from ..system.console import program
 from ..system.errors import InputError
 from ..vocab import END_OF_LINE, UNKNOWN
@@ -24,15 +27,27 @@ APART = 1.15  # ratio of test and validation loss, either way
 def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
     """Return hints on unusual properties of a text, each with the flag to change."""
     lines = []
-    books = [name for name in config.data if name != "-" and has_header(Path(name))]
+    files = list_files(config.data)
+    books = [path for path in files if has_header(path)]
     if books and not config.strip_gutenberg:
         lines.append(
             f"{books[0]}: includes the header and licence of Project Gutenberg; "
             "`strip_gutenberg` removes them"
         )
+    if any("\x80" <= char <= "\x9f" for token in corpus.vocab.tokens for char in token):
+        lines.append(_on_control_characters(config, files))
     if config.level == "word":
         lines += _on_words(config, corpus)
     return lines
+
+
+def _on_control_characters(config, files):
+    """Return a hint on C1 control characters, which occur only in wrongly decoded texts."""
+    line = "the text contains control characters such as U+0092, read from quotation marks: "
+    if codecs.lookup(config.encoding).name == "utf-8":
+        return f"{line}an earlier conversion read cp1252 as latin-1; convert the original again"
+    utf8 = files and all(decodable(path.read_bytes(), "utf-8") for path in files)
+    return f"{line}set `encoding` {'utf-8' if utf8 else 'cp1252'}"
 
 
 def _on_words(config, corpus):
