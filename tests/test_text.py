@@ -120,7 +120,7 @@ def test_the_error_names_an_encoding_that_reads_the_text(
 
 def test_the_error_of_a_damaged_utf_8_text_names_no_other_encoding(file):
     content = "caf\u00e9 \u00fcber\n".encode() * 20
-    with pytest.raises(InputError, match="0x92 at offset 13 .*1 ") as caught:
+    with pytest.raises(InputError, match=r"0x92 at offset 13 .*1 ") as caught:
         read_text(file(content[:13] + b"\x92" + content[13:]))
     assert "`encoding`" not in str(caught.value)
 

@@ -167,7 +167,7 @@ class Text:
         InputError
             For a file that cannot be read, or is not a regular file.
         """
-        how = (self.encoding, self.lower) + ("stripped",) * self.strip_gutenberg
+        how = (self.encoding, self.lower) + ("stripped 2",) * self.strip_gutenberg
         digest = hashlib.sha256(repr(how).encode())
         for source in self.sources:
             if isinstance(source, str):
