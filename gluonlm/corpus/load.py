@@ -123,6 +123,12 @@ def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
     return sources
 
 
+def has_own_parts(config: DataConfig) -> bool:
+    """Return whether a text has validation and test files, so that `split` does not apply."""
+    named = CATALOGUE.get(config.data[0]) if len(config.data) == 1 else None
+    return bool(config.valid or config.test or (named and len(named.files) > 1))
+
+
 def expand(patterns: tuple[str, ...]) -> list[Source]:
     """Return the files that match names and patterns, in order; "-" is standard input.
 
