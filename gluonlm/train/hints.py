@@ -11,7 +11,7 @@ import numpy as np
 from ..config import Config, DataConfig
 from ..corpus import CATALOGUE, Corpus, check_trusted
 from ..corpus.gutenberg import has_header
-from ..corpus.load import list_files
+from ..corpus.load import has_own_parts, list_files
 from ..corpus.text import decodable
 from ..system.console import program
 from ..system.errors import InputError
@@ -34,11 +34,32 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
             f"{books[0]}: includes the header and licence of Project Gutenberg; "
             "`strip_gutenberg` removes them"
         )
+    if files and config.strip_gutenberg and not books:
+        lines.append(f"`strip_gutenberg`: no header of Project Gutenberg found in {files[0]}")
+    if len(files) > 1 and (parts := _on_several_files(config, corpus, files)):
+        lines.append(parts)
     if any("\x80" <= char <= "\x9f" for token in corpus.vocab.tokens for char in token):
         lines.append(_on_control_characters(config, files))
     if config.level == "word":
         lines += _on_words(config, corpus)
     return lines
+
+
+def _on_several_files(config, corpus, files):
+    """Return a hint on the files from which the validation and test parts are taken."""
+    held_out = [part for part in ("valid", "test") if len(getattr(corpus, part))]
+    if not held_out or has_own_parts(config):
+        return ""
+    sizes = np.cumsum([path.stat().st_size for path in files])
+    first = int(np.searchsorted(sizes, sizes[-1] * config.fractions()[0], side="right"))
+    begin = f"begin in {files[first].name}, file {first + 1:,} of {len(files):,}"
+    if first == len(files) - 1:
+        begin = f"are the end of {files[first].name}, the last of {len(files):,} files"
+    names = {"valid": "validation", "test": "test"}
+    return (
+        f"the files are read as one text: {' and '.join(names[part] for part in held_out)} {begin}; "
+        f"{' and '.join(f'`{part}`' for part in held_out)} would take other files"
+    )
 
 
 def _on_control_characters(config, files):
