@@ -42,7 +42,9 @@ def test_every_preset_is_a_complete_configuration_of_the_published_size(name):
 
 def small(name, text_file):
     """Return flags that make a preset cheap without changing its kind."""
-    sizes = ",".join("8" for _ in PRESETS[name].settings["hidden_size"])
+    settings = PRESETS[name].settings
+    sizes = ",".join("8" for _ in settings["hidden_size"])
+    embed = [] if settings["model"] == "window" else ["--embed-size", 8]
     return [
         "--preset",
         name,
@@ -50,8 +52,7 @@ def small(name, text_file):
         text_file,
         "--hidden-size",
         sizes,
-        "--embed-size",
-        8,
+        *embed,
         "--max-minutes",
         0,
         "--sample-length",

@@ -14,7 +14,7 @@ from ..system.console import flag, program
 from ..system.errors import InputError
 from ..system.processes import launched
 from .aliases import OURS, translate
-from .config import GROUPS, read_settings
+from .config import GROUPS, RENAMED, is_record, read_settings
 from .presets import preset_settings
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -99,7 +99,36 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(words, namespace)
         for name, value in self.read_set(vars(parsed).pop("set", ())).items():
             _add_value(vars(parsed), name, value)
+        self._reject_empty(parsed)
+        if getattr(parsed, "config", None):
+            parsed.read_from_config = self._read_config(parsed.config)
         return parsed
+
+    def _reject_empty(self, parsed):
+        """Reject empty texts, which are mostly shell variables that are not set."""
+        for action in self._actions:
+            value = getattr(parsed, action.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):
+                name = f"`{action.dest}`" if action.option_strings else action.metavar
+                raise InputError(
+                    f"{name}: is empty; leave it out, or check that the shell variable is set"
+                )
+
+    def _read_config(self, path):
+        """Return the settings in a file; reject flags that are not settings."""
+        values = read_settings(path)
+        settings = {item.name for group in GROUPS.values() for item in dataclasses.fields(group)}
+        for name in values:
+            field = name.replace("-", "_")
+            if field in settings - {name}:
+                raise InputError(f"`config` {path}: {name!r} is written {field} in a file")
+            if field not in settings and flag(name) in self._option_string_actions:
+                only = sorted({a.dest for a in self._actions if a.option_strings} - settings)
+                raise InputError(
+                    f"`config` {path}: {name!r} is a flag, not a setting: pass `{field}` on the "
+                    f"command line, like {', '.join(map(flag, only))}"
+                )
+        return values
 
     def read_set(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return settings by field name from the values of `--set`, `NAME=VALUE`.
@@ -174,7 +203,7 @@ class Parser(argparse.ArgumentParser):
         sources = self.add_argument_group("sources of settings (flags and --set override them)")
         text = "settings of a published system" + _default_note(preset or "")
         sources.add_argument("--preset", default=preset, metavar="NAME", help=text)
-        text = "settings from a .toml or .json file, which override the preset's"
+        text = "settings of text, model and training from a .toml or .json file, which override the preset's"
         sources.add_argument("--config", metavar="FILE", help=text)
 
     def add_run(self) -> None:
@@ -336,7 +365,18 @@ def given(arguments: argparse.Namespace, group: type) -> dict[str, Any]:
 def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return settings by field name: flags and `--set`, then `--config`, then `--preset`."""
     settings = {} if arguments.preset is None else preset_settings(arguments.preset)
-    settings.update({} if arguments.config is None else read_settings(arguments.config))
+    settings.update(getattr(arguments, "read_from_config", {}))
     for group in GROUPS.values():
         settings.update(given(arguments, group))
     return settings
+
+
+def explicit(arguments: argparse.Namespace) -> set[str]:
+    """Return the names of the settings that the user has chosen one by one.
+
+    These are flags, `--set` and `--config`. A preset, or a run's config.json, also contains
+    settings of other models.
+    """
+    read = getattr(arguments, "read_from_config", {})
+    names = set() if is_record(read) else {RENAMED.get(name, name) for name in read}
+    return names.union(*(given(arguments, group) for group in GROUPS.values()))

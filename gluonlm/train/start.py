@@ -16,6 +16,7 @@ from ..system.processes import ALONE, Processes
 from ..system.runtime import free_memory
 from ..system.seeds import derive_seed
 from ..vocab import Vocab
+from ..vocab.levels import rule_of
 from .saving import Saver, save_checkpoint
 
 NO_RUN: Any = None  # placeholder for the Run in every process but the first
@@ -126,6 +127,13 @@ class WarmStart:
         kept.update(vars(config.model))
         self.config = Config.from_dict({**kept, **settings}, "`init_from`")
         self.data = self.config.data
+        for name in ("level", "tokenizer"):
+            old, new = getattr(config.data, name), getattr(self.data, name)
+            if old != new and _rule(config.data) != _rule(self.data):
+                raise InputError(
+                    f"`{name}` {new}: the vocabulary of `init_from` {path} has {name} {old}, which "
+                    "cannot change; leave it out, or start without `init_from`"
+                )
         self.vocab: Vocab | None = self.checkpoint.vocab
         self.extend_vocab = extend_vocab
         self.folder, self.overwrite = folder, overwrite
@@ -242,6 +250,10 @@ class JoinedStart:
 
     def close(self) -> None:
         """Do nothing: this process has no run."""
+
+
+def _rule(data: DataConfig) -> tuple[str, str]:
+    return data.level, rule_of(data.level, data.tokenizer)
 
 
 def set_initial_weights(model: LanguageModel, config: Config, ctx: list, corpus: Corpus) -> None:
