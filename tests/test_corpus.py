@@ -212,7 +212,7 @@ def test_the_error_of_a_folder_names_a_pattern_for_its_files(names, pattern, rea
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    with pytest.raises(InputError, match="`data`.* folder") as caught:
+    with pytest.raises(InputError, match=r"`data`.* folder") as caught:
         expand((str(folder),))
     assert f"pass {shlex.quote(str(folder / pattern))} " in str(caught.value)
     assert expand((str(folder / pattern),)) == [folder / name for name in read]

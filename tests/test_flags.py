@@ -242,7 +242,9 @@ def values_of(item, kind):
     if item.metadata["choices"]:
         return st.sampled_from(item.metadata["choices"])
     if single is str:
-        return st.text(st.characters(codec="ascii", exclude_characters=",-", min_codepoint=33), min_size=1)
+        return st.text(
+            st.characters(codec="ascii", exclude_characters=",-", min_codepoint=33), min_size=1
+        )
     numbers = st.integers() if single is int else st.floats(allow_nan=False)
     if kind in (int, float):
         return numbers.map(str)

@@ -108,8 +108,10 @@ class Parser(argparse.ArgumentParser):
         """Reject empty texts, which are mostly shell variables that are not set."""
         for action in self._actions:
             value = getattr(parsed, action.dest, None)
-            if value == "" or (isinstance(value, list) and "" in value):
-                name = f"`{action.dest}`" if action.option_strings else action.metavar
+            named = bool(action.option_strings)
+            # argparse returns [] for `--name=--`
+            if value == "" or (isinstance(value, list) and ("" in value or named > len(value))):
+                name = f"`{action.dest}`" if named else action.metavar
                 raise InputError(
                     f"{name}: is empty; leave it out, or check that the shell variable is set"
                 )
@@ -123,12 +125,39 @@ class Parser(argparse.ArgumentParser):
             if field in settings - {name}:
                 raise InputError(f"`config` {path}: {name!r} is written {field} in a file")
             if field not in settings and flag(name) in self._option_string_actions:
-                only = sorted({a.dest for a in self._actions if a.option_strings} - settings)
+                flags = (a.dest for a in self._actions if a.help != argparse.SUPPRESS)
+                only = sorted({*flags} - settings - {"help", "help_all"})
                 raise InputError(
                     f"`config` {path}: {name!r} is a flag, not a setting: pass `{field}` on the "
                     f"command line, like {', '.join(map(flag, only))}"
                 )
         return values
+
+    def reject_unused(
+        self,
+        parsed: argparse.Namespace,
+        names: Collection[str],
+        without: str = "",
+        together_with: str = "",
+    ) -> None:
+        """Reject flags that have no effect without another flag, or with it; accept defaults.
+
+        Raises
+        ------
+        InputError
+            For the first of these flags.
+        """
+        given = {action.dest for action in self._actions if self._is_given(parsed, action.dest)}
+        for name in names:
+            if name in given and without and without not in given:
+                raise InputError(f"`{name}`: has no effect without `{without}`")
+            if name in given and together_with in given:
+                raise InputError(
+                    f"`{name}`: has no effect with `{together_with}`; leave out one of them"
+                )
+
+    def _is_given(self, parsed, name):
+        return getattr(parsed, name, None) not in (None, self.get_default(name))
 
     def read_set(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return settings by field name from the values of `--set`, `NAME=VALUE`.
@@ -203,7 +232,7 @@ class Parser(argparse.ArgumentParser):
         sources = self.add_argument_group("sources of settings (flags and --set override them)")
         text = "settings of a published system" + _default_note(preset or "")
         sources.add_argument("--preset", default=preset, metavar="NAME", help=text)
-        text = "settings of text, model and training from a .toml or .json file, which override the preset's"
+        text = "settings from a .toml or .json file, which override the preset's"
         sources.add_argument("--config", metavar="FILE", help=text)
 
     def add_run(self) -> None:

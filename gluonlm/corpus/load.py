@@ -170,7 +170,9 @@ def _files_to_pass(folder: Path) -> str:
         return "it contains no files"
     parts = [(part, path) for part in PARTS for path in direct if part in path.stem.split(".")]
     if dict(parts).keys() > {"train"}:
-        words = (f"`{part.replace('train', 'data')}` {shlex.quote(str(path))}" for part, path in parts)
+        words = (
+            f"`{part.replace('train', 'data')}` {shlex.quote(str(path))}" for part, path in parts
+        )
         return f"pass {' '.join(words)}"
     suffixes = [path.suffix for path in direct or files]
     suffix = ".txt" if ".txt" in suffixes else max(suffixes, key=suffixes.count)

@@ -249,6 +249,11 @@ class Run:
             If it is missing or damaged.
         """
         if self.is_checkpoint():
+            if which != "best":
+                raise InputError(
+                    f"`checkpoint` {which}: {self.path} is a single checkpoint; pass the folder "
+                    "of its run, or leave it out"
+                )
             return read_checkpoint(self.path)
         folder = self._named(which)
         try:

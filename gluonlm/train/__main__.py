@@ -91,7 +91,11 @@ def add_run(add: Callable) -> None:
         help="use the settings of a published system; create runs/NAME, or resume it if it exists",
     )
     add("--list-presets", action="store_true", help="describe the presets and exit")
-    add("--config", metavar="FILE", help="settings of text, model and training from a .toml or .json file")
+    add(
+        "--config",
+        metavar="FILE",
+        help="read settings, but not the flags of a run, from a .toml or .json file",
+    )
     add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
@@ -117,12 +121,13 @@ def choose_start(settings: dict[str, Any], arguments) -> Start:
     folder, source = arguments.run, f"`config` {arguments.config}"
     names = explicit(arguments)
     if arguments.resume:
-        return ResumedRun(arguments.resume, settings)
+        return _checked(names, ResumedRun(arguments.resume, settings))
     if arguments.preset and not folder:
         folder = str(Path("runs") / arguments.preset)
         new = arguments.overwrite or arguments.init_from
         if not new and os.path.lexists(Path(folder) / "checkpoints" / "last"):
-            return ResumedRun(folder, preset_settings_on_resume(settings), arguments.preset)
+            every = preset_settings_on_resume(settings)
+            return _checked(names, ResumedRun(folder, every, arguments.preset))
     if arguments.init_from:
         kept = arguments.overwrite, arguments.extend_vocab
         warm = WarmStart(arguments.init_from, settings, folder, *kept)
@@ -133,6 +138,18 @@ def choose_start(settings: dict[str, Any], arguments) -> Start:
     fresh = FreshStart(settings, folder, arguments.overwrite, source)
     check_effects(names, [fresh.config])
     return fresh
+
+
+def _checked(names: set[str], start: ResumedRun) -> ResumedRun:
+    """Return a resumed run, or close it if settings given for it have no effect."""
+    # the texts of a run may be read from `data_dir`
+    names = names - {"data_dir"} if start.data.data != ("python-docs",) else names
+    try:
+        check_effects(names, [start.config], start.checkpoint.config)
+    except InputError:
+        start.close()
+        raise
+    return start
 
 
 def _reject_initial_settings(names: set[str], start: WarmStart) -> None:

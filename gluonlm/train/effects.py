@@ -81,8 +81,10 @@ RULES = (
     Rule(
         ("split",),
         lambda config: not has_own_parts(config.data),
-        lambda config: "not for a text whose parts are separate files: "
-        + ("leave out `valid` and `test`" if not _named(config) else "leave it out"),
+        lambda config: (
+            "not for a text whose parts are separate files: "
+            + ("leave out `valid` and `test`" if not _named(config) else "leave it out")
+        ),
     ),
     Rule(("vocab_size",), *_only("level", "word", "subword")),
     Rule(
@@ -104,8 +106,7 @@ RULES = (
     Rule(("activation",), *_only("model", "rnn", "unrolled")),
     Rule(
         ("embed_size",),
-        lambda config: config.model.model != "window"
-        or config.model.representation == "embedding",
+        lambda config: config.model.model != "window" or config.model.representation == "embedding",
         lambda config: "needs `representation` embedding for `model` window",
     ),
     Rule(("variational",), _drops, lambda config: "needs `dropout` or `embed_dropout` above 0"),

@@ -55,11 +55,8 @@ def _on_several_files(config, corpus, files):
     begin = f"begin in {files[first].name}, file {first + 1:,} of {len(files):,}"
     if first == len(files) - 1:
         begin = f"are the end of {files[first].name}, the last of {len(files):,} files"
-    names = {"valid": "validation", "test": "test"}
-    return (
-        f"the files are read as one text: {' and '.join(names[part] for part in held_out)} {begin}; "
-        f"{' and '.join(f'`{part}`' for part in held_out)} would take other files"
-    )
+    names, flags = " and ".join(held_out), " or ".join(f"`{part}`" for part in held_out)
+    return f"the files are read as one text: {names} {begin}; {flags} FILE reads another file"
 
 
 def _on_control_characters(config, files):
