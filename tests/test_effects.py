@@ -7,8 +7,6 @@ from conftest import TINY, assert_refused
 
 from gluonlm.config import GROUPS
 from gluonlm.config.presets import PRESETS
-from gluonlm.generate.sampling import WIDEST
-from gluonlm.train import __main__ as train
 
 BOOK = ("--data", "book.txt")
 WINDOW = (*BOOK, "--model", "window")
@@ -185,10 +183,11 @@ def test_a_single_checkpoint_has_no_last_checkpoint(trained, command):
         assert_refused(command(name, *flags), "--checkpoint last")
 
 
-def test_the_encoding_is_only_that_of_the_given_text(trained, command, folder):
-    (folder / "latin.txt").write_text("the ducks went out", encoding="utf-16")
-    flags = ("--data", "latin.txt", "--encoding", "utf-16", "--dynamic", "sgd", "--tune")
-    assert command("evaluate", trained, *flags)[0] == 0
+def test_the_encoding_is_only_that_of_the_given_text(trained, command, folder, text_file):
+    (folder / "wide.txt").write_text("the ducks went out", encoding="utf-16")
+    flags = ("--data", "wide.txt", "--encoding", "utf-16", "--dynamic", "sgd", "--tune")
+    own = ("--data-dir", text_file.parent)  # the validation part is the run's own
+    assert command("evaluate", trained, *flags, *own)[0] == 0
 
 
 @pytest.mark.parametrize(
