@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import Config
-from .config.flags import Parser, chosen
+from .config.flags import Parser, chosen, explicit
 from .system import runtime
 from .system.console import harmless, run_command, speak_flags
 from .system.device import get_ctx
@@ -28,8 +28,14 @@ from .system.errors import InputError
 from .system.files import check_output, output_file
 from .system.plots import new_axes, to_png
 from .system.seeds import derive_seed
+from .train.effects import check_effects
 
 COMMON = ("steps", "rounds", "out", "overwrite", "data", "preset", "config")
+# settings of the length of a training and of its files
+UNUSED = {
+    *("epochs", "max_steps", "max_minutes", "validate_every", "checkpoint_every", "patience"),
+    *("log_every", "sample_temperatures", "sample_length"),
+}
 WARM_UP = 2  # first steps of a process, not timed: they allocate and compile
 
 
@@ -114,7 +120,14 @@ def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace]:
     steps, rounds = arguments.steps, arguments.rounds
     if min(steps, rounds) < 1:
         raise InputError(f"`steps` {steps}, `rounds` {rounds}: must be at least 1")
-    return chosen(arguments), arguments
+    names, settings = explicit(arguments), chosen(arguments)
+    for name in sorted(names & UNUSED):
+        raise InputError(
+            f"`{name}`: has no effect on the time of a step; `steps` and `rounds` set how long "
+            "to measure"
+        )
+    check_effects(names, [Config.from_dict(settings)])
+    return settings, arguments
 
 
 def places() -> tuple[list[Place], list[str]]:

@@ -51,13 +51,17 @@ def make_parser() -> Parser:
 
 
 def parse(argv=None) -> argparse.Namespace:
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
     count, neighbours, seed = arguments.count, arguments.neighbours, arguments.seed
     if count < 3 or neighbours < 1 or not 0 <= seed < 2**32:
         raise InputError(
             f"`count` {count}, `neighbours` {neighbours}, `seed` {seed}: "
             "count must be at least 3, neighbours at least 1, and seed from 0 to 4,294,967,295"
         )
+    parser.reject_unused(arguments, ("neighbours",), without="near")
+    if arguments.near:
+        parser.reject_unused(arguments, ("count", "seed"), without="out")
     return arguments
 
 

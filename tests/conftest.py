@@ -43,6 +43,13 @@ TINY = [
 ]
 
 
+def tiny(model):
+    """Return the flags in TINY that have an effect on a model."""
+    without = {"unrolled": ("--seq-len",), "window": ("--seq-len", "--embed-size")}.get(model, ())
+    drop = {TINY.index(flag) + more for flag in without for more in (0, 1)}
+    return [word for place, word in enumerate(TINY) if place not in drop]
+
+
 def peak():
     """Return the peak memory of this process in MB; ru_maxrss starts at its parent's peak."""
     with open("/proc/self/status") as status:

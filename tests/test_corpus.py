@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from gluonlm.config import DataConfig
 from gluonlm.corpus import CATALOGUE, Entry, File, load_corpus
+from gluonlm.corpus.load import expand
 from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
 
@@ -194,3 +196,41 @@ def test_the_real_corpora_match_the_published_ones(corpus_path):
     corpus = load_corpus(DataConfig(data=("ptb",), level="word"))
     assert len(corpus.train) == 929_589
     assert len(corpus.vocab) == 10_000
+
+
+@pytest.mark.parametrize(
+    "names, pattern, read",
+    [
+        (["b.txt", "a.txt", "x.py", ".hidden.txt", "sub/c.txt"], "*.txt", ["a.txt", "b.txt"]),
+        (["a.md", "b.md", "c.html"], "*.md", ["a.md", "b.md"]),
+        (["sub/b.txt", "sub/deep/a.txt"], "**/*.txt", ["sub/b.txt", "sub/deep/a.txt"]),
+        (["train.txt"], "*.txt", ["train.txt"]),
+    ],
+)
+def test_the_error_of_a_folder_names_a_pattern_for_its_files(names, pattern, read, tmp_path):
+    folder = tmp_path / "my notes"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    with pytest.raises(InputError, match=r"`data`.* folder") as caught:
+        expand((str(folder),))
+    assert f"pass {shlex.quote(str(folder / pattern))} " in str(caught.value)
+    assert expand((str(folder / pattern),)) == [folder / name for name in read]
+
+
+def test_the_error_of_a_folder_names_its_parts(tmp_path):
+    for name in ("wiki.test.tokens", "wiki.train.tokens", "wiki.valid.tokens", "readme"):
+        (tmp_path / name).write_text(name)
+    train, valid, test = (tmp_path / f"wiki.{part}.tokens" for part in ("train", "valid", "test"))
+    with pytest.raises(InputError, match=f"`data` {train} `valid` {valid} `test` {test}"):
+        expand((str(tmp_path),))
+
+
+def test_patterns_match_files_and_not_folders(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a").write_text("a")
+    with pytest.raises(InputError, match="`data`"):
+        expand((str(tmp_path / "*"),))
+    (tmp_path / "b").write_text("b")
+    assert expand((str(tmp_path / "*"),)) == [tmp_path / "b"]
+    assert expand((str(tmp_path / "**"),)) == [tmp_path / "b", tmp_path / "sub" / "a"]

@@ -99,7 +99,9 @@ def run(workshop, monkeypatch, capfd):
             short = SHORT if "--hidden-size" in flags else f"{SHORT} --hidden-size 8"
             if "--init-from" in flags:  # keep its layer sizes
                 short = SHORT
-            flags += [] if resumed else [*short.split(), "--overwrite"]
+            flags += [] if resumed else short.split()
+            if {"--run", "--preset"} & {*flags} and not resumed:
+                flags += ["--overwrite"]
         if name == "tune":  # shorter than with its `--set`
             flags = re.sub(r"--set \S+", "", " ".join(flags)).split()
             flags += [*SHORT.replace("--quiet", "").split(), "--trials", "2"]

@@ -30,12 +30,13 @@ SETTINGS = {flag(i.name): i.default for group in GROUPS.values() for i in datacl
 
 def test_aliases_underscores_and_equals_signs(text_file, tmp_path, command):
     typed = "--nhid=9 --emsize 9 --nlayers 2 --bptt 7 --batch_size=3 --tied --max_steps 1 --quiet"
-    flags = [f"--data={text_file}", "--run", tmp_path / "run", *typed.split(), "--context", 5]
+    flags = [f"--data={text_file}", "--run", tmp_path / "run", *typed.split()]
     code, _, err = command("train", *flags)
     settings = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (code, err) == (0, "")
-    names = "hidden_size embed_size num_layers seq_len batch_size tie_weights window".split()
-    assert [settings[name] for name in names] == [[9], 9, 2, 7, 3, True, 5]
+    names = "hidden_size embed_size num_layers seq_len batch_size tie_weights".split()
+    assert [settings[name] for name in names] == [[9], 9, 2, 7, 3, True]
+    assert train.parse(["--context", "5"])[0]["window"] == 5
 
 
 @pytest.mark.cpu_build
@@ -241,7 +242,9 @@ def values_of(item, kind):
     if item.metadata["choices"]:
         return st.sampled_from(item.metadata["choices"])
     if single is str:
-        return st.text(st.characters(codec="ascii", exclude_characters=",-", min_codepoint=33))
+        return st.text(
+            st.characters(codec="ascii", exclude_characters=",-", min_codepoint=33), min_size=1
+        )
     numbers = st.integers() if single is int else st.floats(allow_nan=False)
     if kind in (int, float):
         return numbers.map(str)

@@ -105,6 +105,59 @@ def test_words_of_a_text_without_spaces_are_reported(text, flags, phrases, tmp_p
     assert ("--level subword or --level char" in out) == phrases
 
 
+@pytest.mark.parametrize(
+    "content, encoding, remedy",
+    [
+        ("cp1252", "latin-1", "--encoding cp1252"),
+        ("utf-8", "latin-1", "--encoding utf-8"),
+        ("c1", "utf-8", "cp1252 as latin-1"),
+        ("cp1252", "cp1252", None),
+        ("utf-8", "utf8", None),
+    ],
+)
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_control_characters_of_a_wrong_encoding_are_reported(
+    content, encoding, remedy, level, tmp_path, command
+):
+    text = "it\u2019s \u201cfine\u201d, really\n" * 40
+    if content == "c1":
+        text, content = text.encode("cp1252").decode("latin-1"), "utf-8"
+    (tmp_path / "a.txt").write_bytes(text.encode(content))
+    flags = ["--data", tmp_path / "*.txt", "--encoding", encoding, "--level", level]
+    code, out, err = command("train", *flags, "--run", tmp_path / "run", *LOUD)
+    assert (code, err) == (0, "")
+    assert ("control characters" in out) == (remedy is not None)
+    assert (remedy or "") in out
+
+
+@pytest.mark.parametrize(
+    "sizes, flags, hint",
+    [
+        ([50, 30, 20], [], "c.txt, the last of 3"),
+        ([50, 48, 2], [], "b.txt, file 2 of 3"),
+        ([100], [], None),
+        ([50, 30, 20], ["--split", "100/0/0"], None),
+        ([50, 30, 20], ["--valid", "a.txt"], None),
+    ],
+)
+def test_the_files_of_the_held_out_parts_are_reported(
+    sizes, flags, hint, tmp_path, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    for name, size in zip("abc", sizes):
+        (tmp_path / f"{name}.txt").write_text("the little ducks\n" * 5 * size)
+    flags = ["--data", *sorted(f"{name}.txt" for name in "abc"[: len(sizes)]), *flags]
+    code, out, err = command("train", *flags, "--run", "run", *LOUD)
+    assert (code, err) == (0, "")
+    assert ("as one text" in out) == (hint is not None)
+    assert (hint or "") in out
+
+
+def test_a_missing_header_is_reported(text_file, tmp_path, command):
+    flags = ["--data", text_file, "--strip-gutenberg", "--run", tmp_path / "run", *LOUD]
+    assert "--strip-gutenberg: no header" in command("train", *flags)[1]
+
+
 def test_differing_parts_are_reported():
     assert on_parts(1.0, 1.14) == on_parts(1.0, 0.88) == on_parts(None, 1.0) == []
     assert "40% above" in on_parts(2.0, 2.8)[0]

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import PEAK, ROOT, TINY, start
+from conftest import PEAK, ROOT, TINY, start, tiny
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -332,7 +332,7 @@ def test_ids_in_the_default_cache_folder(monkeypatch):
 
 
 def test_a_long_text_trains_to_the_same_weights_as_a_short_one(long_text, tmp_path, monkeypatch):
-    flags = ["--data", str(long_text), *TINY, "--model", "unrolled"]
+    flags = ["--data", str(long_text), *tiny("unrolled"), "--model", "unrolled"]
     assert train_main([*flags, "--run", str(tmp_path / "mapped")]) == 0
     monkeypatch.undo()
     assert train_main([*flags, "--run", str(tmp_path / "plain")]) == 0
@@ -351,7 +351,7 @@ def test_a_text_of_one_gigabyte_trains_in_three_gigabytes_of_memory(tmp_path, mo
         PEAK + "import sys; from gluonlm.train.__main__ import main; main(sys.argv[1:]); "
         "print('megabytes', peak())"
     )
-    flags = ["--data", str(tmp_path / "big.txt"), "--run", str(tmp_path / "run"), *TINY]
+    flags = ["--data", str(tmp_path / "big.txt"), "--run", str(tmp_path / "run"), *tiny(model)]
     flags += ["--max-steps", "2", "--model", model, "--split", "99.9998/0.0001/0.0001"]
     done = subprocess.run(
         [sys.executable, "-c", code, *flags],

@@ -24,13 +24,13 @@ from gluonlm.system.seeds import derive_seed
 from gluonlm.train.trainer import Trainer
 
 pytestmark = pytest.mark.long
-KINDS = {
+KINDS = {  # settings that a kind does not use have their defaults
     "gru": "--model gru --optimizer adam --lr 0.002",
     "lstm-by-sgd": "--model lstm --num-layers 2 --optimizer sgd --lr 0.5",
     "ensemble": "--model rnn --members 2 --lr 0.002",
     "averaged": "--model gru --lr 0.002 --average ema --random-seq-len --temporal-reg 1",
-    "unrolled": "--model unrolled --lr 0.002",
-    "window": "--model window --window 5 --lr 0.002",
+    "unrolled": "--model unrolled --lr 0.002 --seq-len 64",
+    "window": "--model window --window 5 --lr 0.002 --seq-len 64 --embed-size 64",
 }
 
 

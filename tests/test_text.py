@@ -87,6 +87,46 @@ def test_binary_input_is_rejected_with_a_remedy(
         read_text(path, encoding)
 
 
+RUSSIAN = "\u0412\u0441\u0435 \u0441\u0447\u0430\u0441\u0442\u044c\u0435\n" * 20
+CHINESE = "\u4e00\u5207\u90fd\u4e00\u6837\u3002\n" * 20
+QUOTED = "it\u2019s \u201cfine\u201d\n" * 20
+
+
+@pytest.mark.parametrize(
+    "content, encoding, remedy",
+    [
+        (QUOTED.encode("cp1252"), "utf-8", "cp1252"),
+        (QUOTED.encode("cp1252"), "ascii", "cp1252"),
+        (QUOTED.encode(), "ascii", "utf-8"),
+        (QUOTED.encode() + b"\n" * (len(QUOTED.encode()) % 2 == 0), "utf-16", "utf-8"),
+        ("caf\u00e9 au lait\n".encode("latin-1") * 20, "utf-8", "latin-1"),
+        *((text.encode(name), "utf-8", name)
+          for text in (QUOTED, RUSSIAN, CHINESE)
+          for name in ("utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")),
+        (RUSSIAN.encode("cp1251"), "utf-8", "cp1251"),
+        (CHINESE.encode("gb18030"), "utf-8", "gb18030"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("piped", [False, True])
+def test_the_error_names_an_encoding_that_reads_the_text(
+    file, standard_input, content, encoding, remedy, piped
+):
+    path = "-" if piped else file(content)
+    standard_input(content)
+    with pytest.raises(InputError, match=rf"`encoding`.* {remedy}(?=$|[, ])") as caught:
+        read_text(path, encoding)
+    assert "latin-1" not in str(caught.value).replace(remedy, "")
+    standard_input(content)
+    assert read_text(path, remedy) == content.decode(remedy).removeprefix("\ufeff")
+
+
+def test_the_error_of_a_damaged_utf_8_text_names_no_other_encoding(file):
+    content = "caf\u00e9 \u00fcber\n".encode() * 20
+    with pytest.raises(InputError, match=r"0x92 at offset 13 .*1 ") as caught:
+        read_text(file(content[:13] + b"\x92" + content[13:]))
+    assert "`encoding`" not in str(caught.value)
+
+
 def test_the_position_of_a_nul_counts_from_the_start_of_the_file(file, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 4)
     with pytest.raises(InputError, match="character 9 "):

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY, assert_refused
+from conftest import TINY, assert_refused, tiny
 from runs import records
 
 from gluonlm.generate import sampling
@@ -117,7 +117,7 @@ def test_every_model_trains_on_characters_and_words(model, level, text_file, tmp
         *model.split(),
         "--level",
         level,
-        *TINY,
+        *tiny(model),
     )
     assert (code, err) == (0, "")
     loaded, checkpoint = load_model(run)
@@ -248,7 +248,7 @@ def test_a_diverging_training_names_the_remaining_checkpoint(
 
 @pytest.mark.parametrize("model", ["gru", "unrolled"])
 def test_training_prints_the_number_of_validation_streams(model, text_file, tmp_path, command):
-    flags = [flag for flag in TINY if flag != "--quiet"]
+    flags = [flag for flag in tiny(model) if flag != "--quiet"]
     place = ["--data", text_file, "--run", tmp_path / "run", "--model", model]
     code, out, _ = command("train", *place, *flags)
     assert code == 0

@@ -40,13 +40,15 @@ class StreamBatches:
     """
 
     def __init__(self, data: Array, batch_size: int, seq_len: int, seed: int | None = None):
+        if len(data) < 2 * batch_size:
+            most = len(data) // 2
+            smaller = f" or a `batch_size` of at most {most}" if most else ""
+            raise InputError(
+                f"{len(data)} tokens do not fill two rows of {batch_size} streams, inputs and "
+                f"targets: use more text{smaller}"
+            )
         self.streams = rnn_batch(data, batch_size)  # (T, N)
         self.seq_len, self.seed = seq_len, seed
-        if len(self.streams) < 2:
-            raise InputError(
-                f"{len(data)} tokens in {batch_size} streams fill only one row, and targets need a "
-                "second: use more text or a smaller `batch_size`"
-            )
         if seed is not None and seq_len < SHORTEST_DRAWN:
             raise InputError(
                 f"`seq_len` {seq_len}: must be at least {SHORTEST_DRAWN} for `random_seq_len`"

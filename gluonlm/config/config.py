@@ -17,6 +17,7 @@ else:
     import tomli as tomllib
 
 LONGEST = 1 << 20  # bytes of a settings file
+RECORDED = 41  # settings in config.json of version 0.1.0, the fewest of any version
 RENAMED = {"context": "window"}  # names in files of earlier versions
 # defaults of earlier versions, for resuming their runs without changing the experiment
 BEFORE = {"shuffle": "line", "output_bias": "zero", "keep_line_ends": True}
@@ -125,3 +126,8 @@ def read_settings(path) -> dict[str, Any]:
             f'`config` {path}: must contain settings by name, such as {{"batch_size": 32}}'
         )
     return values
+
+
+def is_record(values: dict[str, Any]) -> bool:
+    """Return whether settings are a run's config.json, which lists all of them."""
+    return len(values) >= RECORDED

@@ -14,7 +14,7 @@ from ..system.console import flag, program
 from ..system.errors import InputError
 from ..system.processes import launched
 from .aliases import OURS, translate
-from .config import GROUPS, read_settings
+from .config import GROUPS, RENAMED, is_record, read_settings
 from .presets import preset_settings
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -99,7 +99,65 @@ class Parser(argparse.ArgumentParser):
         parsed = super().parse_args(words, namespace)
         for name, value in self.read_set(vars(parsed).pop("set", ())).items():
             _add_value(vars(parsed), name, value)
+        self._reject_empty(parsed)
+        if getattr(parsed, "config", None):
+            parsed.read_from_config = self._read_config(parsed.config)
         return parsed
+
+    def _reject_empty(self, parsed):
+        """Reject empty texts, which are mostly shell variables that are not set."""
+        for action in self._actions:
+            value = getattr(parsed, action.dest, None)
+            named = bool(action.option_strings)
+            # argparse returns [] for `--name=--`
+            if value == "" or (isinstance(value, list) and ("" in value or named > len(value))):
+                name = f"`{action.dest}`" if named else action.metavar
+                raise InputError(
+                    f"{name}: is empty; leave it out, or check that the shell variable is set"
+                )
+
+    def _read_config(self, path):
+        """Return the settings in a file; reject flags that are not settings."""
+        values = read_settings(path)
+        settings = {item.name for group in GROUPS.values() for item in dataclasses.fields(group)}
+        for name in values:
+            field = name.replace("-", "_")
+            if field in settings - {name}:
+                raise InputError(f"`config` {path}: {name!r} is written {field} in a file")
+            if field not in settings and flag(name) in self._option_string_actions:
+                flags = (a.dest for a in self._actions if a.help != argparse.SUPPRESS)
+                only = sorted({*flags} - settings - {"help", "help_all"})
+                raise InputError(
+                    f"`config` {path}: {name!r} is a flag, not a setting: pass `{field}` on the "
+                    f"command line, like {', '.join(map(flag, only))}"
+                )
+        return values
+
+    def reject_unused(
+        self,
+        parsed: argparse.Namespace,
+        names: Collection[str],
+        without: str = "",
+        together_with: str = "",
+    ) -> None:
+        """Reject flags that have no effect without another flag, or with it; accept defaults.
+
+        Raises
+        ------
+        InputError
+            For the first of these flags.
+        """
+        given = {action.dest for action in self._actions if self._is_given(parsed, action.dest)}
+        for name in names:
+            if name in given and without and without not in given:
+                raise InputError(f"`{name}`: has no effect without `{without}`")
+            if name in given and together_with in given:
+                raise InputError(
+                    f"`{name}`: has no effect with `{together_with}`; leave out one of them"
+                )
+
+    def _is_given(self, parsed, name):
+        return getattr(parsed, name, None) not in (None, self.get_default(name))
 
     def read_set(self, texts: Sequence[str]) -> dict[str, Any]:
         """Return settings by field name from the values of `--set`, `NAME=VALUE`.
@@ -336,7 +394,18 @@ def given(arguments: argparse.Namespace, group: type) -> dict[str, Any]:
 def chosen(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return settings by field name: flags and `--set`, then `--config`, then `--preset`."""
     settings = {} if arguments.preset is None else preset_settings(arguments.preset)
-    settings.update({} if arguments.config is None else read_settings(arguments.config))
+    settings.update(getattr(arguments, "read_from_config", {}))
     for group in GROUPS.values():
         settings.update(given(arguments, group))
     return settings
+
+
+def explicit(arguments: argparse.Namespace) -> set[str]:
+    """Return the names of the settings that the user has chosen one by one.
+
+    These are flags, `--set` and `--config`. A preset, or a run's config.json, also contains
+    settings of other models.
+    """
+    read = getattr(arguments, "read_from_config", {})
+    names = set() if is_record(read) else {RENAMED.get(name, name) for name in read}
+    return names.union(*(given(arguments, group) for group in GROUPS.values()))

@@ -49,8 +49,6 @@ def make_parser() -> Parser:
 
 def parse(argv=None) -> argparse.Namespace:
     arguments = make_parser().parse_args(argv)
-    if not arguments.out:
-        raise InputError("`out` is empty; is a shell variable unset?")
     if arguments.half and arguments.format != "html":
         raise InputError("`half` is only for `format` html")
     return arguments

@@ -61,13 +61,17 @@ def make_parser() -> Parser:
 
 
 def parse(argv=None) -> argparse.Namespace:
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
     if bool(arguments.vocab) == bool(arguments.vocab_text):
         raise InputError("weight files contain no vocabulary: pass either `vocab` or `vocab_text`")
     if arguments.vocab_text and not arguments.level:
         raise InputError("`vocab_text` needs `level`: char, word or subword")
-    if arguments.vocab_size < 0 or not arguments.run:
-        raise InputError("`vocab_size` must be at least 0, and `run` must not be empty")
+    parser.reject_unused(arguments, ("tokenizer", "vocab_size"), without="vocab_text")
+    if arguments.vocab_size < 0:
+        raise InputError("`vocab_size` must be at least 0")
+    if arguments.vocab_size and arguments.level == "char":
+        raise InputError("`vocab_size`: only for `level` word or subword, not char")
     return arguments
 
 
@@ -86,6 +90,10 @@ def read_vocab(path: str, level: str | None) -> Vocab:
     if isinstance(content, dict) and "idx_to_token" in content:
         content = content["idx_to_token"]
     if isinstance(content, dict) and {"level", "tokens"} <= set(content):
+        if level not in (None, content["level"]):
+            raise InputError(
+                f"`level` {level}: `vocab` {path} has level {content['level']}; leave it out"
+            )
         return Vocab(**content)
     if not isinstance(content, list) or not all(isinstance(token, str) for token in content):
         raise InputError(f"`vocab` {path}: neither a list of tokens nor a GluonNLP vocabulary")
@@ -121,6 +129,11 @@ def main(argv=None) -> None:
             f"{arguments.file}: has {found.vocab_size:,} tokens, but the vocabulary has "
             f"{len(vocab):,}: use the original vocabulary, built with the same `tokenizer`, "
             "`lower` and `keep_line_ends`"
+        )
+    if arguments.activation != "tanh" and found.settings["model"] != "rnn":
+        raise InputError(
+            f"`activation` {arguments.activation}: only for rnn, and {arguments.file} contains "
+            f"{found.settings['model']}; leave it out"
         )
     activation = arguments.activation if found.settings["model"] == "rnn" else "auto"
     given = dict(level=vocab.level, tokenizer=vocab.to_dict().get("tokenizer", "auto"))

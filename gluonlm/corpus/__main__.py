@@ -21,7 +21,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="corpora to fetch unless already present"
     )
-    parser.add_settings(DataConfig, "data", ("data_dir", "verify", "encoding"))
+    parser.add_settings(DataConfig, "data", ("data_dir", "verify"))
     return parser
 
 

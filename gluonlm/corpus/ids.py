@@ -73,7 +73,8 @@ def map_ids(path: Path) -> np.ndarray:
 
 
 def _in_memory(text: Text, vocab: Vocab) -> np.ndarray:
-    longest = text.longest()
+    # a character without a subword becomes up to 4 ids, its bytes
+    longest = text.longest() * (4 if vocab.level == "subword" else 1)
     ids, end = np.empty(longest, np.int32), 0  # untouched pages take no memory
     for piece in _encoded(text, vocab):
         if end + len(piece) > longest:

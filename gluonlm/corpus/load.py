@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import math
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ..config import DataConfig
 from ..system.errors import InputError
 from ..vocab import Vocab, measure
 from ..vocab.levels import cut_of
-from .catalogue import CATALOGUE, named_sources
+from .catalogue import CATALOGUE, PARTS, named_sources
 from .ids import ids_of
 from .text import Source, Text
 
@@ -132,21 +134,30 @@ def _sources(config: DataConfig, named: bool) -> list[list[Source]]:
     return sources
 
 
+def has_own_parts(config: DataConfig) -> bool:
+    """Return whether a text has validation and test files, so that `split` does not apply."""
+    named = CATALOGUE.get(config.data[0]) if len(config.data) == 1 else None
+    return bool(config.valid or config.test or (named and len(named.files) > 1))
+
+
 def expand(patterns: tuple[str, ...]) -> list[Source]:
     """Return the files that match names and patterns, in order; "-" is standard input.
 
     Raises
     ------
     InputError
-        For a pattern without a match.
+        For a pattern without a match, or a folder.
     """
     sources: list[Source] = []
     for pattern in patterns:
         if pattern == "-":
             sources.append(pattern)
             continue
+        if os.path.isdir(pattern):
+            raise InputError(f"`data` {pattern}: is a folder: {_files_to_pass(Path(pattern))}")
         exists = os.path.exists(pattern)  # a file may have a name like a[1].txt
-        found = [pattern] if exists else sorted(glob.glob(pattern, recursive=True))
+        matches = [pattern] if exists else sorted(glob.glob(pattern, recursive=True))
+        found = [match for match in matches if not os.path.isdir(match)]
         if not found:
             raise InputError(
                 f"`data` {pattern}: neither a file nor a corpus; "
@@ -154,6 +165,34 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
             )
         sources += map(Path, found)
     return sources
+
+
+def _files_to_pass(folder: Path) -> str:
+    """Return advice on the files in a folder to pass instead of it."""
+    try:
+        entries = [*itertools.islice(folder.rglob("*"), 10_000)]  # it may be the root folder
+    except OSError as error:
+        return f"cannot read it: {error.strerror}"
+    files = [path for path in sorted(entries) if os.path.isfile(path) and path.name[0] != "."]
+    direct = [path for path in files if path.parent == folder]
+    if not files:
+        return "it contains no files"
+    parts = [(part, path) for part in PARTS for path in direct if part in path.stem.split(".")]
+    if dict(parts).keys() > {"train"}:
+        words = (
+            f"`{part.replace('train', 'data')}` {shlex.quote(str(path))}" for part, path in parts
+        )
+        return f"pass {' '.join(words)}"
+    suffixes = [path.suffix for path in direct or files]
+    suffix = ".txt" if ".txt" in suffixes else max(suffixes, key=suffixes.count)
+    pattern = folder / ("" if direct else "**") / f"*{suffix}"
+    return f"pass {shlex.quote(str(pattern))} to read its files in order"
+
+
+def list_files(patterns: tuple[str, ...]) -> list[Path]:
+    """Return the user's files that `data` names, without named corpora and standard input."""
+    named = len(patterns) == 1 and patterns[0] in CATALOGUE
+    return [] if named else [source for source in expand(patterns) if isinstance(source, Path)]
 
 
 def _build_vocab(

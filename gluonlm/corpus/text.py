@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import itertools
@@ -18,6 +19,15 @@ from .gutenberg import stripped
 
 PIECE = 1 << 20  # characters read at a time
 LONGEST_WORD = 1 << 24  # characters buffered to find the end of a word
+HEAD = 1 << 12  # bytes that show a wide encoding
+MARKS = (
+    ("utf-32", codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    ("utf-16", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+)
+WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+SPACES = 0.01  # least fraction of spaces and line breaks in a text
+C1, HIGH = bytes(range(0x80, 0xA0)), bytes(range(0x80, 0x100))
+MANY_HIGH = 0.3  # fraction of bytes above 0x7f, more than in any Western European text
 Source = str | Path  # the text itself, or its file
 
 
@@ -112,7 +122,8 @@ class Text:
                 stream = io.TextIOWrapper(io.BufferedReader(file), self.encoding, newline="")
                 while block := stream.read(PIECE):
                     block = block[1:] if not position and block[0] == "\ufeff" else block
-                    _reject_nul(path, block, position)
+                    if "\0" in block:
+                        _reject_nul(path, block, position, path.read_bytes()[:HEAD])
                     position += len(block)
                     yield block
                 self._digests[path] = file.digest.hexdigest()
@@ -179,7 +190,7 @@ class Text:
         InputError
             For a file that cannot be read, or is not a regular file.
         """
-        how = (self.encoding, self.lower) + ("stripped",) * self.strip_gutenberg
+        how = (self.encoding, self.lower) + ("stripped 2",) * self.strip_gutenberg
         digest = hashlib.sha256(repr(how).encode())
         for source in self.sources:
             if isinstance(source, str):
@@ -246,19 +257,20 @@ def _standard_input(encoding: str) -> str:
         _explain_undecodable(name, content, encoding)
     if not text:
         raise InputError(f"{name} is empty: a text is required")
-    _reject_nul(name, text, 0)
+    _reject_nul(name, text, 0, content)
     return text
 
 
 def _reject_encoding(encoding: str) -> NoReturn:
-    raise InputError(f"`encoding` {encoding!r}: unknown to Python; try utf-8 or latin-1") from None
+    raise InputError(f"`encoding` {encoding!r}: unknown to Python; try utf-8 or cp1252") from None
 
 
-def _reject_nul(name: Source, piece: str, position: int) -> None:
+def _reject_nul(name: Source, piece: str, position: int, content: bytes) -> None:
+    """Reject a piece that contains NUL; `content` is the beginning of the source's bytes."""
     if "\0" in piece:
         raise InputError(
             f"{name} looks binary: character {position + piece.index(chr(0))} is NUL; "
-            "if it is text, set its `encoding`, such as utf-16"
+            f"if it is text, set its `encoding`, such as {_wide_encoding(content) or 'utf-16'}"
         )
 
 
@@ -271,5 +283,48 @@ def _explain_undecodable(name: Source, content: bytes, encoding: str) -> NoRetur
         place = min(getattr(error, "start", 0), len(content) - 1)
     raise InputError(
         f"{name}: byte 0x{content[place : place + 1].hex()} at offset {place} is not valid "
-        f"{encoding}: if this is text, set its `encoding`, such as latin-1 or utf-16"
+        f"{encoding}: {_remedy(content)}"
     ) from None
+
+
+def _remedy(content: bytes) -> str:
+    """Return advice on bytes that are invalid in the encoding in use."""
+    if wide := _wide_encoding(content):
+        return f"set `encoding` {wide}"
+    if decodable(content, "utf-8"):
+        return "set `encoding` utf-8"
+    text = content.decode("utf-8", "replace")
+    damaged, high = text.count("\ufffd"), len(content) - len(content.translate(None, HIGH))
+    if sum(char > "\x7f" for char in text) > 2 * damaged:
+        return f"the rest is UTF-8, except for {damaged:,} such places: correct the file"
+    if high > MANY_HIGH * len(content):
+        return "if this is text, set its `encoding`, such as cp1251, gb18030 or shift_jis"
+    # latin-1 decodes 0x80 to 0x9f to control characters, cp1252 to quotes and dashes
+    windows = len(content.translate(None, C1)) < len(content) and decodable(content, "cp1252")
+    return f"if this is text, set its `encoding`, such as {'cp1252' if windows else 'latin-1'}"
+
+
+def decodable(content: bytes, encoding: str) -> bool:
+    """Return whether all of these bytes are valid in an encoding."""
+    try:
+        content.decode(encoding)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _wide_encoding(content: bytes) -> str | None:
+    """Return the UTF-16 or UTF-32 encoding that the first bytes of a text show, or None.
+
+    They show it by a byte-order mark, or by NULs only where that encoding of a text has them.
+    """
+    head = content[:HEAD]
+    for name, *marks in MARKS:
+        if head.startswith(tuple(marks)):
+            return name
+    for name in WIDE:
+        text = codecs.getincrementaldecoder(name)("replace").decode(head)
+        spaces = text.count(" ") + text.count("\n")
+        if 0 in head and spaces > SPACES * len(text) and not set(text) & {"\0", "\ufffd"}:
+            return name
+    return None

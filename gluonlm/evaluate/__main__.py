@@ -43,7 +43,6 @@ def make_parser() -> Parser:
     add(
         "--part",
         choices=("test", "valid", "train"),
-        default="test",
         help="part of the run's own text to score (default: test)",
     )
     add("--encoding", metavar="TEXT", help="encoding of --data (default: as in training)")
@@ -92,8 +91,13 @@ def add_views(add: Callable) -> None:
 
 
 def parse(argv=None) -> argparse.Namespace:
-    arguments = make_parser().parse_args(argv)
-    _check_adapting(arguments)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    _check_adapting(parser, arguments)
+    own = ("part",) if arguments.tune else ("part", "data_dir")
+    parser.reject_unused(arguments, own, together_with="data")
+    parser.reject_unused(arguments, ("encoding", "unknown"), without="data")
+    arguments.part = arguments.part or "test"
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
     if arguments.streams < 1:
@@ -105,7 +109,7 @@ def parse(argv=None) -> argparse.Namespace:
     return arguments
 
 
-def _check_adapting(arguments):
+def _check_adapting(parser, arguments):
     adapting = arguments.dynamic or arguments.cache
     if adapting and arguments.streams > 1:
         raise InputError("`dynamic` and `cache` need one stream: leave out `streams`")
@@ -113,7 +117,9 @@ def _check_adapting(arguments):
         raise InputError("`tune` requires `dynamic` or `cache`: set at least one of them")
     if arguments.tune and not arguments.data and arguments.part == "valid":
         raise InputError("`tune` uses the validation part: score another `part`")
-    check_adaptive(arguments)
+    check_adaptive(parser, arguments)
+    found = ("dynamic_lr", "dynamic_decay", "cache_theta", "cache_weight")
+    parser.reject_unused(arguments, found, together_with="tune")
 
 
 def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
@@ -127,13 +133,12 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     from ..corpus.text import read_text
     from ..run.text import encode_text, load_own
 
-    names = ("encoding", "data_dir")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
     if arguments.data:
-        encoding = given.get("encoding", checkpoint.config.data.encoding)
+        encoding = arguments.encoding or checkpoint.config.data.encoding
         text = read_text(arguments.data, encoding, keep_line_ends=True)
         name = "standard input" if arguments.data == "-" else arguments.data
         return encode_text(checkpoint, text, name, arguments.unknown)
+    given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}
     return getattr(load_own(checkpoint, given), arguments.part)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from ..config.flags import check_bounds
+from ..config.flags import Parser, check_bounds
 from ..system.errors import InputError
 
 
@@ -48,14 +48,17 @@ def add_dynamic(group: Any, purpose: str) -> None:
         group.add_argument(flag, type=kind, default=default, metavar=metavar, help=about)
 
 
-def check_adaptive(arguments: argparse.Namespace) -> None:
-    """Reject settings that are out of bounds.
+def check_adaptive(parser: Parser, arguments: argparse.Namespace) -> None:
+    """Reject settings that are out of bounds, or have no effect.
 
     Raises
     ------
     InputError
-        If a setting is out of bounds; the message names the first.
+        For the first such setting.
     """
+    parser.reject_unused(arguments, ("cache_theta", "cache_weight"), without="cache")
+    steps = ("dynamic_lr", "dynamic_decay", "dynamic_seq_len")
+    parser.reject_unused(arguments, steps, without="dynamic")
     bounds = {"cache": 1e6, "cache_theta": 1e3, "cache_weight": 1}
     check_bounds(arguments, {"dynamic_lr": 1e6, "dynamic_decay": 1, **bounds})
     if arguments.dynamic_seq_len < 1:

@@ -18,22 +18,24 @@ NAMED = 20  # unknown words of a prompt to print, and characters of each
 
 
 def parse(argv=None) -> argparse.Namespace:
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
     length, samples, seed = arguments.length, arguments.samples, arguments.seed
     if length < 1 or samples < 1 or seed < 0:
         raise InputError(
             f"`length` {length}, `samples` {samples}, `seed` {seed}: "
             "length and samples must be at least 1, seed at least 0"
         )
-    check_adaptive(arguments)
+    check_adaptive(parser, arguments)
+    parser.reject_unused(arguments, ("unknown", "dynamic"), without="prompt")
+    parser.reject_unused(arguments, ("data_dir",), without="novelty")
+    drawing = ("samples", "temperature", "top_k", "top_p", "seed")
+    parser.reject_unused(arguments, drawing, together_with="greedy")
+    parser.reject_unused(
+        arguments, (*drawing, "greedy", "repetition_penalty"), together_with="beam"
+    )
     if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
         raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
-    if arguments.beam is not None and (
-        samples > 1 or arguments.greedy or arguments.repetition_penalty != 1
-    ):
-        raise InputError(
-            "`beam` returns one text: leave out `samples`, `greedy` and `repetition_penalty`"
-        )
     return arguments
 
 

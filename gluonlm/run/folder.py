@@ -260,6 +260,11 @@ class Run:
                 f"{self.path}: no checkpoint {which!r}: must be {' or '.join(found or POINTERS)}"
             )
         if self.is_checkpoint():
+            if which != "best":
+                raise InputError(
+                    f"`checkpoint` {which}: {self.path} is a single checkpoint; pass the folder "
+                    "of its run, or leave it out"
+                )
             return read_checkpoint(self.path)
         with contextlib.ExitStack() as stack:
             try:

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import GROUPS
+from ..config import GROUPS, Config
 from ..config.aliases import translate
-from ..config.flags import Parser, add_device, chosen
+from ..config.flags import Parser, add_device, chosen, explicit
 from ..config.presets import list_presets
 from ..system import runtime
 from ..system.console import complain, run_command, show, speak_flags
 from ..system.device import get_ctx
 from ..system.errors import InputError
 from ..system.processes import Processes, joined
+from .effects import check_effects
 from .start import (
     FreshStart,
     ResumedRun,
@@ -42,15 +43,14 @@ def parse(argv=None) -> tuple[dict[str, Any], Any]:
         If flags contradict each other.
     """
     arguments = make_parser().parse_args(argv)
-    for name in ("preset", "config", "run", "resume", "init_from"):
-        if getattr(arguments, name) == "":
-            raise InputError(f"`{name}`: is empty; check that the shell variable is set")
     if arguments.resume and (arguments.run or arguments.overwrite or arguments.init_from):
         raise InputError(
             "`resume` names the run to continue: leave out `run`, `overwrite` and `init_from`"
         )
     if arguments.extend_vocab and not arguments.init_from:
         raise InputError("`extend_vocab` extends another run's vocabulary: use it with `init_from`")
+    if arguments.overwrite and not (arguments.run or arguments.preset):
+        raise InputError("`overwrite` replaces the folder that `run` names: set `run`")
     if arguments.resume and arguments.preset:
         raise InputError("`resume` keeps the run's own settings: leave out `preset`")
     return chosen(arguments), arguments
@@ -94,7 +94,11 @@ def add_run(add: Callable) -> None:
         help="use the settings of a published system; create runs/NAME, or resume it if it exists",
     )
     add("--list-presets", action="store_true", help="describe the presets and exit")
-    add("--config", metavar="FILE", help="read settings from a .toml or .json file")
+    add(
+        "--config",
+        metavar="FILE",
+        help="read settings, but not the flags of a run, from a .toml or .json file",
+    )
     add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
@@ -118,17 +122,49 @@ def choose_start(settings: dict[str, Any], arguments) -> Start:
         If a run cannot be read, or cannot be resumed with these settings.
     """
     folder, source = arguments.run, f"`config` {arguments.config}"
+    names = explicit(arguments)
     if arguments.resume:
-        return ResumedRun(arguments.resume, settings)
+        return _checked(names, ResumedRun(arguments.resume, settings))
     if arguments.preset and not folder:
         folder = str(Path("runs") / arguments.preset)
         new = arguments.overwrite or arguments.init_from
         if not new and os.path.lexists(Path(folder) / "checkpoints" / "last"):
-            return ResumedRun(folder, preset_settings_on_resume(settings), arguments.preset)
+            every = preset_settings_on_resume(settings)
+            return _checked(names, ResumedRun(folder, every, arguments.preset))
     if arguments.init_from:
         kept = arguments.overwrite, arguments.extend_vocab
-        return WarmStart(arguments.init_from, settings, folder, *kept)
-    return FreshStart(settings, folder, arguments.overwrite, source)
+        warm = WarmStart(arguments.init_from, settings, folder, *kept)
+        check_effects(names, [warm.config])
+        if not arguments.extend_vocab:
+            _reject_initial_settings(names, warm)
+        return warm
+    fresh = FreshStart(settings, folder, arguments.overwrite, source)
+    check_effects(names, [fresh.config])
+    return fresh
+
+
+def _checked(names: set[str], start: ResumedRun) -> ResumedRun:
+    """Return a resumed run, or close it if settings given for it have no effect."""
+    # the texts of a run may be read from `data_dir`
+    names = names - {"data_dir"} if start.data.data != ("python-docs",) else names
+    try:
+        check_effects(names, [start.config], start.checkpoint.config)
+    except InputError:
+        start.close()
+        raise
+    return start
+
+
+def _reject_initial_settings(names: set[str], start: WarmStart) -> None:
+    """Reject settings of new weights and tokens if all of them come from another run."""
+    configs = start.checkpoint.config, Config(), start.config
+    old, usual, new = (config.to_dict() for config in configs)
+    for name in names & {"vocab_size", "init", "output_bias"}:
+        if new[name] not in (old[name], usual[name]):
+            raise InputError(
+                f"`{name}`: weights and vocabulary come from `init_from`; leave it out, or add "
+                "tokens with `extend_vocab`"
+            )
 
 
 # external reasons to stop, with the exit code of each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 from ..config import Config, DataConfig
 from ..corpus import CATALOGUE, Corpus, check_trusted
 from ..corpus.gutenberg import has_header
+from ..corpus.load import has_own_parts, list_files
+from ..corpus.text import decodable
 from ..system.console import program
 from ..system.errors import InputError
 from ..vocab.levels import rule_of
@@ -34,7 +37,8 @@ SCRIPTS = {
 def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
     """Return hints on unusual properties of a text, each with the flag to change."""
     lines = []
-    books = [name for name in config.data if name != "-" and has_header(Path(name))]
+    files = list_files(config.data)
+    books = [path for path in files if has_header(path)]
     if books and not config.strip_gutenberg:
         lines.append(
             f"{books[0]}: includes the header and licence of Project Gutenberg; "
@@ -45,6 +49,12 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
             f"{corpus.name}: the line ends \\r\\n and \\r are read as \\n; "
             "`keep_line_ends` keeps them"
         )
+    if files and config.strip_gutenberg and not books:
+        lines.append(f"`strip_gutenberg`: no header of Project Gutenberg found in {files[0]}")
+    if len(files) > 1 and (parts := _on_several_files(config, corpus, files)):
+        lines.append(parts)
+    if any("\x80" <= char <= "\x9f" for token in corpus.vocab.tokens for char in token):
+        lines.append(_on_control_characters(config, files))
     if config.level == "word":
         lines += _on_words(config, corpus)
     if config.level == "subword" and config.vocab_size > len(corpus.vocab):
@@ -53,6 +63,29 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
             "supports, and is used"
         )
     return lines
+
+
+def _on_several_files(config, corpus, files):
+    """Return a hint on the files from which the validation and test parts are taken."""
+    held_out = [part for part in ("valid", "test") if len(getattr(corpus, part))]
+    if not held_out or has_own_parts(config):
+        return ""
+    sizes = np.cumsum([path.stat().st_size for path in files])
+    first = int(np.searchsorted(sizes, sizes[-1] * config.fractions()[0], side="right"))
+    begin = f"begin in {files[first].name}, file {first + 1:,} of {len(files):,}"
+    if first == len(files) - 1:
+        begin = f"are the end of {files[first].name}, the last of {len(files):,} files"
+    names, flags = " and ".join(held_out), " or ".join(f"`{part}`" for part in held_out)
+    return f"the files are read as one text: {names} {begin}; {flags} FILE reads another file"
+
+
+def _on_control_characters(config, files):
+    """Return a hint on C1 control characters, which occur only in wrongly decoded texts."""
+    line = "the text contains control characters such as U+0092, read from quotation marks: "
+    if codecs.lookup(config.encoding).name == "utf-8":
+        return f"{line}an earlier conversion read cp1252 as latin-1; convert the original again"
+    utf8 = files and all(decodable(path.read_bytes(), "utf-8") for path in files)
+    return f"{line}set `encoding` {'utf-8' if utf8 else 'cp1252'}"
 
 
 def _on_words(config, corpus):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..config import BEFORE, Config, DataConfig, changed_settings
 from ..corpus import Corpus, check_trusted, load_corpus, share_corpus
+from ..corpus.load import has_own_parts
 from ..run.checkpoint import Checkpoint, with_new_rows
 from ..run.folder import Run, new_folder
 from ..system.errors import InputError
@@ -15,9 +16,11 @@ from ..system.processes import ALONE, Processes
 from ..system.runtime import free_memory
 from ..system.seeds import derive_seed
 from ..vocab import Vocab
+from ..vocab.levels import rule_of
 from .saving import Saver, save_checkpoint
 
 NO_RUN: Any = None  # placeholder for the Run in every process but the first
+SPLITS = ("90/10/0", "80/20/0", "50/50/0", "100/0/0")  # advised for short texts, best first
 COPIES = 4  # of each parameter in training: weight, gradient, and two moments of Adam
 
 if TYPE_CHECKING:
@@ -125,6 +128,13 @@ class WarmStart:
         kept.update(vars(config.model))
         self.config = Config.from_dict({**kept, **settings}, "`init_from`")
         self.data = self.config.data
+        for name in ("level", "tokenizer"):
+            old, new = getattr(config.data, name), getattr(self.data, name)
+            if old != new and _rule(config.data) != _rule(self.data):
+                raise InputError(
+                    f"`{name}` {new}: the vocabulary of `init_from` {path} has {name} {old}, which "
+                    "cannot change; leave it out, or start without `init_from`"
+                )
         self.vocab: Vocab | None = self.checkpoint.vocab
         self.extend_vocab = extend_vocab
         self.folder, self.overwrite = folder, overwrite
@@ -243,6 +253,10 @@ class JoinedStart:
         """Do nothing: this process has no run."""
 
 
+def _rule(data: DataConfig) -> tuple[str, str]:
+    return data.level, rule_of(data.level, data.tokenizer)
+
+
 def set_initial_weights(model: LanguageModel, config: Config, ctx: list, corpus: Corpus) -> None:
     """Initialise a model's weights on `ctx`, and the output bias from token frequencies."""
     model.prepare(ctx, config.model.init, derive_seed(config.training.seed, "init"))
@@ -338,6 +352,48 @@ def _check_memory(config, vocab_size):
         )
 
 
+def _check_length(config: Config, corpus: Corpus, window: int | None) -> None:
+    """Reject a text that is too short; the error names settings with which it is long enough."""
+    train, valid, test = len(corpus.train), len(corpus.valid), len(corpus.test)
+    total, streams = train + valid + test, config.training.batch_size
+    if _long_enough(train, valid, window, streams):
+        return
+    remedy: dict[str, Any] = {}
+    if has_own_parts(config.data):
+        if valid and not _long_enough(valid, 0, window, 1):
+            raise InputError(
+                f"`valid`: {valid} tokens are too few; use at least {(window or 1) + 1}"
+            )
+    elif not _long_enough(train, valid, window, 1):
+        sizes = ((split, *_sizes(total, split)) for split in SPLITS)
+        good = (each for each in sizes if _long_enough(*each[1:], window, 1))
+        remedy["split"], train, valid = next(good, (SPLITS[-1], total, 0))
+    if window and train <= window:
+        remedy["window"] = train - 1
+    elif not window and train < 2 * streams:
+        remedy["batch_size"] = 1 if config.data.level == "subword" else train // 2
+    words = " ".join(f"`{name}` {value}" for name, value in remedy.items())
+    raise InputError(
+        f"{corpus.name}: {total:,} tokens are too few for "
+        + (f"`window` {window}" if window else f"`batch_size` {streams}")
+        + f" and `split` {config.data.split}" * (not has_own_parts(config.data))
+        + ": use more text"
+        + f", or {words}" * (train >= 2)
+    )
+
+
+def _long_enough(train: int, valid: int, window: int | None, streams: int) -> bool:
+    """Return whether parts of these sizes have inputs and targets."""
+    least = 1 + window if window else 2
+    return train >= (least if window else 2 * streams) and (not valid or valid >= least)
+
+
+def _sizes(total: int, split: str) -> tuple[int, int]:
+    """Return the sizes of the training and validation parts of a text."""
+    train, valid, _ = DataConfig(split=split).fractions()
+    return round(total * train), round(total * (train + valid)) - round(total * train)
+
+
 def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
     """Build all that training needs, without training: `Trainer.fit` does that.
 
@@ -360,6 +416,7 @@ def begin(start: Start, ctx: list, world: Processes = ALONE) -> Training:
     corpus = share_corpus(world, load)
     _check_memory(config, len(corpus.vocab))
     model = model_for(config, corpus.vocab)
+    _check_length(config, corpus, model.window)
     start.set_weights(model, ctx, corpus)
     # The Trainer needs its saver, and the run's first checkpoint needs the Trainer: the saver
     # receives the run last.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..config.flags import Parser, add_device, chosen
+from ..config.flags import Parser, add_device, chosen, explicit
 from ..corpus import load_corpus
 from ..evaluate.scoring import Unit
 from ..system import runtime
@@ -21,10 +22,12 @@ from ..system.plots import drawable, new_axes, to_png
 from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
 from ..train.curve import read_metrics
+from ..train.effects import check_effects
 from ..train.start import FreshStart, ResumedRun, Start, Training, begin
 from .study import Choice, Outcome, Space, Study, Trial, read_space
 
 COMMON = ("try", "trials", "first", "factor", "data", "preset", "config", "ctx", "threads")
+KINDS = ("model", "representation", "schedule", "average")  # which other settings have effects
 PICTURE = "study.png"
 UNFINISHED = ("stopped early", "diverged")  # reasons why a trial ended before its training did
 
@@ -84,7 +87,27 @@ def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace, Space]:
     for name, part in space.items():
         for value in part.examples():
             read_values({name: value})
-    return chosen(arguments), arguments, space
+    names, settings = explicit(arguments), chosen(arguments)
+    for name in sorted(names & {"sample_temperatures", "sample_length"}):
+        raise InputError(f"`{name}`: a search writes no samples; train the best trial with it")
+    for name in sorted(names & {*space}):
+        raise InputError(f"`{name}`: `try` searches it; leave out one of the two")
+    check_effects(names | {*space}, possible(settings, space))
+    return settings, arguments, space
+
+
+def possible(settings: dict[str, Any], space: Space) -> list[Config]:
+    """Return settings of trials: of every kind, with the first and last values of the others."""
+    kinds = {name: space[name].examples() for name in KINDS if name in space}
+    ends = (
+        read_values({name: part.examples()[place] for name, part in space.items()})
+        for place in (0, -1)
+    )
+    return [
+        Config.from_dict({**settings, **end, **dict(zip(kinds, values))})
+        for end in ends
+        for values in itertools.product(*kinds.values())
+    ]
 
 
 def read_values(values: dict[str, Any]) -> dict[str, Any]:
