@@ -64,6 +64,15 @@ class Processes:
         """Return whether all processes have bitwise identical arrays."""
         return True
 
+    def check_command(self, words: Sequence[str]) -> None:
+        """Check that all processes have the same words of the command line.
+
+        Raises
+        ------
+        InputError
+            In every process, if they differ.
+        """
+
     def sum(self, buffer: Any) -> None:
         """Sum a buffer over all processes, in place."""
 
@@ -142,6 +151,16 @@ class MPIProcesses(Processes):
             digest.update(array.tobytes())
         return len(set(self.all_gather(digest.hexdigest()))) == 1
 
+    def check_command(self, words: Sequence[str]) -> None:
+        digest = hashlib.sha256(json.dumps([*words]).encode()).hexdigest()
+        found = self.all_gather([digest, socket.gethostname()])
+        for rank, (other, host) in enumerate(found):
+            if other != found[0][0]:
+                raise InputError(
+                    f"process {rank} on {host} has a different command line from process 0: "
+                    "only --ctx and --threads may differ"
+                )
+
     def sum(self, buffer: Any) -> None:
         self.comm.Allreduce(self.mpi.IN_PLACE, buffer)
 
@@ -198,21 +217,16 @@ def _is_count(text):
 
 
 @contextlib.contextmanager
-def joined(words: Sequence[str] = ()) -> Iterator[Processes]:
+def joined() -> Iterator[Processes]:
     """Connect to the other processes of this job, and disconnect at the end.
 
     Only the first process prints; an error in one process ends all of them with one line.
 
-    Parameters
-    ----------
-    words
-        The part of the command line that must be the same in all processes.
-
     Raises
     ------
     InputError
-        If MPI cannot be loaded, is not the launcher's MPI, or if the processes differ in their
-        versions or command lines. If a process does not join in time, the others end.
+        If MPI cannot be loaded, is not the launcher's MPI, or if the processes have different
+        versions. If a process does not join in time, the others end.
     """
     rank, size = launched()
     if size < 2:
@@ -227,10 +241,10 @@ def joined(words: Sequence[str] = ()) -> Iterator[Processes]:
         raise
     try:
         try:
-            identities = job.all_gather(_identity(words))
+            versions = job.all_gather(_versions())
         finally:
             roll.close()
-        _check_alike(identities)
+        _check_versions(versions)
         if job.rank:
             _silence()
         yield job
@@ -324,31 +338,22 @@ def _launcher():
     return pid
 
 
-def _identity(words):
-    """Return the versions and the command line that all processes must share."""
+def _versions():
     from .. import __version__
 
-    command = hashlib.sha256(json.dumps([*words]).encode()).hexdigest()
-    found = {"gluonlm": __version__, "NumPy": np.__version__, "host": socket.gethostname()}
-    return {**found, "command": command}
+    found = {"gluonlm": __version__, "NumPy": np.__version__}
+    return [found, socket.gethostname()]
 
 
-def _check_alike(identities):
-    """Reject processes whose versions or command lines differ from the first process's."""
-    first = identities[0]
-    for rank, found in enumerate(identities):
-        where = f"process {rank} on {found['host']}"
-        for name in ("gluonlm", "NumPy"):
-            if found[name] != first[name]:
+def _check_versions(versions):
+    first, host = versions[0]
+    for rank, (found, where) in enumerate(versions):
+        for name in first:
+            if found.get(name) != first[name]:
                 raise InputError(
-                    f"{where} has {name} {found[name]}, and process 0 on {first['host']} has "
-                    f"{first[name]}: install the same version on all machines"
+                    f"process {rank} on {where} has {name} {found.get(name)}, and process 0 on "
+                    f"{host} has {first[name]}: install the same version on all machines"
                 )
-        if found["command"] != first["command"]:
-            raise InputError(
-                f"{where} has a different command line from process 0: "
-                "only --ctx and --threads may differ"
-            )
 
 
 def _connect(size, roll):

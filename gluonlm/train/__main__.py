@@ -207,7 +207,8 @@ def signals_watched(trainer) -> Iterator[None]:
 
 
 def main(argv=None) -> int:
-    with joined(words_in_common(sys.argv[1:] if argv is None else argv)) as world:
+    with joined() as world:
+        world.check_command(words_in_common(sys.argv[1:] if argv is None else argv))
         return run(argv, world)
 
 
