@@ -7,10 +7,11 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from .config.flags import METAVARS
 from .system.console import program, run_command
 from .system.errors import InputError
 
@@ -43,6 +44,36 @@ To begin with a text of your own:
 
 {program} COMMAND --help describes a command; {program} --version prints versions.
 Without --data, {program} train reads the Python language reference.
+"""
+
+
+# the functions of shtab do not quote names that contain spaces
+BASH_FILES = """\
+_gluonlm_files() { compgen -f -- "$1"; }
+_gluonlm_dirs() { compgen -d -- "$1"; }
+"""
+# shtab expects `--data FILE`, but bash splits `--data=FILE` into three words; and in a word that
+# begins with `-`, shtab completes a file instead of a flag after `--data FILE`
+BASH_WORDS = """
+_gluonlm_words() {
+  local -a words=()
+  local place cword=$COMP_CWORD
+  for place in "${!COMP_WORDS[@]}"; do
+    if [[ "${COMP_WORDS[place]}" != "=" ]]; then
+      words+=("${COMP_WORDS[place]}")
+    elif (( place == COMP_CWORD )); then
+      words+=("")
+    elif (( place < COMP_CWORD )); then
+      let "cword -= 1"
+    fi
+  done
+  if [[ "${words[cword]}" == -* ]] && (( cword > 2 )); then
+    words=("${words[@]:0:2}" "${words[cword]}") cword=2
+  fi
+  COMP_WORDS=("${words[@]}") COMP_CWORD=$cword
+  _shtab_gluonlm
+}
+complete -o bashdefault -F _gluonlm_words gluonlm
 """
 
 
@@ -89,11 +120,34 @@ def complete(shell: str) -> str:
     for name, (about, _) in COMMANDS.items():
         parser = _module(name).make_parser()
         for action in parser._actions:
-            action.metavar = action.metavar if action.option_strings else None
-            if action.metavar in (METAVARS[str], "FILE", "RUN", "DIR"):
-                action.complete = shtab.FILE
+            _complete_value(action)
         commands.add_parser(name, parents=[parser], add_help=False, help=about)
-    return shtab.complete(root, shell)
+    script = shtab.complete(root, shell, preamble={"bash": BASH_FILES})
+    if shell == "zsh":  # complete `--data=FILE` too
+        script = re.sub(r'^(  "--[\w-]+)\[(.*\]:)', r"\1=[\2", script, flags=re.MULTILINE)
+    return script + BASH_WORDS * (shell == "bash")
+
+
+def _complete_value(action: Any) -> None:
+    """Set the values that a shell offers for a flag or an argument."""
+    from .config.presets import PRESETS
+    from .corpus.catalogue import CATALOGUE
+    from .vocab.levels import RULES
+
+    values = {
+        "preset": [*PRESETS],
+        "names": [*CATALOGUE],
+        "tokenizer": ["auto", *(rule for level in ("word", "subword") for rule in RULES[level])],
+        "encoding": ["utf-8", "utf-16", "cp1252", "latin-1"],
+        "ctx": ["cpu", "gpu", "auto"],
+    }
+    if action.metavar in ("RUN", "DIR", "STUDY") or action.dest == "data_dir":
+        action.complete = {"bash": "_gluonlm_dirs", "zsh": "_files -/", "tcsh": "d"}
+    elif action.metavar == "FILE" or action.dest in ("data", "valid", "test"):
+        action.complete = {"bash": "_gluonlm_files", "zsh": "_files", "tcsh": "f"}
+    else:
+        action.choices = action.choices or values.get(action.dest)
+    action.metavar = action.metavar if action.option_strings else None
 
 
 def _module(name):

@@ -85,12 +85,78 @@ def test_shells_complete_commands_and_flags(shell, gluonlm_command, tmp_path):
     assert gluonlm_command("completion", "dos")[0] == 2
 
 
+LINES = {  # a line, and the words that complete its last one
+    "train --hidden-s": ["--hidden-size"],
+    "train --data b": ["bench.txt", "book.txt"],
+    "train --data book.txt be": ["bench.txt"],
+    "train --data my": ["my notes"],
+    "train --data book.txt --hidden-s": ["--hidden-size"],
+    "train --data = b": ["bench.txt", "book.txt"],
+    "train --data = book.txt --model l": ["lstm"],
+    "train --model ''": ["gru", "lstm", "rnn", "unrolled", "window"],
+    "train --model b": [],
+    "train --preset ptb-": ["ptb-lstm", "ptb-medium", "ptb-small"],
+    "compare --preset win": ["window-lstm"],
+    "train --config be": ["bench.txt"],
+    "train --run r": ["runs"],
+    "train --resume b": [],
+    "train --lr b": [],
+    "train --ctx g": ["gpu"],
+    "generate r": ["runs"],
+    "generate runs --checkpoint ''": ["best", "last"],
+    "generate runs --prompt b": [],
+    "evaluate runs --data b": ["bench.txt", "book.txt"],
+    "evaluate runs --encoding cp": ["cp1252"],
+    "evaluate runs --data-dir r": ["runs"],
+    "corpus ni": ["nietzsche"],
+    "corpus nietzsche --data-dir r": ["runs"],
+    "import b": ["bench.txt", "book.txt"],
+    "import book.txt --tokenizer b": ["bpe"],
+}
+
+
 @pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash here")
-def test_bash_completes_flags_and_choices(gluonlm_command, tmp_path):
+def test_bash_completes_flags_choices_presets_and_files(gluonlm_command, tmp_path):
+    (tmp_path / "runs").mkdir()
+    for name in ("book.txt", "bench.txt", "my notes"):
+        (tmp_path / name).write_text("x")
     (tmp_path / "script").write_text(gluonlm_command("completion", "bash")[1])
-    words = "COMP_WORDS=(gluonlm train --hidden-s); COMP_CWORD=2; COMP_LINE='x'"
-    ask = f"source {tmp_path}/script; {words}; _shtab_gluonlm; echo ${{COMPREPLY[@]}}"
-    assert subprocess.check_output(["bash", "-c", ask], text=True).split() == ["--hidden-size"]
+    ask = ["source ./script; ask=$(complete -p gluonlm); ask=${ask##*-F }; ask=${ask% *}"]
+    for line in LINES:
+        words = f"COMP_WORDS=(gluonlm {line}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))"
+        ask.append(f"{words}; $ask; printf '%s|' \"${{COMPREPLY[@]}}\"; echo")
+    out = subprocess.check_output(["bash", "-c", "\n".join(ask)], text=True, cwd=tmp_path)
+    found = [sorted(filter(None, line.split("|"))) for line in out.splitlines()]
+    assert dict(zip(LINES, found)) == LINES
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh here")
+def test_zsh_completes_flags_choices_presets_and_files(gluonlm_command, tmp_path):
+    (tmp_path / "book.txt").write_text("x")
+    (tmp_path / "_gluonlm").write_text(gluonlm_command("completion", "zsh")[1])
+    lines = {
+        "train --data bo": "--data book.txt",
+        "train --data=bo": "--data=book.txt",
+        "train --preset win": "--preset window-lstm",
+        "train --model l": "--model lstm",
+        "evaluate runs --data bo": "--data book.txt",
+    }
+    for line, completed in lines.items():
+        # a shell in a pseudo-terminal, whose line is read back after Tab
+        ask = """
+        zmodload zsh/zpty
+        zpty shell zsh -f
+        zpty -w shell "cd $1; fpath=($1 \\$fpath); PS1=; autoload -U compinit; compinit -u -D"
+        zpty -w shell "widget() { zle complete-word; print -r -- \\"<\\$BUFFER>\\"; }"
+        zpty -w shell "zle -N widget; bindkey '^T' widget; print ready''now"
+        zpty -r shell out '*readynow*'
+        zpty -wn shell "gluonlm $2"$'\\x14'
+        zpty -r shell out '*<*>*'
+        print -r -- "$out"
+        """
+        run = ["zsh", "-f", "-c", ask, "zsh", tmp_path, line]
+        out = subprocess.run(run, capture_output=True, text=True, timeout=60).stdout
+        assert f"{completed} >" in out or f"{completed}>" in out, (line, out)
 
 
 def test_dir_lists_every_public_name():
