@@ -10,7 +10,6 @@ Arrays are stored as safetensors and everything else as JSON; nothing is unpickl
 
 import hashlib
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from safetensors.numpy import save_file as write_arrays
 from ..config import Config
 from ..system.errors import InputError
 from ..system.files import hash_file, read_file, sync_file, sync_folder, write_file
+from ..system.strict_json import parse_json
 from ..vocab import Vocab
 
 FORMAT = 1
@@ -220,21 +220,22 @@ def _digest(content):
     return hashlib.sha256(content).hexdigest()
 
 
+def read_object(path: Path) -> dict:
+    """Read config.json, or another file in `LIMITS`, as a JSON object.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is too large, or is not a JSON object.
+    """
+    return _json(path, read_file(path, limit=LIMITS[path.name]))
+
+
 def _json(path, content):
     try:
-        value = json.loads(content, parse_constant=_reject_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
+        value = parse_json(content)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object: the checkpoint is damaged; use another one")
     return value
-
-
-def _reject_constant(name):
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text):
-    """Return a finite number; 1e999 would become infinity, which JSON does not support."""
-    number = float(text)
-    return number if math.isfinite(number) else _reject_constant(text)

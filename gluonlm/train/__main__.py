@@ -23,7 +23,7 @@ from .start import (
     Training,
     WarmStart,
     begin,
-    preset_settings_on_resume,
+    settings_on_resume,
     share_start,
 )
 
@@ -121,7 +121,7 @@ def choose_start(settings: dict[str, Any], arguments) -> Start:
         folder = str(Path("runs") / arguments.preset)
         new = arguments.overwrite or arguments.init_from
         if not new and os.path.lexists(Path(folder) / "checkpoints" / "last"):
-            return ResumedRun(folder, preset_settings_on_resume(settings), arguments.preset)
+            return ResumedRun(folder, settings_on_resume(settings), arguments.preset)
     if arguments.init_from:
         kept = arguments.overwrite, arguments.extend_vocab
         return WarmStart(arguments.init_from, settings, folder, *kept)
