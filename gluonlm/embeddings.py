@@ -15,6 +15,8 @@ from .system.files import check_output, output_file
 from .system.plots import new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
+LABEL = 40  # characters of a word on the map
+
 
 def make_parser() -> Parser:
     """Return the parser of all flags."""
@@ -116,7 +118,7 @@ def draw_map(points: np.ndarray, words: Sequence[str]) -> bytes:
     axes.scatter(*points.T, s=4, color="#9aa5b1")
     style = dict(xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False)
     for point, word in zip(points, words):
-        axes.annotate(visible(word), tuple(point), **style)
+        axes.annotate(visible(word[:LABEL]), tuple(point), **style)
     axes.set_axis_off()
     return to_png(figure)
 

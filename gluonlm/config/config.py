@@ -47,7 +47,7 @@ class Config:
         unknown = sorted(set(values) - {name for group in names.values() for name in group})
         if unknown:
             raise InputError(
-                f"{source}: unknown setting {unknown[0]!r}; "
+                f"{source}: unknown setting {unknown[0][:100]!r}; "
                 "python -m gluonlm.train --help-all lists all settings"
             )
         return cls(

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file as write_arrays
 from ..config import Config
 from ..system.errors import InputError
 from ..system.files import hash_file, read_file, sync_file, sync_folder, write_file
+from ..system.runtime import free_memory
 from ..system.strict_json import parse_json
 from ..vocab import Vocab
 
@@ -87,6 +88,11 @@ def write_checkpoint(folder: Path, contents: Checkpoint) -> None:
     }
     arrays = dict(zip(ARRAYS, (contents.parameters, contents.training)))
     for name in content:
+        if len(content[name]) > LIMITS[name]:
+            raise InputError(
+                f"{name} of {len(content[name]):,} bytes, but at most {LIMITS[name]:,} can be read "
+                "back: use a smaller vocabulary, or a pattern for many names of texts"
+            )
         write_file(folder / name, content[name])
     try:
         for name in ARRAYS:  # without a copy, which would be the memory peak of training
@@ -129,7 +135,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if type(progress.get("step")) is not int or progress["step"] < 0:
         raise InputError(f"{folder / 'progress.json'}: not the progress of a training run")
     vocab = _json(folder / "vocab.json", content["vocab.json"])
-    if not {"level", "tokens"} <= set(vocab) or not isinstance(vocab["tokens"], list):
+    if not isinstance(vocab.get("tokens"), list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
     path = folder / "config.json"
     config = Config.from_kept(_json(path, content["config.json"]), path)
@@ -142,7 +148,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{path}: the settings describe {described:,} parameters in {layers:,} layers, "
             f"but {folder / ARRAYS[0]} contains {found:,} in {len(parameters):,} arrays"
         )
-    return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
+    return Checkpoint(config, Vocab.from_dict(vocab), parameters, training, progress)
 
 
 def with_new_rows(
@@ -176,6 +182,11 @@ def _sealed_content(folder):
     extra = sorted(set(os.listdir(folder)) - {*FILES, MANIFEST})
     if extra:
         raise InputError(f"{folder / extra[0]}: not a file of this checkpoint: remove it")
+    size, free = sum(files[name]["size"] for name in FILES), free_memory()
+    if size > free:  # sparse files of any size are cheap to create
+        raise InputError(
+            f"{folder}: {size / 1e9:,.1f} GB, but only {free / 1e9:,.1f} GB of memory are free"
+        )
     content = {
         name: read_file(folder / name, files[name]["size"], LIMITS.get(name)) for name in FILES
     }
@@ -195,7 +206,7 @@ def _manifest(path):
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:
         raise InputError(
-            f"{path}: format {manifest.get('format')!r}, but this version reads {FORMAT}"
+            f"{path}: format {manifest.get('format')!r:.50}, but this version reads {FORMAT}"
         )
     untouched = raw == _canonical({**manifest, "sha256": claimed})
     if not untouched or claimed != _digest(_canonical(manifest)):

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from .errors import InputError
 
-BLOCK = 1 << 20  # bytes hashed at a time
+BLOCK = 1 << 20  # bytes read at a time
 
 
 def write_file(path: Path, content: bytes) -> None:
