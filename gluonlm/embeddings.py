@@ -15,6 +15,8 @@ from .system.files import check_output, output_file
 from .system.plots import drawable, font_to_install, new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
+LABEL = 40  # characters of a word on the map
+
 
 def make_parser() -> Parser:
     """Return the parser of all flags."""
@@ -122,7 +124,7 @@ def draw_map(points: np.ndarray, words: Sequence[str]) -> bytes:
     """
     figure, axes = new_axes(12, 12)
     axes.scatter(*points.T, s=4, color="#9aa5b1")
-    labels, families, _ = drawable(map(visible, words))
+    labels, families, _ = drawable(visible(word[:LABEL]) for word in words)
     style = dict(xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False)
     for point, label in zip(points, labels):
         axes.annotate(label, tuple(point), family=families, **style)

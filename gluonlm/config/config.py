@@ -48,7 +48,7 @@ class Config:
         unknown = sorted(set(values) - {name for group in names.values() for name in group})
         if unknown:
             raise InputError(
-                f"{source}: unknown setting {unknown[0]!r}; the settings are the fields of "
+                f"{source}: unknown setting {unknown[0][:100]!r}; the settings are the fields of "
                 f"{', '.join(kind.__name__ for kind in GROUPS.values())} (gluonlm train `help_all`)"
             )
         return cls(

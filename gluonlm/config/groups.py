@@ -318,7 +318,7 @@ class TrainConfig(Settings):
         above=0,
         on_resume=True,
     )
-    sample_length: int = option(300, "tokens per sample", low=1, on_resume=True)
+    sample_length: int = option(300, "tokens per sample", low=1, high=1 << 20, on_resume=True)
     seed: int = option(
         1, "seed of weight initialisation, dropout and shuffling", low=0, below=2**31
     )

@@ -7,6 +7,8 @@ from typing import Any, get_type_hints
 
 from ..system.errors import InputError
 
+MOST = 10_000  # values of one setting
+LONGEST = 4096  # characters of a text, as of a path in Linux
 SMALLEST = 1e-30  # smaller numbers underflow in MXNet's float32
 TUPLES = (tuple[int, ...], tuple[float, ...], tuple[str, ...])
 # `_check` tests "not (a <= b)" instead of "a > b", because NaN must fail every bound
@@ -68,20 +70,36 @@ def _typed(name, value, kind):
     """Return the value converted to its field's type; reject other types."""
     if kind in TUPLES:
         items = value if isinstance(value, (list, tuple)) else [value]
+        if len(items) > MOST:
+            raise InputError(
+                f"`{name}`: {len(items):,} values, but at most {MOST:,} are allowed; "
+                "a quoted pattern such as 'texts/*.txt' names many files"
+            )
         return tuple(_typed(name, item, kind.__args__[0]) for item in items)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value) if abs(value) < 2**31 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"`{name}` {value!r}: must be of type {kind.__name__}")
+        raise InputError(f"`{name}` {_shown(value)}: must be of type {kind.__name__}")
     if kind is str and not _is_text(value):
-        raise InputError(f"`{name}` {value!r}: must be text without NUL")
+        raise InputError(
+            f"`{name}` {_shown(value)}: must be text of at most {LONGEST:,} characters without NUL "
+            "that the locale's encoding supports"
+        )
     return value
+
+
+def _shown(value):
+    """Return the beginning of a value of any type for an error."""
+    try:
+        return repr(value)[:100]
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a deep list
+        return f"of type {type(value).__name__}"
 
 
 def _is_text(value):
     """Return whether a string can be a file name, which excludes JSON's lone surrogates."""
     try:
-        return b"\0" not in os.fsencode(value)
+        return len(value) <= LONGEST and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
         return False
 
@@ -98,4 +116,5 @@ def _check(name, value, metadata):
     if isinstance(value, float) and 0 < abs(value) < SMALLEST:
         raise InputError(f"`{name}` {value}: must be 0 or at least {SMALLEST:g} in absolute value")
     if metadata["choices"] and value not in metadata["choices"]:
-        raise InputError(f"`{name}` {value!r}: not one of {', '.join(metadata['choices'])}")
+        choices = ", ".join(metadata["choices"])
+        raise InputError(f"`{name}` {_shown(value)}: not one of {choices}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from ..config import Config
@@ -12,6 +11,7 @@ from ..run.checkpoint import Checkpoint
 from ..system.console import run_command, show
 from ..system.errors import InputError
 from ..system.files import read_file
+from ..system.strict_json import parse_json
 from ..vocab import UNKNOWN, Vocab
 from ..vocab.levels import RULES, cut_of
 from .params import read_arrays
@@ -83,9 +83,10 @@ def read_vocab(path: str, level: str | None) -> Vocab:
     InputError
         If the file has none of these formats.
     """
+    raw = read_file(Path(path), limit=LARGEST)
     try:
-        content = json.loads(read_file(Path(path), limit=LARGEST))
-    except (ValueError, RecursionError):
+        content = parse_json(raw)
+    except ValueError:
         raise InputError(f"`vocab` {path}: not a JSON file") from None
     if isinstance(content, dict) and "idx_to_token" in content:
         content = content["idx_to_token"]
@@ -94,7 +95,7 @@ def read_vocab(path: str, level: str | None) -> Vocab:
             raise InputError(
                 f"`level` {level}: `vocab` {path} has level {content['level']}; leave it out"
             )
-        return Vocab(**content)
+        return Vocab.from_dict(content)
     if not isinstance(content, list) or not all(isinstance(token, str) for token in content):
         raise InputError(f"`vocab` {path}: neither a list of tokens nor a GluonNLP vocabulary")
     return Vocab(level or ("char" if all(len(t) == 1 for t in content) else "word"), content)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..system.errors import InputError
 from ..system.files import read_file
+from ..system.runtime import free_memory
 
 LIST = 0x112  # magic number of a list of arrays with names
 VERSIONS = (0xF993FAC9, 0xF993FACA)  # of an array: V2, and V3, which differs only for empty shapes
@@ -73,7 +74,7 @@ def read_arrays(path) -> dict[str, np.ndarray]:
     InputError
         If the file has another format, is damaged, or contains sparse or integer arrays.
     """
-    content = read_file(Path(path), limit=LARGEST)
+    content = read_file(Path(path), limit=int(min(LARGEST, free_memory())))
     if content[:8] == struct.pack("<Q", LIST):
         arrays = _params(Reader(content, Path(path)))
     else:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config.flags import Parser
 from ..run.checkpoint import Checkpoint
-from ..system.console import encodable, run_command
+from ..system.console import run_command
 from ..system.errors import InputError
 from ..system.files import check_outputs, output_file
 from ..vocab import Vocab
@@ -170,7 +170,7 @@ def main(argv=None) -> None:
         with output_file(arguments.html, arguments.overwrite) as stream:
             stream.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)
     for piece in terminal(vocab, spans(vocab, ids, losses)) if arguments.ansi else ():
-        print(encodable(piece), end="")
+        print(piece, end="")
     if arguments.json:
         print(json.dumps(finite(result), allow_nan=False))
     else:

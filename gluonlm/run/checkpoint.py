@@ -11,7 +11,6 @@ Arrays are stored as safetensors and everything else as JSON; nothing is unpickl
 import dataclasses
 import hashlib
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,8 @@ from ..corpus.text import with_line_feeds
 from ..system.arguments import check_text
 from ..system.errors import InputError
 from ..system.files import hash_file, opened_folder, read_file, sync_file, sync_folder, write_file
+from ..system.runtime import free_memory
+from ..system.strict_json import parse_json
 from ..vocab import Vocab
 
 FORMAT = 1
@@ -100,6 +101,11 @@ def write_checkpoint(folder: Path, contents: Checkpoint) -> None:
     }
     arrays = dict(zip(ARRAYS, (contents.parameters, contents.training)))
     for name in content:
+        if len(content[name]) > LIMITS[name]:
+            raise InputError(
+                f"{name} of {len(content[name]):,} bytes, but at most {LIMITS[name]:,} can be read "
+                "back: use a smaller vocabulary, or a pattern for many names of texts"
+            )
         write_file(folder / name, content[name])
     try:
         for name in ARRAYS:  # without a copy, which would be the memory peak of training
@@ -148,7 +154,7 @@ def read_checkpoint(folder: Path, parent: int | None = None) -> Checkpoint:
     if type(progress.get("step")) is not int or progress["step"] < 0:
         raise InputError(f"{folder / 'progress.json'}: not the progress of a training run")
     vocab = _json(folder / "vocab.json", content["vocab.json"])
-    if not {"level", "tokens"} <= set(vocab) or not isinstance(vocab["tokens"], list):
+    if not isinstance(vocab.get("tokens"), list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
     path = folder / "config.json"
     settings = _json(path, content["config.json"])
@@ -162,7 +168,7 @@ def read_checkpoint(folder: Path, parent: int | None = None) -> Checkpoint:
             f"{path}: the settings describe {described:,} parameters in {layers:,} layers, "
             f"but {folder / ARRAYS[0]} contains {found:,} in {len(parameters):,} arrays"
         )
-    known = Vocab(**vocab)
+    known = Vocab.from_dict(vocab)
     if "keep_line_ends" not in settings:
         config = _without_kept_line_ends(config, known)
     return Checkpoint(config, known, parameters, training, progress)
@@ -216,6 +222,11 @@ def _sealed_content(folder, descriptor):
     extra = sorted(set(os.listdir(descriptor)) - {*FILES, MANIFEST})
     if extra:
         raise InputError(f"{folder / extra[0]}: not a file of this checkpoint: remove it")
+    size, free = sum(files[name]["size"] for name in FILES), free_memory()
+    if size > free:  # sparse files of any size are cheap to create
+        raise InputError(
+            f"{folder}: {size / 1e9:,.1f} GB, but only {free / 1e9:,.1f} GB of memory are free"
+        )
     content = {
         name: read_file(folder / name, files[name]["size"], LIMITS.get(name), descriptor)
         for name in FILES
@@ -236,7 +247,7 @@ def _manifest(path, folder=None):
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:
         raise InputError(
-            f"{path}: format {manifest.get('format')!r}, but this version reads {FORMAT}"
+            f"{path}: format {manifest.get('format')!r:.50}, but this version reads {FORMAT}"
         )
     untouched = raw == _canonical({**manifest, "sha256": claimed})
     if not untouched or claimed != _digest(_canonical(manifest)):
@@ -261,21 +272,22 @@ def _digest(content):
     return hashlib.sha256(content).hexdigest()
 
 
+def read_object(path: Path) -> dict:
+    """Read config.json, or another file in `LIMITS`, as a JSON object.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is too large, or is not a JSON object.
+    """
+    return _json(path, read_file(path, limit=LIMITS[path.name]))
+
+
 def _json(path, content):
     try:
-        value = json.loads(content, parse_constant=_reject_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
+        value = parse_json(content)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise InputError(f"{path}: not a JSON object: the checkpoint is damaged; use another one")
     return value
-
-
-def _reject_constant(name):
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text):
-    """Return a finite number; 1e999 would become infinity, which JSON does not support."""
-    number = float(text)
-    return number if math.isfinite(number) else _reject_constant(text)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import Config
-from ..system.errors import InputError
+from ..system.errors import InputError, WriteError
 from ..system.files import lock_folder, opened_folder, read_file, replace_file, sync_folder
 from .checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
 
@@ -61,7 +61,7 @@ class Run:
             run.checkpoints.mkdir(parents=True)
             run.lock()
         except OSError as error:
-            raise InputError(f"`run` {path}: cannot write there: {error.strerror}") from None
+            raise WriteError(f"`run` {path}: cannot write there: {error.strerror}") from None
         return run
 
     @classmethod
@@ -164,7 +164,7 @@ class Run:
                 return
         except OSError:
             pass
-        raise InputError(
+        raise WriteError(
             f"{self.path}: this run's folder was moved, removed or replaced while it was in use: "
             "nothing more is written; restore it and use `resume`"
         )
@@ -208,7 +208,7 @@ class Run:
                 replace_file(self.checkpoints / pointer, name.encode())
         except (OSError, InputError) as error:
             before = os.path.lexists(self.checkpoints / "last")
-            raise InputError(
+            raise WriteError(
                 f"{self.path}: the checkpoint of step {step} could not be written ({error}); "
                 + ("the previous one is intact" if before else "there is no earlier one")
             ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -10,6 +11,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .errors import InputError
+
+LONGEST = 4800  # characters of an error: a path may take 4,096
+_HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def program() -> str:
@@ -26,13 +30,16 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     for name in ("stdin", "stdout", "stderr"):  # closed by the caller, as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not in a notebook
+        # file names may not be UTF-8, and the terminal may be ASCII
+        sys.stdout.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see gluonlm/__init__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main() or 0
         sys.stdout.flush()
     except InputError as error:
-        complain(f"error: {speak_flags(str(error))}")
+        complain(shorten(f"error: {speak_flags(str(error))}"))
         code = 2
     except BrokenPipeError:  # the reader of a pipe has closed it
         drop_output()
@@ -56,13 +63,24 @@ def complain(line: str) -> None:
     print(f"gluonlm: {harmless(line)}".replace("\n", " "), file=sys.stderr)
 
 
+def shorten(line: str) -> str:
+    """Return a line without the middle if it is very long: a forged value may fill megabytes."""
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
+
+
 def harmless(text: str) -> str:
     """Return a text with its control characters escaped, as in `\\x1b`; keep newlines and tabs.
 
     Vocabularies, settings and file names may be untrusted, and terminals interpret control
-    characters.
+    characters. Lone surrogates, which no encoding supports, are escaped as in `\\udcff`: Python
+    represents by them the bytes of a file name that are not UTF-8.
     """
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", text)
+    return _HARMFUL.sub(_escape, text)
+
+
+def _escape(match):
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def speak_flags(message: str) -> str:
@@ -96,13 +114,7 @@ def show(text: str, end: str = "", content: bool = False) -> None:
         text = harmless(text)
     elif sys.stdout.isatty():
         text = visible(text)
-    print(encodable(text), end=end, flush=True)
-
-
-def encodable(text: str) -> str:
-    """Return a text with the characters escaped that standard output cannot encode."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    print(text, end=end, flush=True)
 
 
 def flag(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The error that a user can fix."""
+"""The errors that a user can fix."""
 
 
 class InputError(ValueError):
@@ -8,3 +8,7 @@ class InputError(ValueError):
     library write it. The commands convert the name to `--batch-size`, print the line to standard
     error and exit with code 2. Any other exception is a bug.
     """
+
+
+class WriteError(InputError):
+    """A file could not be written; the settings may be valid, and the same command may succeed."""

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from .errors import InputError
 
-BLOCK = 1 << 20  # bytes hashed at a time
+BLOCK = 1 << 20  # bytes read at a time
 PART = ".gluonlm-new"  # end of the name of a file that is being written
 
 

@@ -27,7 +27,7 @@ from .start import (
     Training,
     WarmStart,
     begin,
-    preset_settings_on_resume,
+    settings_on_resume,
     share_start,
 )
 
@@ -129,7 +129,7 @@ def choose_start(settings: dict[str, Any], arguments) -> Start:
         folder = str(Path("runs") / arguments.preset)
         new = arguments.overwrite or arguments.init_from
         if not new and os.path.lexists(Path(folder) / "checkpoints" / "last"):
-            every = preset_settings_on_resume(settings)
+            every = settings_on_resume(settings)
             return _checked(names, ResumedRun(folder, every, arguments.preset))
     if arguments.init_from:
         kept = arguments.overwrite, arguments.extend_vocab

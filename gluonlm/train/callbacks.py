@@ -18,6 +18,7 @@ from typing import Any
 from ..evaluate.scoring import Unit
 from ..system.console import drop_output
 from ..system.errors import InputError
+from ..system.files import BLOCK
 from .progress import Progress
 
 
@@ -108,16 +109,24 @@ class GrowingFile:
             status = os.fstat(self.stream.fileno())
             if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                 raise InputError(f"{path}: must be a regular file with one link; remove it")
-            self.stream.seek(0)
-            kept = self.stream.read(min(length, status.st_size))
-            kept = kept[: kept.rfind(b"\n") + 1]
-            if len(kept) < length:
+            kept = self._end_of_line(min(length, status.st_size))
+            if kept < length:
                 line = f"gluonlm: {path}: lines are missing; the checkpoint is intact"
                 print(line, file=sys.stderr)
-            self.stream.truncate(len(kept))
+            self.stream.truncate(kept)
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
-        setattr(progress, self.counter, len(kept))
+        setattr(progress, self.counter, kept)
+
+    def _end_of_line(self, length):
+        """Return the end of the last line in the first `length` bytes.
+
+        Only the last block is read: the length may be forged, and the file sparse.
+        """
+        start = max(0, length - BLOCK)
+        self.stream.seek(start)
+        place = self.stream.read(length - start).rfind(b"\n")
+        return start + place + 1 if place >= 0 else 0
 
     def __call__(self, event: str, record: dict[str, Any]) -> None:
         if event == "checkpoint":

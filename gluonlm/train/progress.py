@@ -58,7 +58,8 @@ class Progress:
                 if type(value) in (int, float) and not 0 <= value < 2**53:
                     raise ValueError(f"{name} is {str(value)[:30]}")
         except (TypeError, ValueError) as error:
-            raise InputError(f"checkpoint: progress does not fit this version: {error}") from None
+            reason = str(error)[:200]
+            raise InputError(f"checkpoint: progress does not fit this version: {reason}") from None
         return progress
 
     def count(self, loss: float, tokens: int) -> None:

@@ -331,8 +331,8 @@ def share_start(world: Processes, choose: Callable[[], Start]) -> Start:
     return start or JoinedStart(settings, resumed)
 
 
-def preset_settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return a preset command's settings with all defaults, so that omitted flags are reset.
+def settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with all defaults, so that the omitted ones are reset.
 
     Settings that earlier versions did not have are left out, so the run's own values apply.
     """

@@ -14,17 +14,18 @@ from ..config.flags import Parser, add_device, chosen, explicit
 from ..corpus import load_corpus
 from ..evaluate.scoring import Unit
 from ..system import runtime
-from ..system.console import complain, harmless, run_command, speak_flags
+from ..system.console import complain, run_command, show, speak_flags
 from ..system.device import get_ctx
-from ..system.errors import InputError
+from ..system.errors import InputError, WriteError
 from ..system.files import replace_file
 from ..system.plots import drawable, new_axes, to_png
 from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
 from ..train.curve import read_metrics
 from ..train.effects import check_effects
-from ..train.start import FreshStart, ResumedRun, Start, Training, begin
-from .study import Choice, Outcome, Space, Study, Trial, read_space
+from ..train.start import FreshStart, ResumedRun, Start, Training, begin, settings_on_resume
+from .runs import check_runs, check_trial_folder
+from .study import MOST, Choice, Outcome, Space, Study, Trial, read_space
 
 COMMON = ("try", "trials", "first", "factor", "data", "preset", "config", "ctx", "threads")
 KINDS = ("model", "representation", "schedule", "average")  # which other settings have effects
@@ -83,6 +84,8 @@ def parse(argv=None) -> tuple[dict[str, Any], argparse.Namespace, Space]:
     for name, least in (("trials", 1), ("first", 1), ("factor", 2)):
         if getattr(arguments, name) < least:
             raise InputError(f"`{name}` {getattr(arguments, name)}: must be at least {least}")
+    if arguments.trials > MOST:
+        raise InputError(f"`trials` {arguments.trials}: must be at most {MOST}")
     space = read_space(getattr(arguments, "try") or ())
     for name, part in space.items():
         for value in part.examples():
@@ -141,13 +144,13 @@ def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
     ------
     InputError
         If its settings cannot be used for training.
+    WriteError
+        If its run cannot be written, or an interrupted run has other settings.
     """
     from ..train.progress import Diverged
 
-    if (trial.folder / "checkpoints" / "last").exists():
-        start: Start = ResumedRun(str(trial.folder), {})
-    else:
-        start = FreshStart({**settings, **read_values(trial.values)}, trial.folder)
+    settings = {**settings, **read_values(trial.values)}
+    start = _resumed(trial.folder, settings) or FreshStart(settings, trial.folder)
     with contextlib.closing(start):
         training = begin(start, ctx)
         with contextlib.closing(_metrics(training)) as metrics, signals_watched(training.trainer):
@@ -157,6 +160,17 @@ def run_trial(trial: Trial, settings: dict[str, Any], ctx: list) -> str:
                 return training.trainer.fit()
             except Diverged:
                 return "diverged"
+
+
+def _resumed(folder: Path, settings: dict[str, Any]) -> Start | None:
+    """Return the start of a trial's interrupted run, or None if there is none."""
+    check_trial_folder(folder)
+    if not (folder / "checkpoints" / "last").exists():
+        return None
+    try:
+        return ResumedRun(str(folder), settings_on_resume(settings))
+    except InputError as error:
+        raise WriteError(f"{error}; to repeat this trial, remove {folder}") from None
 
 
 def _metrics(training):
@@ -179,21 +193,25 @@ def search(
     ------
     InputError
         If a trial cannot be trained and none before it has a loss.
+    WriteError
+        If a run or the journal cannot be written; the trial is then repeated next time.
     """
     while len(done := study.outcomes()) < trials:
         trial = study.ask()
         try:
             reason = run_trial(trial, settings, ctx)
+        except WriteError:
+            raise
         except InputError as error:
             trial.end(whole=False)
             if not any(outcome.losses for outcome in done):
                 raise
-            print(f"{trial.folder.name}  rejected: {speak_flags(str(error))}", flush=True)
+            show(f"{trial.folder.name}  rejected: {speak_flags(str(error))}", "\n")
             continue
         if reason in REQUESTS:
             return reason
         whole = reason not in UNFINISHED
-        print(describe(trial.end(whole), unit, reason), flush=True)
+        show(describe(trial.end(whole), unit, reason), "\n")
     return None
 
 
@@ -248,6 +266,7 @@ def main(argv=None) -> int:
     unit = Unit.of(corpus.vocab, corpus.valid)
     halving = dict(first=arguments.first, factor=arguments.factor, seed=config.training.seed)
     with contextlib.closing(Study(Path(arguments.study), space, settings, **halving)) as study:
+        check_runs(study.outcomes(), lambda values: {**settings, **read_values(values)})
         if signal := search(study, arguments.trials, settings, ctx, unit):
             complain(f"{signal}: run the same command to continue this search")
             return REQUESTS[signal]
@@ -268,12 +287,11 @@ def conclude(study: Study, unit: Unit) -> None:
     if not best.losses:
         raise InputError(f"{study.folder}: no trial reached a validation")
     whole = sum(outcome.whole for outcome in outcomes)
-    print(f"best of {len(outcomes)} trials, {whole} of them complete:")
-    print(describe(best, unit))
+    show(f"best of {len(outcomes)} trials, {whole} of them complete:\n{describe(best, unit)}\n")
     path = study.folder / PICTURE
     replace_file(path, draw_study(outcomes, study.space, unit))
-    print(f"run {harmless(str(best.folder))}  its settings: --config {best.folder}/config.json")
-    print(f"picture {harmless(str(path))}")
+    show(f"run {best.folder}  its settings: --config {best.folder}/config.json\n")
+    show(f"picture {path}\n")
 
 
 if __name__ == "__main__":

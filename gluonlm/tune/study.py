@@ -1,12 +1,13 @@
 """Hyperparameter search: the search space, the trials, and early stopping.
 
 A tree-structured Parzen estimator (Bergstra et al. 2011) proposes trials, and asynchronous
-successive halving (Li et al. 2020) stops them early; both are Optuna's. STUDY/trials.log records
-them.
+successive halving (Li et al. 2020) stops them early; both are Optuna's. STUDY/trials.log, see
+`journal`, records them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -20,11 +21,13 @@ from ..config import GROUPS
 from ..system.errors import InputError
 from ..system.files import lock_folder
 from ..system.seeds import derive_seed
+from .journal import Journal
 
 TRIED = ("model", "training")  # groups of settings; losses on different data could not be compared
 KINDS = {name: hint for group in TRIED for name, hint in get_type_hints(GROUPS[group]).items()}
 Value = int | float | str
 LOG = "trials.log"
+MOST = 2_000  # trials of a search; replaying 2,000 takes ten seconds
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Range:
             return int(trial.suggest_int(name, int(self.low), int(self.high), log=self.log))
         return float(f"{trial.suggest_float(name, self.low, self.high, log=self.log):.3g}")
 
+    def contains(self, value: Any) -> bool:
+        """Return whether this is a parameter that Optuna can propose."""
+        return type(value) is (int if self.whole else float) and self.low <= value <= self.high
+
     def examples(self) -> Sequence[Value]:
         """Return both ends."""
         ends = (self.low, self.high)
@@ -57,6 +64,10 @@ class Choice:
     def draw(self, trial: Any, name: str) -> Value:
         """Return the trial's value."""
         return str(trial.suggest_categorical(name, self.values))
+
+    def contains(self, value: Any) -> bool:
+        """Return whether this is one of the values."""
+        return value in self.values
 
     def examples(self) -> Sequence[Value]:
         """Return all values."""
@@ -157,7 +168,7 @@ class Study:
     Raises
     ------
     InputError
-        If Optuna is missing, or the folder contains another search.
+        If Optuna is missing, or the folder contains another search, or its journal is damaged.
     """
 
     def __init__(
@@ -171,85 +182,166 @@ class Study:
     ):
         self.optuna = _load_optuna()
         self.folder, self.space, self.seed = folder, space, seed
-        self._lock = _lock(folder)
-        backend = self.optuna.storages.journal.JournalFileBackend(str(folder / LOG))
-        self.study = self.optuna.create_study(
-            storage=self.optuna.storages.JournalStorage(backend),
-            study_name="gluonlm",
-            load_if_exists=True,
-            pruner=self.optuna.pruners.SuccessiveHalvingPruner(first, factor),
-        )
-        tried = {name: _plain(part) for name, part in space.items()}
-        mine = {"try": tried, "settings": _plain(settings), "first": first, "factor": factor}
-        kept = self.study.user_attrs.get("search")
-        if kept not in (None, mine):
-            self.close()
-            other = next(name for name in mine if kept.get(name) != mine[name])
-            raise InputError(
-                f"{folder}: contains a search with different {other}; "
-                "repeat the same command, or choose another folder"
+        self.first, self.factor = first, factor
+        self._outcomes: list[Outcome] = []
+        self._begun: dict[str, Value] | None = None  # of the trial that has not ended
+        with contextlib.ExitStack() as stack:
+            lock = _lock(folder)
+            stack.callback(os.close, lock)
+            self.journal = stack.enter_context(contextlib.closing(Journal(folder / LOG)))
+            self.study = self.optuna.create_study(
+                pruner=self.optuna.pruners.SuccessiveHalvingPruner(first, factor)
             )
-        self.study.set_user_attr("search", mine)
+            tried = {name: _plain(part) for name, part in space.items()}
+            mine = {"try": tried, "settings": _plain(settings), "first": first, "factor": factor}
+            self._replay(mine)
+            self._opened = stack.pop_all()
 
     def close(self) -> None:
         """Release the folder for other processes."""
-        os.close(self._lock)
+        self._opened.close()
 
     def ask(self) -> Trial:
         """Return the next trial, first repeating one that a killed process was running."""
-        states, number = self.optuna.trial.TrialState, len(self.outcomes())
-        for stale in self.study.get_trials(deepcopy=False, states=(states.RUNNING,)):
-            self.study.tell(stale.number, state=states.FAIL)
-            if set(stale.params) == set(self.space):
-                self.study.enqueue_trial(stale.params)
         # depends on the count alone, so that interruptions do not change the proposals
-        seed = derive_seed(self.seed, "tune", number)
+        seed = derive_seed(self.seed, "tune", len(self._outcomes))
         self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
-        return Trial(self, self.study.ask(), self.folder / f"{number:03d}")
+        trial = self._next(self._begun)
+        if self._begun is None:
+            self._begun = trial.params
+            self.journal.append({"trial": len(self._outcomes), "params": trial.params})
+        return trial
 
     def outcomes(self) -> list[Outcome]:
         """Return the trials that have ended, in order."""
-        states = self.optuna.trial.TrialState
-        ended = self.study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
-        return [
-            Outcome(
-                self.folder / f"{number:03d}",
-                trial.user_attrs["values"],
-                tuple(
-                    trial.intermediate_values[step] for step in sorted(trial.intermediate_values)
-                ),
-                trial.state == states.COMPLETE,
+        return [*self._outcomes]
+
+    def end(self, trial: Trial, whole: bool) -> Outcome:
+        """Record the end of a trial in the journal; return its outcome."""
+        losses = [loss if math.isfinite(loss) else None for loss in trial.losses]
+        number = len(self._outcomes)
+        self.journal.append({"trial": number, "losses": losses, "complete": whole})
+        return self._conclude(trial, whole)
+
+    def _next(self, params):
+        """Return the next trial: with these parameters, or if None with new ones."""
+        if params is not None:
+            self.study.enqueue_trial(params)
+        return Trial(self, self.study.ask(), self.folder / f"{len(self._outcomes):03d}")
+
+    def _conclude(self, trial, whole):
+        trial.tell(whole)
+        outcome = Outcome(trial.folder, trial.values, tuple(trial.losses), whole)
+        self._outcomes.append(outcome)
+        self._begun = None
+        return outcome
+
+    def _replay(self, mine):
+        """Repeat the recorded trials in Optuna's study; every record is checked first."""
+        for number, record in enumerate(self.journal.records, 1):
+            if number == 1:
+                self._check_search(record.get("search"), mine)
+            elif problem := self._problem(record):
+                self.journal.reject(number, problem)
+            elif "params" in record:
+                self._begun = record["params"]
+            else:
+                trial = self._next(self._begun)
+                for loss in record["losses"]:
+                    trial.report(loss)
+                self._conclude(trial, record["complete"])
+        if not self.journal.records:
+            self.journal.append({"search": mine})
+
+    def _check_search(self, kept, mine):
+        if not isinstance(kept, dict) or set(kept) != set(mine):
+            self.journal.reject(1, "does not describe a search of this version")
+        if other := next((name for name in mine if kept[name] != mine[name]), ""):
+            raise InputError(
+                f"{self.folder}: contains a search with different {other}; "
+                "repeat the same command, or choose another folder"
             )
-            for number, trial in enumerate(ended)
-        ]
+
+    def _problem(self, record):
+        """Return the reason why a record cannot follow the earlier ones, or ""."""
+        if set(record) not in ({"trial", "params"}, {"trial", "losses", "complete"}):
+            return "has missing or unknown fields"
+        trial, number = record["trial"], len(self._outcomes)
+        if type(trial) is not int or trial != number:
+            return f"does not belong to trial {number}"
+        if number >= MOST:
+            return f"begins more than {MOST:,} trials"
+        if ("params" in record) != (self._begun is None):
+            return f"repeats or lacks the beginning of trial {number}"
+        if "params" in record:
+            return self._problem_of_params(record["params"])
+        losses, complete = record["losses"], record["complete"]
+        if not isinstance(losses, list) or not all(map(_is_loss, losses)):
+            return "has invalid losses"
+        if type(complete) is not bool or (complete and not losses):
+            return "has an invalid end"
+        return ""
+
+    def _problem_of_params(self, params):
+        if not isinstance(params, dict) or set(params) != set(self.space):
+            return "does not have the parameters of this search"
+        outside = [name for name, part in self.space.items() if not part.contains(params[name])]
+        return f"has an invalid value of {outside[0]}" if outside else ""
 
 
 class Trial:
-    """One trial: a set of values, and its validation losses."""
+    """One trial: its values, its parameters in Optuna, and its validation losses."""
 
     def __init__(self, study: Study, trial: Any, folder: Path):
         self.study, self.trial, self.folder = study, trial, folder
         self.values = {name: part.draw(trial, name) for name, part in study.space.items()}
+        self.params: dict[str, Value] = dict(trial.params)
         self.losses: list[float] = []
-        trial.set_user_attr("values", self.values)
 
     def report(self, loss: float | None) -> bool:
-        """Record a validation loss; return whether to stop the trial early.
+        """Add a validation loss; return whether to stop the trial early.
 
         A loss that is not finite, null in metrics.jsonl, counts as infinite.
         """
-        self.losses.append(math.inf if loss is None or not math.isfinite(loss) else loss)
+        self.losses.append(math.inf if loss is None or not math.isfinite(loss) else float(loss))
+        if not self._is_judged():
+            return False
         self.trial.report(self.losses[-1], len(self.losses))
         return bool(self.trial.should_prune())
 
+    def _is_judged(self):
+        """Return whether the latest validation decides about an early stop.
+
+        Optuna copies a trial's losses at every report, so the others are not reported.
+        """
+        count = self.study.first
+        while count < len(self.losses):
+            count *= self.study.factor
+        return count == len(self.losses)
+
     def end(self, whole: bool) -> Outcome:
-        """Record the end of the trial: `whole` if completed, otherwise stopped early."""
+        """Record the end of the trial: `whole` if completed, otherwise stopped early.
+
+        Raises
+        ------
+        WriteError
+            If the journal cannot be written.
+        """
+        return self.study.end(self, whole)
+
+    def tell(self, whole: bool) -> None:
+        """Report the end of the trial to Optuna, without recording it."""
         states = self.study.optuna.trial.TrialState
         if whole:
             self.study.study.tell(self.trial, min(self.losses))
-        else:
-            self.study.study.tell(self.trial, state=states.PRUNED)
-        return self.study.outcomes()[-1]
+            return
+        if self.losses and not self._is_judged():
+            self.trial.report(self.losses[-1], len(self.losses))
+        self.study.study.tell(self.trial, state=states.PRUNED)
+
+
+def _is_loss(value):
+    return value is None or (type(value) is float and 0 <= value < math.inf)
 
 
 def _plain(value):

@@ -173,10 +173,8 @@ class Subwords:
 
 
 def _is_piece(token):
-    try:
-        return bool(token.encode())
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
+    """Return whether SentencePiece can store a token: not empty, without NUL and surrogates."""
+    return bool(token) and "\0" not in token and not _HALF.search(token)
 
 
 def _raw(token: str) -> bytes:

@@ -348,5 +348,20 @@ class Vocab:
         return [self.index.get(self.kind.line_break, 0)]
 
     def to_dict(self) -> dict:
-        """Return the vocabulary as plain data for JSON; `Vocab(**data)` reads it back."""
+        """Return the vocabulary as plain data for JSON; `from_dict` reads it back."""
         return {"level": self.level, "tokens": self.tokens, **self.kind.details()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Vocab:
+        """Return the vocabulary of plain data from a file, which may be untrusted.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown or missing, or the vocabulary is invalid.
+        """
+        if unknown := set(values) - {"level", "tokens", "tokenizer", "scores"}:
+            raise InputError(f"vocabulary: unknown field {min(unknown)[:50]!r}")
+        if "level" not in values or not isinstance(values.get("tokens"), list):
+            raise InputError("vocabulary: must have a level and a list of tokens")
+        return cls(**values)

@@ -18,6 +18,7 @@ import numpy as np
 from ..system.errors import InputError
 
 UNKNOWN, END_OF_LINE = "<unk>", "<eos>"
+LONGEST = 1 << 20  # characters of a word
 JOINER = "\uffed"  # the token touches its neighbour on this side
 # tokens in the style of the Penn Treebank without a space before them, or after them
 _CLOSING = re.compile(r"[,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m|t)", re.IGNORECASE)
@@ -115,6 +116,11 @@ class Words:
     ):
         if not all(tokens):
             raise InputError("vocabulary: a token is empty")
+        if max(map(len, tokens)) > LONGEST:
+            raise InputError(
+                f"vocabulary: a word has more than {LONGEST:,} characters: the text may not "
+                "consist of words; `level` char or subword accepts any text"
+            )
         if tokenizer not in TOKENIZERS:
             raise InputError(
                 f"vocabulary: tokenizer {tokenizer!r} is not one of {', '.join(TOKENIZERS)}"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from safetensors.numpy import load, save
 from test_checkpoint import resealed
 
 from gluonlm.models import Ensemble, RNNModel, WindowModel
-from gluonlm.run.checkpoint import MANIFEST, read_checkpoint
+from gluonlm.run.checkpoint import FILES, MANIFEST, read_checkpoint, seal
 from gluonlm.run.folder import Run
 from gluonlm.run.load import load_model
 from gluonlm.system.errors import InputError
+from gluonlm.system.files import hash_file
 
 
 @pytest.fixture
@@ -158,3 +160,149 @@ def test_control_characters_do_not_reach_the_terminal(copy, command, tmp_path, m
     result = command("evaluate", tmp_path / f"no{escape}where")
     assert_refused(result, "\\x1b]0;owned\\x07")
     assert "\x1b" not in result[2]
+
+
+@pytest.mark.parametrize("key", ["self", "cls", "tokens ", "", "\x1b[2J", "x" * 5000])
+@pytest.mark.parametrize("name", ["config.json", "progress.json", "vocab.json"])
+def test_an_unknown_key_is_one_line(name, key, copy, command):
+    forge(copy, name, lambda content: {**content, key: 1})
+    for result in list(commands(copy, command))[name == "progress.json" and 2 :]:
+        assert_refused(result)
+        assert len(result[2]) < 1000
+        assert "\x1b" not in result[2]
+
+
+@pytest.mark.parametrize("nested", [{"x": "[" * 900 + "]" * 900}, {"format": "7" * 60_000}])
+def test_a_deep_or_long_manifest_is_one_short_line(nested, copy):
+    path = copy.pointed("best") / MANIFEST
+    ((key, value),) = nested.items()
+    path.write_text(f'{{"format": 1, "{key}": {value if key == "x" else json.dumps(value)}}}')
+    with pytest.raises(InputError, match=MANIFEST) as error:
+        read_checkpoint(path.parent)
+    assert len(str(error.value)) < 1000
+
+
+def test_arrays_larger_than_the_free_memory_are_not_read(copy):
+    folder = copy.pointed("best")
+    files = {name: hash_file(folder / name) for name in FILES}
+    os.truncate(folder / "model.safetensors", 2**42)
+    files["model.safetensors"] = (2**42, "0" * 64)
+    (folder / MANIFEST).write_bytes(seal(files))
+    with pytest.raises(InputError, match="memory"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict(data=[f"{number}.txt" for number in range(90_000)]),
+        dict(data=["*"] * 100_000),
+        dict(data=["*/x.txt"] * 9_999),
+        dict(data=["*/../" * 400 + "x.txt"]),
+        dict(data=["links/" + "*/" * 40 + "x.txt"]),
+        dict(data=["links/" + "*/" * 4 + "x.txt"] * 9_999),
+        dict(valid="links/" + "*/" * 40 + "x.txt"),
+        dict(data=["sparse.txt"]),
+        dict(data=["link.txt"]),
+        dict(test="sparse.txt"),
+        dict(data=["*.txt"]),
+        dict(data=["medium.txt"] * 9_999),
+        dict(data=["medium.txt", "hard*.txt"] * 2000),
+        dict(data=["x" * 100_000]),
+        dict(encoding="x" * 100_000),
+    ],
+)
+def test_forged_texts_take_no_time(change, copy, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sparse.txt").touch()
+    os.truncate("sparse.txt", 200 * 2**30)
+    os.symlink("sparse.txt", "link.txt")
+    (tmp_path / "medium.txt").write_text("ducks " * 20_000)
+    os.link("medium.txt", "hard.txt")
+    os.makedirs("links")
+    for number in range(20):
+        os.symlink(".", f"links/{number}")
+    forge(copy, "config.json", lambda config: {**config, **change})
+    for module, *arguments in (("evaluate", copy.path), ("train", "--resume", copy.path)):
+        begin = time.process_time()
+        result = command(module, *arguments)
+        assert time.process_time() - begin < 5
+        assert_refused(result)
+        assert len(result[2]) < 6000
+
+
+def test_forged_lengths_of_sparse_files_take_no_time(copy, command):
+    def lengthen(progress):
+        return {**progress, "metrics_bytes": 2**40}
+
+    forge(copy, "progress.json", lengthen)
+    os.truncate(copy.metrics, 2**40)
+    begin = time.process_time()
+    flags = ["--resume", copy.path, "--max-steps", 9, "--quiet"]
+    code, _, err = command("train", *flags)
+    assert (code, err.count("\n")) == (0, 1)
+    assert time.process_time() - begin < 5
+    lines = copy.metrics.read_text().splitlines()
+    assert all(json.loads(line)["step"] > 6 for line in lines)
+
+
+def test_settings_that_could_not_be_read_back_are_refused(tmp_path, text_file, command):
+    folder = tmp_path / ("x" * 200)
+    folder.mkdir()
+    names = [folder / f"{number}.txt" for number in range(6000)]
+    for name in names:
+        os.link(text_file, name)
+    flags = ["--max-steps", 1, "--embed-size", 4, "--hidden-size", 4, "--run", tmp_path / "run"]
+    assert_refused(command("train", "--data", *names, *flags), "config.json")
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("x.toml", f"encoding = 0x{'f' * 5000}"),
+        ("x.toml", f"data = {'[' * 300}{']' * 300}"),
+        ("x.toml", "lr = 1979-05-27T07:32:00Z"),
+        ("x.toml", "[data]\nx = 1"),
+        ("x.toml", "self = 1"),
+        ("x.json", '{"self": 1}'),
+        ("x.json", f'{{"lr": {"[" * 100_000}{"]" * 100_000}}}'),
+        ("x.json", f'{{"data": {json.dumps(["t"] * 100_000)}}}'),
+        ("x.json", f'{{"encoding": "{"x" * 500_000}"}}'),
+        ("x.json", f'{{"{"x" * 500_000}": 1}}'),
+        ("x.json", '{"data": "\\ud800"}'),
+        ("x.json", '{"data": ["\\u0000"]}'),
+        ("x.json", '{"model": {"a": [null]}}'),
+    ],
+)
+def test_hostile_settings_files_are_one_short_line(name, content, tmp_path, command):
+    (tmp_path / name).write_text(content)
+    for flags in (["train"], ["tune", tmp_path / "s", "--try", "lr=1..2"], ["compare"]):
+        result = command(*flags, "--config", tmp_path / name)
+        assert_refused(result)
+        assert len(result[2]) < 1000
+
+
+@pytest.mark.parametrize(
+    "vocab",
+    [
+        {"self": 1, "level": "char", "tokens": ["a"]},
+        {"idx_to_token": {"level": "char", "tokens": "ab"}},
+        {"idx_to_token": [None, "a"]},
+        {"idx_to_token": [["a"]]},
+        {"idx_to_token": "ab"},
+        {"level": ["char"], "tokens": ["a"]},
+        {"level": "word", "tokens": ["x" * 2_000_000]},
+        ["a\0", "", "b"],
+    ],
+)
+def test_hostile_vocabulary_files_are_one_short_line(vocab, tmp_path, command):
+    arrays = {"0.i2h_weight": np.zeros((4, 4)), "0.h2h_weight": np.zeros((4, 4)),
+              "0.i2h_bias": np.zeros(4), "0.h2h_bias": np.zeros(4),
+              "embedding.weight": np.zeros((1, 4)), "decoder.weight": np.ones((1, 4)),
+              "decoder.bias": np.zeros(1)}  # fmt: skip
+    (tmp_path / "w.safetensors").write_bytes(save(arrays))
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    flags = ["--vocab", tmp_path / "vocab.json", "--run", tmp_path / "run"]
+    result = command("import", tmp_path / "w.safetensors", *flags)
+    assert_refused(result)
+    assert len(result[2]) < 1000
