@@ -122,7 +122,7 @@ def complete(shell: str) -> str:
         for action in parser._actions:
             _complete_value(action)
         commands.add_parser(name, parents=[parser], add_help=False, help=about)
-    script = shtab.complete(root, shell, preamble={"bash": BASH_FILES})  # type: ignore[arg-type]
+    script = shtab.complete(root, shell, preamble=BASH_FILES if shell == "bash" else "")
     if shell == "zsh":  # complete `--data=FILE` too
         script = re.sub(r'^(  "--[\w-]+)\[(.*\]:)', r"\1=[\2", script, flags=re.MULTILINE)
     return script + BASH_WORDS * (shell == "bash")

@@ -104,7 +104,9 @@ def run(workshop, monkeypatch, capfd):
                 flags += ["--overwrite"]
         if name == "tune":  # shorter than with its `--set`
             flags = re.sub(r"--set \S+", "", " ".join(flags)).split()
-            flags += [*SHORT.replace("--quiet", "").split(), "--trials", "2"]
+            short = SHORT.replace("--quiet", "")
+            short = short.replace("--batch-size 2", "") if "batch-size=" in str(flags) else short
+            flags += [*short.split(), "--trials", "2"]
         if "runs/gru-python-docs" in flags:  # from make train, which takes two minutes
             flags[flags.index("runs/gru-python-docs")] = "runs/notes"
         if name == "export":

@@ -154,7 +154,7 @@ def how_to_resume(path: Path, config: DataConfig) -> str:
         check_trusted(config, ())
     except InputError:
         if config.data[0] in CATALOGUE:
-            words += ["--data-dir", config.data_dir]
+            words += ["--data-dir", config.data_dir] * bool(config.data_dir)
         else:
             words += ["--data", *config.data]
             for part in ("valid", "test"):
