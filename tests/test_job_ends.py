@@ -209,6 +209,13 @@ def test_all_processes_that_do_not_join_are_named_in_one_line(text):
 
 
 @needs_mpi
+def test_a_first_process_that_does_not_join_is_named(text):
+    code, _, (error,) = launch(text, ["-c", ""], *[[*TRAINING, "--run", "alone"]] * 2, limit=10)
+    assert code == 2
+    assert "rank 0 of 3 " in error
+
+
+@needs_mpi
 @pytest.mark.parametrize("version", ["gluonlm.__version__", "__import__('numpy').__version__"])
 def test_processes_of_different_versions_are_refused(version, text):
     program = BY_RANK.format(rank_one=f"{version} = '77.1'")

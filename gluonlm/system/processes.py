@@ -309,8 +309,8 @@ class _Roll:
             return
         missing = [rank for rank in range(self.size) if self._missing(rank)]
         first = min(set(range(self.size)) - set(missing))
-        if self.rank:  # time for the launcher to end this process, if process 0 prints
-            time.sleep(2 * FORWARDING)
+        # time for the launcher to end this process, if process 0 or the first one here prints
+        time.sleep(3 * FORWARDING * ((self.rank > 0) + (self.rank > first)))
         if self.rank == first:
             shown = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
             who = f"rank{'s' * (len(missing) > 1)} {shown} of {self.size} processes"
@@ -321,8 +321,19 @@ class _Roll:
                 file=sys.stderr,
                 flush=True,
             )
-            time.sleep(FORWARDING)  # others, which look at this process, do not print
+            time.sleep(FORWARDING)
+            _abort_by_launcher()
+            time.sleep(FORWARDING)
         os._exit(2)
+
+
+def _abort_by_launcher():
+    """Ask MPICH's launcher to end the job with exit code 2; `MPI_Abort` requires `MPI_Init`.
+
+    Without this request, it ends the other processes with SIGKILL, or not at all.
+    """
+    with contextlib.suppress(KeyError, ValueError, OSError):
+        os.write(int(os.environ["PMI_FD"]), b"cmd=abort exitcode=2\n")
 
 
 def _launcher():
