@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import native
 from ..system.errors import InputError
 from ..system.numerics import log_softmax
 
@@ -34,12 +35,7 @@ def probabilities(
     InputError
         If a parameter is out of range.
     """
-    if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
-        raise InputError(
-            f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
-            f"at least {COLDEST:g} (use greedy instead of 0), top-k at least 0, "
-            "top-p above 0 and at most 1"
-        )
+    _check(temperature, top_k, top_p)
     scaled = np.asarray(logits, np.float64)  # (N, V)
     scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
     weights = np.exp(scaled)
@@ -53,6 +49,45 @@ def probabilities(
         ranked[(before >= top_p) & (np.arange(ranked.shape[1]) > 0)] = 0
         np.put_along_axis(weights, order, ranked, axis=1)
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _check(temperature, top_k, top_p):
+    if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
+        raise InputError(
+            f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
+            f"at least {COLDEST:g} (use greedy instead of 0), top-k at least 0, "
+            "top-p above 0 and at most 1"
+        )
+
+
+def draw(
+    logits,
+    uniform: np.ndarray,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    kernels: native.Kernels | None = None,
+) -> np.ndarray:
+    """Return ids `(N,)` drawn from the sampling distributions of logits `(N, V)`.
+
+    With native kernels, probabilities are float32: an id differs from NumPy's only where the
+    uniform number and a cumulative probability are equal to about 1e-6.
+
+    Parameters
+    ----------
+    uniform
+        `(N,)`, uniformly distributed from 0 to 1.
+    temperature, top_k, top_p
+        As for `probabilities`.
+    kernels
+        Native kernels, used for float32 logits without top-k and top-p.
+    """
+    native_rows = logits.dtype == np.float32 and logits.strides[1] == logits.itemsize
+    if kernels is not None and native_rows and not top_k and top_p == 1:
+        return kernels.draw(logits, temperature, uniform)
+    p = probabilities(logits, temperature, top_k, top_p)  # (N, V)
+    cumulative = np.cumsum(p, axis=1)
+    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)
 
 
 def penalise(logits, written: np.ndarray, penalty: float) -> np.ndarray:
@@ -176,7 +211,8 @@ def sample(
     greedy
         Always choose the most likely token.
     seed
-        Random seed; the same seed generates the same text.
+        Random seed; the same seed generates the same text (for native kernels and NumPy, see
+        `draw`).
     streams
         Number of texts to generate in parallel.
     repetition_penalty, no_repeat_ngram
@@ -192,6 +228,8 @@ def sample(
     InputError
         If a parameter is out of range.
     """
+    _check(temperature, top_k, top_p)
+    kernels = native.load()
     random, stepper = np.random.default_rng(seed), model.stepper(streams)
     logits = prime(stepper, _fill_window(prompt, model.window), streams)  # (N, V)
     looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
@@ -202,10 +240,7 @@ def sample(
         if greedy:
             ids = logits.argmax(axis=1)  # (N,)
         else:
-            p = probabilities(logits, temperature, top_k, top_p)  # (N, V)
-            cumulative = np.cumsum(p, axis=1)
-            draws = random.random((streams, 1)) * cumulative[:, -1:]
-            ids = (cumulative <= draws).sum(axis=1)
+            ids = draw(logits, random.random(streams), temperature, top_k, top_p, kernels)
         yield ids
         written[:, place : place + 1] = ids[:, None]
         if place + 1 < length:

@@ -12,7 +12,8 @@ from ..system.numerics import log_softmax
 from .base import LanguageModel, to_numpy
 from .loss import cross_entropy, negative_log_likelihood
 from .recurrent import RecurrentBody
-from .stepper import Affine, RecurrentStepper
+from .native_stepper import Stepper
+from .stepper import Affine
 
 
 class AdaptiveOutput(HybridBlock):
@@ -186,5 +187,5 @@ class AdaptiveRNN(LanguageModel):
             losses[rows] += negative_log_likelihood(logits, inside)
         return losses, state
 
-    def stepper(self, batch_size: int = 1) -> RecurrentStepper:
+    def stepper(self, batch_size: int = 1) -> Stepper:
         return self.body.stepper_with(self.decoder.stepped(), batch_size)

@@ -9,8 +9,9 @@ from mxnet.gluon import HybridBlock, nn, rnn
 
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
+from .native_stepper import Stepper, make_stepper
 from .packed import Packed
-from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
+from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RNNCell
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # in the order of the fused operator
 
@@ -234,11 +235,11 @@ class RecurrentBody(LanguageModel):
         # reshape the hidden states, not the logits, which are V / C times as large
         return hidden.reshape((-3, 0)), states  # (T*N, C)
 
-    def stepper_with(self, output: Callable, batch_size: int) -> RecurrentStepper:
+    def stepper_with(self, output: Callable, batch_size: int) -> Stepper:
         """Return a stepper with this output function, hidden `(N, C)` to logits `(N, V)`."""
         cells = [layer.cell() for layer in self.layers]
         embedding = to_numpy(self.embedding.weight)
-        return RecurrentStepper(embedding, cells, output, batch_size, self.separator)
+        return make_stepper(embedding, cells, output, batch_size, self.separator)
 
 
 class RNNModel(RecurrentBody):
@@ -281,6 +282,6 @@ class RNNModel(RecurrentBody):
         hidden, states = super().hybrid_forward(F, inputs, state)
         return self.decoder(hidden), states  # (T*N, V)
 
-    def stepper(self, batch_size: int = 1) -> RecurrentStepper:
+    def stepper(self, batch_size: int = 1) -> Stepper:
         output = Affine(to_numpy(self.decoder.weight), to_numpy(self.decoder.bias))
         return self.stepper_with(output, batch_size)
