@@ -11,8 +11,8 @@ from ..system.errors import InputError
 from ..system.numerics import log_softmax
 from .base import LanguageModel, to_numpy
 from .loss import cross_entropy, negative_log_likelihood
-from .recurrent import RecurrentBody
 from .native_stepper import Stepper
+from .recurrent import RecurrentBody
 from .stepper import Affine
 
 

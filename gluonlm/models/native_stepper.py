@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from .. import native
-from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, RNNCell, tanh
+from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, tanh
 
 ALIGNMENT = 64  # bytes of a cache line
-PARALLEL = 2**20  # weights read and multiplied in a step above which threads are faster
+PARALLEL = 2**20  # weights read in a step above which threads are faster
 RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE = range(5)  # as in stepper.cc
 GATES = {RNN_TANH: 1, RNN_RELU: 1, LSTM: 4, GRU: 3, AFFINE: 1}
 
@@ -20,14 +20,14 @@ _integers, _pointers = ctypes.c_int64, ctypes.c_void_p
 
 
 class _Layer(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((name, _integers) for name in ("kind", "inputs", "size", "panels")),
         *((name, _pointers) for name in ("i2h", "h2h", "bias", "new_bias", "h", "c", "next")),
     ]
 
 
 class _Stepper(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         *((n, _integers) for n in ("streams", "vocab_size", "depth", "threads", "rows", "used")),
         *((name, _pointers) for name in ("embedding", "table", "slots", "now", "layers")),
     ]
@@ -49,7 +49,7 @@ class NativeStepper:
         self,
         kernels: native.Kernels,
         embedding: np.ndarray,
-        cells: Sequence[Cell],
+        cells: Iterable[Cell],
         output: Callable,
         batch_size: int = 1,
         separator: int | None = None,
@@ -65,7 +65,7 @@ class NativeStepper:
             if layer.inputs != inputs:
                 raise ValueError(f"a layer of {layer.inputs} inputs after {inputs}")
         self.slots = np.full(self.vocab_size, -1, np.int64)
-        self._hold([[np.zeros((batch_size, l.size))] * l.states for l in self.layers])
+        self._hold([[np.zeros((batch_size, layer.size))] * layer.states for layer in self.layers])
 
     def _hold(self, state):
         """Allocate the arrays of this state's streams, and fill them."""
@@ -78,7 +78,7 @@ class NativeStepper:
         for layer in self.layers:
             layer.allocate(streams)
         self._layers = (_Layer * len(self._all))(*(layer.fields() for layer in self._all))
-        weights = sum(layer.h2h.size for layer in self.layers) + sum(l.i2h.size for l in self._all)
+        weights = sum(layer.weights for layer in self._all)
         self._stepper = _Stepper(
             *(streams, self.vocab_size, len(self.layers), _threads(weights * (8 + streams) // 8)),
             *(rows, 0, _address(self.embedding), _address(self.table), _address(self.slots)),
@@ -118,7 +118,7 @@ class NativeStepper:
     @property
     def state(self) -> list[list[np.ndarray]]:
         """A copy of the state: for each layer, h `(N, C)`, and for an LSTM c as well."""
-        return [[array[:, : l.size].copy() for array in l.state] for l in self.layers]
+        return [[h[:, : layer.size].copy() for h in layer.state] for layer in self.layers]
 
     @state.setter
     def state(self, state: list[list[np.ndarray]]) -> None:
@@ -153,6 +153,8 @@ class _Packed:
         self.h2h = self._pack(h2h, size) if states else None  # (panels, C, gates * units)
         self.bias = self._pack(bias[None], 1)
         self.new_bias = None if new_bias is None else self._pack(new_bias[None], 1)
+        self.weights = self.i2h.size + (self.h2h.size if states else 0)
+        self.next = None
 
     @classmethod
     def cell(cls, kernels, cell):
@@ -195,8 +197,7 @@ class _Packed:
         """Return the C structure."""
         numbers = self.kind, self.inputs, self.size, self.panels
         h, c = (*self.state, None, None)[:2] if self.states else (None, None)
-        arrays = self.i2h, self.h2h, self.bias, self.new_bias, h, c
-        arrays = (*arrays, self.next if self.states else None)
+        arrays = self.i2h, self.h2h, self.bias, self.new_bias, h, c, self.next
         return _Layer(*numbers, *(None if array is None else _address(array) for array in arrays))
 
 
@@ -213,11 +214,11 @@ def _address(array):
 
 
 def _threads(work):
-    """Return the number of threads for a step with this many weights, weighted by the number of streams."""
+    """Return the number of threads for a step that takes as long as reading so many weights."""
     affinity = getattr(os, "sched_getaffinity", None)
     usable = len(affinity(0)) if affinity else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    wanted = int(wanted) if wanted.isdigit() else usable
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    wanted = int(variable) if variable.isdigit() else usable
     return max(1, min(wanted, usable)) if work > PARALLEL else 1
 
 
@@ -232,7 +233,7 @@ def make_stepper(
     separator: int | None = None,
 ) -> Stepper:
     """Return a compiled stepper, or the NumPy stepper if there are no native kernels."""
-    kernels, cells = native.load(), list(cells)
-    if kernels is None or any(cell.i2h.dtype != np.float32 for cell in cells):
-        return RecurrentStepper(embedding, cells, output, batch_size, separator)
+    kernels = native.load()
+    if kernels is None or embedding.dtype != np.float32:
+        return RecurrentStepper(embedding, list(cells), output, batch_size, separator)
     return NativeStepper(kernels, embedding, cells, output, batch_size, separator)

@@ -237,7 +237,7 @@ class RecurrentBody(LanguageModel):
 
     def stepper_with(self, output: Callable, batch_size: int) -> Stepper:
         """Return a stepper with this output function, hidden `(N, C)` to logits `(N, V)`."""
-        cells = [layer.cell() for layer in self.layers]
+        cells = (layer.cell() for layer in self.layers)  # one copy at a time
         embedding = to_numpy(self.embedding.weight)
         return make_stepper(embedding, cells, output, batch_size, self.separator)
 

@@ -61,7 +61,11 @@ class Kernels:
         contiguous = step == 4 and stride % 4 == 0 and columns > 0
         if logits.dtype != np.float32 or not contiguous:
             raise ValueError(f"logits {logits.shape} {logits.dtype}: expected float32 rows")
-        if uniform.dtype != np.float64 or uniform.shape != (rows,) or not uniform.flags.c_contiguous:
+        if (
+            uniform.dtype != np.float64
+            or uniform.shape != (rows,)
+            or not uniform.flags.c_contiguous
+        ):
             raise ValueError(f"uniform {uniform.shape} {uniform.dtype}: expected {rows} float64")
         ids = np.empty(rows, np.int64)
         addresses = logits.ctypes.data, uniform.ctypes.data, ids.ctypes.data

@@ -11,7 +11,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("stepper.cc")
 LIBRARY = SOURCE.with_name("kernels.so")
 # no -march: each function is compiled for its instruction set, which is selected when loaded
-FLAGS = ["-std=gnu++17", "-O3", "-fno-math-errno", "-ffp-contract=fast", "-fno-exceptions"]
+FLAGS = ["-std=gnu++17", "-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast", "-fopenmp-simd"]
 
 
 def build() -> None:
