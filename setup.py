@@ -12,11 +12,6 @@ from pathlib import Path
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
-try:
-    from setuptools.command.bdist_wheel import bdist_wheel
-except ImportError:  # before setuptools 70.1
-    from wheel.bdist_wheel import bdist_wheel
-
 HERE = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/gluonlm/gluonlm"
 
@@ -40,12 +35,18 @@ class BuildLibrary(build_ext):
         return name.replace(".", "/") + ".so"
 
 
-class BuildWheel(bdist_wheel):
-    """Build a wheel for every Python on this platform."""
+def commands():
+    """Return the commands that build the library, and a wheel for every Python."""
+    try:
+        from setuptools.command.bdist_wheel import bdist_wheel
+    except ImportError:  # before setuptools 70.1: a wheel for this Python
+        return {"build_ext": BuildLibrary}
 
-    def get_tag(self):
-        """Return the tags of the file name."""
-        return "py3", "none", super().get_tag()[2]
+    class BuildWheel(bdist_wheel):
+        def get_tag(self):
+            return "py3", "none", super().get_tag()[2]
+
+    return {"build_ext": BuildLibrary, "bdist_wheel": BuildWheel}
 
 
 def extensions():
@@ -110,7 +111,7 @@ setup(
     packages=find_packages(include=["gluonlm", "gluonlm.*"]),
     package_data={"gluonlm": ["py.typed"], "gluonlm.convert.page": ["*.html", "*.css", "*.js"]},
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildLibrary, "bdist_wheel": BuildWheel},
+    cmdclass=commands(),
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[

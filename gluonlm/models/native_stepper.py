@@ -153,7 +153,7 @@ class _Packed:
         self.h2h = self._pack(h2h, size) if states else None  # (panels, C, gates * units)
         self.bias = self._pack(bias[None], 1)
         self.new_bias = None if new_bias is None else self._pack(new_bias[None], 1)
-        self.weights = self.i2h.size + (self.h2h.size if states else 0)
+        self.weights = (len(i2h) + size * (states > 0)) * self.bias.size
         self.next = None
 
     @classmethod
