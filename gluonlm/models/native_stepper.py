@@ -54,11 +54,12 @@ class NativeStepper:
         batch_size: int = 1,
         separator: int | None = None,
     ):
-        self.kernels, self.separator, self.output = kernels, separator, output
-        self.vocab_size = len(embedding)
+        self.kernels, self.separator, self.vocab_size = kernels, separator, len(embedding)
         self.embedding = np.ascontiguousarray(embedding, np.float32)
         self.layers = [_Packed.cell(kernels, cell) for cell in cells]
-        self.logits = _Packed.affine(kernels, output) if isinstance(output, Affine) else None
+        dense = isinstance(output, Affine)
+        self.logits = _Packed.affine(kernels, output) if dense else None
+        self.output = None if dense else output
         self._all = self.layers + ([self.logits] if self.logits else [])
         sizes = [self.embedding.shape[1], *(layer.size for layer in self.layers)]
         for layer, inputs in zip(self._all, sizes):
@@ -122,7 +123,9 @@ class NativeStepper:
 
     @state.setter
     def state(self, state: list[list[np.ndarray]]) -> None:
-        """Set the state of every layer."""
+        """Set the state of every layer; the number of streams may change."""
+        if len(state[0][0]) != len(self.ids):
+            return self._hold(state)
         for layer, arrays in zip(self.layers, state):
             for array, new in zip(layer.state, arrays):
                 array[:, : layer.size] = new
@@ -134,11 +137,7 @@ class NativeStepper:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these streams in this order; beam search drops some and duplicates others."""
-        state = [[array[rows] for array in arrays] for arrays in self.state]
-        if len(state[0][0]) == len(self.ids):
-            self.state = state
-        else:
-            self._hold(state)
+        self.state = [[array[rows] for array in arrays] for arrays in self.state]
 
 
 class _Packed:

@@ -70,19 +70,30 @@ class Kernels:
 
 
 @functools.cache
+def open_library() -> ctypes.PyDLL:
+    """Load the library; calls keep Python's lock, which serialises them.
+
+    Raises
+    ------
+    OSError
+        If it cannot be loaded, or was compiled from another version.
+    """
+    library = ctypes.PyDLL(str(LIBRARY))
+    if library["version"]() != VERSION:
+        raise OSError("compiled from another version: install gluonlm again")
+    return library
+
+
+@functools.cache
 def _found() -> Kernels | str:
     """Return the kernels for this processor, or why there are none."""
     if not LIBRARY.exists():
         return "not compiled: there was no C++ compiler"
     try:
-        # keeps Python's lock, which serialises the calls
-        library = ctypes.PyDLL(str(LIBRARY))
-        if library.version() != VERSION:
-            return "compiled from another version: install gluonlm again"
-        lanes = library.lanes()
+        lanes = open_library().lanes()
     except (OSError, AttributeError) as error:
         return f"cannot be loaded: {error}"
-    return Kernels(library, lanes) if lanes else "this processor has no AVX2"
+    return Kernels(open_library(), lanes) if lanes else "this processor has no AVX2"
 
 
 def load() -> Kernels | None:

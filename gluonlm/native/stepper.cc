@@ -314,13 +314,14 @@ extern "C" void EXPORT(draw)(int64_t N, int64_t V, int64_t stride, const float *
                              double temperature, const double *uniform, int64_t *ids) {
   constexpr int64_t BLOCK = 8 * LANES;  // tokens whose probabilities are added up as float32
   for (int64_t i = 0; i < N; i++, row += stride) {
+    const float scale = temperature < 1e37 ? 1 / temperature : 1e-37;  // -infinity stays infinite
     float top = row[0];
 #pragma omp simd reduction(max : top)
     for (int64_t v = 1; v < V; v++) top = row[v] > top ? row[v] : top;
     const auto weights = [&](int64_t v) {  // of LANES tokens, about 0 after the last
       Vector x = all(-__builtin_inff());
       copy((float *)&x, row + v, smaller(LANES, V - v));
-      return exp((x - top) * float(1 / temperature));
+      return exp((x - top) * scale);
     };
     const auto block = [&](int64_t v) {
       Vector sums = {};
