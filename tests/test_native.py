@@ -285,6 +285,23 @@ def test_arrays_of_other_shapes_and_types_are_refused(kernels):
             kernels.draw(bad[0], 1.0, bad[1])
 
 
+@pytest.mark.parametrize("choice", ["mxnet", "auto"])
+def test_a_seed_generates_the_same_ids_as_before(choice, monkeypatch):
+    class Model:
+        window = None
+
+        @staticmethod
+        def stepper(streams):
+            return make_stepper(*network(scale=2.0), streams)
+
+    monkeypatch.setenv(native.VARIABLE, choice)
+    drawn = sampling.sample(Model, [1, 2], 24, seed=5, temperature=0.8, streams=2)
+    assert np.array(list(drawn)).T.tolist() == [
+        [3, 10, 2, 2, 2, 2, 2, 8, 9, 10, 2, 8, 2, 2, 8, 2, 2, 2, 3, 2, 2, 2, 3, 2],
+        [3, 9, 8, 2, 10, 2, 8, 8, 2, 2, 2, 2, 2, 3, 2, 0, 2, 2, 2, 2, 2, 2, 2, 2],
+    ]
+
+
 @needs_kernels
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("tail", [{}, dict(adaptive_softmax=(2, 5)), dict(members=2)])
@@ -396,12 +413,13 @@ def test_the_tests_of_the_kernels_pass_with_sanitizers(tmp_path):
     code = (
         "import pathlib, sys, pytest; from gluonlm import native; "
         f"native.LIBRARY = pathlib.Path({str(tmp_path / 'kernels.so')!r}); "
-        f"sys.exit(pytest.main(['-q', '-p', 'no:xdist', '-m', 'not full', '-x', {__file__!r}]))"
+        f"sys.exit(pytest.main(['-qs', '-p', 'no:xdist', '-m', 'not full', '-x', {__file__!r}]))"
     )
     environment = {
         "LD_PRELOAD": " ".join(runtime.stdout.strip() for runtime in runtimes),
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": str(ROOT),
+        native.VARIABLE: "native",
     }
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment},
