@@ -343,6 +343,7 @@ def test_the_kernels_are_used_for_float32(monkeypatch):
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """Search for the library in a folder of the test."""
+    monkeypatch.delenv(native.VARIABLE, raising=False)
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "kernels.so")
     native._found.cache_clear()
     native.open_library.cache_clear()
@@ -413,13 +414,13 @@ def test_the_tests_of_the_kernels_pass_with_sanitizers(tmp_path):
     code = (
         "import pathlib, sys, pytest; from gluonlm import native; "
         f"native.LIBRARY = pathlib.Path({str(tmp_path / 'kernels.so')!r}); "
+        "native.load() or sys.exit('the library cannot be loaded'); "
         f"sys.exit(pytest.main(['-qs', '-p', 'no:xdist', '-m', 'not full', '-x', {__file__!r}]))"
     )
     environment = {
         "LD_PRELOAD": " ".join(runtime.stdout.strip() for runtime in runtimes),
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": str(ROOT),
-        native.VARIABLE: "native",
     }
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **environment},
