@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import native
-from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, tanh
+from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, relu, tanh
 
 ALIGNMENT = 64  # bytes of a cache line
 PARALLEL = 2**20  # weights read in a step above which threads are faster
@@ -59,7 +60,7 @@ class NativeStepper:
         self.layers = [_Packed.cell(kernels, cell) for cell in cells]
         dense = isinstance(output, Affine)
         self.logits = _Packed.affine(kernels, output) if dense else None
-        self.output = None if dense else output
+        self.output: Any = None if dense else output
         self._all = self.layers + ([self.logits] if self.logits else [])
         sizes = [self.embedding.shape[1], *(layer.size for layer in self.layers)]
         for layer, inputs in zip(self._all, sizes):
@@ -152,7 +153,7 @@ class _Packed:
         self.h2h = self._pack(h2h, size) if states else None  # (panels, C, gates * units)
         self.bias = self._pack(bias[None], 1)
         self.new_bias = None if new_bias is None else self._pack(new_bias[None], 1)
-        self.weights = (len(i2h) + size * (states > 0)) * self.bias.size
+        self.weights = (self.inputs + size * (states > 0)) * self.bias.size
         self.next = None
 
     @classmethod
@@ -164,7 +165,7 @@ class _Packed:
             return cls(kernels, GRU, *weights, new_bias)
         if isinstance(cell, LSTMCell):
             return cls(kernels, LSTM, *weights)
-        return cls(kernels, RNN_TANH if cell.activation is tanh else RNN_RELU, *weights)
+        return cls(kernels, {tanh: RNN_TANH, relu: RNN_RELU}[cell.activation], *weights)
 
     @classmethod
     def affine(cls, kernels, output):
