@@ -34,8 +34,8 @@ tutorials: $(VENV)/installed-tutorials
 book: $(BOOK)/installed $(VENV)/installed-dev
 	$(BOOK)/bin/jupyter-book build -q tutorials --path-output $(BOOK)/site
 	$(PIP) pdoc==16.0.0
-	$(RUN) -m pdoc --output-directory $(BOOK)/site/_build/html/api gluonlm
-	@echo "open $(BOOK)/site/_build/html/index.html and api/index.html beside it"
+	PYTHONPATH=. $(RUN) docs/reference.py $(BOOK)/site/_build/html/api
+	@echo "open $(BOOK)/site/_build/html/index.html and $(BOOK)/site/_build/html/api/index.html"
 
 bench: $(VENV)/installed-bench
 	$(RUN) benchmarks/speed --write

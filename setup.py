@@ -123,6 +123,7 @@ setup(
         "tqdm>=4.60,<5",
         "sentencepiece>=0.2.1,<0.3",
         "sacremoses>=0.1,<0.3",
+        "regex>=2024.9.11,<2028",
         "shtab>=1.7,<2",
         'tomli>=2,<3; python_version < "3.11"',
         # what MXNet requires, without its bound on NumPy: pip install --no-deps mxnet==1.9.1

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .config.flags import Parser
-from .system.console import run_command, show
+from .system.console import complain, run_command, show
 from .system.errors import InputError
 from .system.files import check_output, output_file
-from .system.plots import new_axes, to_png
+from .system.plots import drawable, font_to_install, new_axes, to_png
 from .vocab import END_OF_LINE, UNKNOWN, Vocab
 
 
@@ -29,7 +29,8 @@ def make_parser() -> Parser:
         "--near",
         nargs="+",
         metavar="WORD",
-        help="list the nearest neighbours of these words, by cosine similarity",
+        help="list the nearest neighbours of these words, by cosine similarity; \\n, \\t and \\f "
+        "mean line break, tab and form feed, unless the vocabulary contains a backslash",
     )
     add("--neighbours", type=int, default=8, metavar="N", help="neighbours to list (default: 8)")
     add(
@@ -111,12 +112,16 @@ def project(vectors: np.ndarray, count: int = 300, seed: int = 1) -> np.ndarray:
 
 
 def draw_map(points: np.ndarray, words: Sequence[str]) -> bytes:
-    """Return a PNG of words at their points `(M, 2)`."""
+    """Return a PNG of words at their points `(M, 2)`.
+
+    Characters that no installed font contains are drawn as code points.
+    """
     figure, axes = new_axes(12, 12)
     axes.scatter(*points.T, s=4, color="#9aa5b1")
+    labels, families, _ = drawable(map(visible, words))
     style = dict(xytext=(2, 2), textcoords="offset points", fontsize=8, parse_math=False)
-    for point, word in zip(points, words):
-        axes.annotate(visible(word), tuple(point), **style)
+    for point, label in zip(points, labels):
+        axes.annotate(label, tuple(point), family=families, **style)
     axes.set_axis_off()
     return to_png(figure)
 
@@ -130,21 +135,31 @@ def main(argv=None) -> None:
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
     vectors, vocab = model.embedding_matrix(), checkpoint.vocab
-    for word in arguments.near or ():
-        word = word.lower() if checkpoint.config.data.lower else word
+    drawn = arguments.out or not arguments.near
+    # word ids are ordered by frequency; characters are few enough to show all
+    kept = [i for i, word in enumerate(vocab.tokens) if word not in (UNKNOWN, END_OF_LINE)]
+    ids = kept[: arguments.count]
+    if drawn and len(ids) < 3:
+        raise InputError(f"{len(ids)} tokens are too few: at least 3 are needed for a map")
+    words = [vocab.unescape(word) for word in arguments.near or ()]
+    if checkpoint.config.data.lower:
+        words = [word.lower() for word in words]
+    found = [nearest(vectors, vocab, word, arguments.neighbours) for word in words]
+    for word, others in zip(words, found):
         show(visible(word), "\n")
-        for other, similarity in nearest(vectors, vocab, word, arguments.neighbours):
+        for other, similarity in others:
             show(f"  {similarity:.3f}  {visible(other)}", "\n")
-    if arguments.out or not arguments.near:
-        # word ids are ordered by frequency; characters are few enough to show all
-        kept = [i for i, word in enumerate(vocab.tokens) if word not in (UNKNOWN, END_OF_LINE)]
-        ids = kept[: arguments.count]
-        if len(ids) < 3:
-            raise InputError(f"{len(ids)} tokens are too few: at least 3 are needed for a map")
+    if drawn:
         points = project(vectors[ids], len(ids), arguments.seed)
         with output_file(out, arguments.overwrite) as stream:
             stream.write(draw_map(points, [vocab.tokens[i] for i in ids]))
         show(f"map written to {out}", "\n")
+        if missing := drawable(visible(vocab.tokens[i]) for i in ids)[2]:
+            more = f" and {len(missing) - 1} other characters" if len(missing) > 1 else ""
+            complain(
+                f"no installed font contains {missing[0]}{more}: the map shows code points; "
+                f"install a font such as {font_to_install(missing)}"
+            )
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def in_a_folder_of_texts(tmp_path_factory):
     Tests do not write to the checkout, which may be read-only.
     """
     before = os.getcwd()
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["GLUONLM_DATA"] = os.path.abspath(os.environ.get("GLUONLM_DATA") or ROOT / "data")
     os.chdir(tmp_path_factory.getbasetemp())
     yield

@@ -283,3 +283,16 @@ def test_the_best_checkpoint_is_loaded_by_default(tmp_path):
     run.save(contents(2))
     assert run.load().progress["step"] == 1
     assert run.load("last").progress["step"] == 2
+
+
+@pytest.mark.parametrize(
+    "pointers, found", [(("best", "last"), "best or last"), (("last",), "last")]
+)
+def test_an_unknown_checkpoint_is_refused(pointers, found, tmp_path):
+    run = Run.create(tmp_path / "run")
+    for path in (run.path, run.save(contents(1), pointers)):
+        for name in ("bset", "00000001", "", None):
+            with pytest.raises(InputError, match=repr(name)):
+                load_model(path, name)
+    with pytest.raises(InputError, match=f"be {found}$"):
+        load_model(run.path, "bset")

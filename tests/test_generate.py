@@ -1,5 +1,7 @@
 """The generate command: flags reach the sampler."""
 
+import re
+
 import pytest
 from conftest import TINY, assert_refused
 
@@ -125,3 +127,28 @@ def test_a_prompt_and_its_continuation_have_one_space_between():
     for prompt, expected in (([2, 3], "it $5,"), ([3, 2], "$it 5,"), ([], "5,")):
         spell = vocab.speller(prompt[-1] if prompt else None)
         assert vocab.typeset(prompt) + spell(4) + spell(5) == expected
+
+
+def test_unknown_words_of_a_prompt_are_named(text_file, tmp_path, command):
+    flags = ["--data", text_file, "--level", "word", "--tokenizer", "punctuation", "--lower"]
+    assert command("train", *flags, *TINY, "--run", tmp_path / "run")[::2] == (0, "")
+    prompt = ["--prompt", "The Zebra, out; zebra\x1b the", "--length", 2]
+    code, out, err = command("generate", tmp_path / "run", *prompt)
+    assert code == 0
+    assert out.startswith("the <unk>")
+    assert err.count("\n") == 1
+    assert re.findall("'([^']*)'", err) == ["zebra", ";", "\\x1b"]
+    assert "\x1b" not in err
+    many = " ".join(f"x{n}" for n in range(5000))
+    code, _, err = command("generate", tmp_path / "run", "--prompt", many, "--length", 2)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "'x0', 'x1'" in err
+    assert len(err) < 500
+    assert command("generate", tmp_path / "run", "--prompt", "the ducks", "--length", 2)[2] == ""
+
+
+def test_only_words_become_unknown():
+    assert Vocab("char", ["a"]).unknown_words("ab") == []
+    assert Vocab("word", ["a"]).unknown_words("a b") == []  # encoding raises
+    vocab = Vocab("word", ["<unk>", "<eos>", "a"])
+    assert vocab.unknown_words("a b <unk> c\nb") == ["b", "c"]

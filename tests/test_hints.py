@@ -61,6 +61,50 @@ def test_unique_words_and_attached_punctuation_are_reported(tmp_path, command):
     assert "--tokenizer punctuation splits" not in out
 
 
+@pytest.mark.parametrize("mark, hinted", [("\u093f", False), ("\u0301", False), (".", True)])
+def test_combining_marks_are_not_attached_punctuation(mark, hinted, tmp_path, command):
+    text = tmp_path / "text"
+    text.write_text(" ".join(f"क{n}{mark}" for n in range(90)) + "\n")
+    flags = ["--data", text, "--level", "word", "--split", "90/10/0", "--run", tmp_path / "run"]
+    code, out, err = command("train", *flags, *LOUD)
+    assert (code, err) == (0, "")
+    assert ("--tokenizer punctuation" in out) == hinted
+
+
+THAI = "สวัสดีครับผมชื่อสมชาย วันนี้อากาศดีมากครับ\n"
+JAPANESE = "私は日本語を勉強しています。今日はいい天気ですね。\n"
+
+
+@pytest.mark.parametrize(
+    "text, flags, phrases",
+    [
+        ("天地玄黄宇宙洪荒，日月盈昃辰宿列张。\n", (), True),
+        ("白日依山尽，\n黄河入海流。\n", ("--tokenizer", "punctuation"), True),
+        (JAPANESE, ("--vocab-size", 1), True),
+        (THAI, (), True),
+        ("ຂ້ອຍມັກກິນເຂົ້າຫຼາຍໆ ມື້ນີ້ອາກາດດີ\n", (), True),
+        ("ខ្ញុំស្រឡាញ់ភាសាខ្មែរណាស់ ថ្ងៃនេះអាកាសធាតុល្អ។\n", (), True),
+        (
+            THAI + "the cat sat and the dog sat down by the old grey cow in the field\n" * 2,
+            (),
+            False,
+        ),
+        ("天地 玄黄 宇宙 洪荒 日月 盈 昃\n", (), False),
+        ("สวัสดี ครับ ผม ชื่อ สมชาย และ ผม ชอบ กิน ข้าว\n", (), False),
+        ("나는 한국어를 공부합니다 오늘 날씨가 좋네요\n", (), False),
+        ("Donaudampfschifffahrt Kraftfahrzeughaftpflicht\n", (), False),
+    ],
+)
+def test_words_of_a_text_without_spaces_are_reported(text, flags, phrases, tmp_path, command):
+    path = tmp_path / "text"
+    path.write_text(text * 90, encoding="utf-8")
+    code, out, err = command(
+        "train", "--data", path, "--level", "word", *flags, "--run", tmp_path / "run", *LOUD
+    )
+    assert (code, err) == (0, "")
+    assert ("--level subword or --level char" in out) == phrases
+
+
 def test_differing_parts_are_reported():
     assert on_parts(1.0, 1.14) == on_parts(1.0, 0.88) == on_parts(None, 1.0) == []
     assert "40% above" in on_parts(2.0, 2.8)[0]

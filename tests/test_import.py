@@ -238,6 +238,116 @@ def test_errors_name_unsuitable_arrays_and_their_shapes(change, message):
     assert str(refused.value).startswith("old.params: ")
 
 
+def weights(embed=4, hidden=6, prefix="lstm0_l0_", embedding="embed_", output="decoder_"):
+    """Return random arrays of an LSTM by name, for the nine tokens `a` to `i`."""
+    shapes = {f"{prefix}i2h_weight": (24, embed), f"{prefix}h2h_weight": (24, hidden)}
+    shapes |= {f"{prefix}i2h_bias": (24,), f"{prefix}h2h_bias": (24,)}
+    shapes |= {f"{embedding}weight": (9, embed), f"{output}weight": (9, hidden)}
+    random = np.random.default_rng(1)
+    return {n: random.random(s, np.float32) for n, s in {**shapes, f"{output}bias": (9,)}.items()}
+
+
+@pytest.mark.parametrize("embed", [4, 6])
+@pytest.mark.parametrize(
+    "output", ["out.", "fc.", "proj.", "head.", "softmax_", "fullyconnected0_", "a.", "encoder."]
+)
+@pytest.mark.parametrize("embedding", ["embed.", "wte.", "z."])
+def test_shapes_or_the_bias_identify_an_output_of_any_name(embedding, output, embed):
+    arrays = weights(embed, embedding=embedding, output=output)
+    found = recognise(dict(sorted(arrays.items())), "old.params")
+    assert found.vocab_size == 9
+    assert found.settings["embed_size"] == embed
+    np.testing.assert_array_equal(found.arrays["decoder.weight"], arrays[f"{output}weight"])
+    np.testing.assert_array_equal(found.arrays["embedding.weight"], arrays[f"{embedding}weight"])
+
+
+def renamed(arrays, **names):
+    return {names.get(name, name): array for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("names", [("embed_weight", "w"), ("w", "out_weight")])
+def test_a_name_identifies_the_output_if_its_bias_does_not(names):
+    arrays = renamed(weights(6), embed_weight=names[0], decoder_weight=names[1], decoder_bias="b")
+    found = recognise(dict(sorted(arrays.items())), "old.params")
+    np.testing.assert_array_equal(found.arrays["decoder.weight"], arrays[names[1]])
+
+
+def test_equal_matrices_of_any_names_are_tied():
+    arrays = renamed(weights(6), embed_weight="x", decoder_weight="y", decoder_bias="b")
+    arrays["x"] = arrays["y"]
+    found = recognise(arrays, "old.params")
+    assert found.settings["tie_weights"]
+    assert "embedding.weight" not in found.arrays
+
+
+def test_matrices_of_equal_shape_and_unknown_names_are_refused():
+    arrays = renamed(weights(6), embed_weight="x", decoder_weight="y", decoder_bias="b")
+    with pytest.raises(InputError, match="x or y"):
+        recognise(arrays, "old.params")
+
+
+@pytest.mark.parametrize(
+    "name, other",
+    [
+        ("lstm0_l0_i2h_bias", "lstm00_l0_i2h_bias"),
+        ("lstm0_l0_i2h_bias", "lstm0_l\u0660_i2h_bias"),  # a zero of another script
+        ("rnn.bias_ih_l0", "rnn.bias_ih_l00"),
+    ],
+)
+def test_two_names_of_one_array_are_refused(name, other):
+    arrays = weights()
+    arrays[name] = arrays[other] = arrays.pop("lstm0_l0_i2h_bias")
+    with pytest.raises(InputError, match=f"{name} and {other}"):
+        recognise(arrays, "old.params")
+
+
+@pytest.mark.parametrize("digits", ["\u00b2", "9" * 5000])
+def test_any_characters_may_occur_in_the_name_of_a_layer(digits):
+    assert recognise(weights(prefix=f"lstm{digits}_l0_"), "old.params").vocab_size == 9
+
+
+def test_layers_whose_order_is_unknown_are_refused():
+    second = {name: array for name, array in weights(6, prefix="top_").items() if "2h_" in name}
+    with pytest.raises(InputError, match="lstm0_l0_ and top_"):
+        recognise({**weights(), **second}, "old.params")
+
+
+@pytest.mark.parametrize("form", ["save_parameters", "collect_params", "cells", "torch"])
+def test_bidirectional_layers_are_refused(form, tmp_path):
+    path = tmp_path / "old.params"
+    if form == "cells":
+        cells = [gluon.rnn.LSTMCell(6, input_size=4) for _ in range(2)]
+        old = gluon.rnn.BidirectionalCell(*cells)
+    else:
+        old = gluon.rnn.LSTM(6, input_size=4, bidirectional=True)
+    old.initialize()
+    if form == "collect_params":
+        old.collect_params().save(str(path))
+    else:
+        old.save_parameters(str(path))
+    arrays = {**read_arrays(path), **weights()}
+    if form == "torch":
+        names = ["weight_ih_l0", "weight_ih_l0_reverse"]
+        arrays = {**weights(), **dict.fromkeys(names, np.zeros((24, 4), np.float32))}
+    with pytest.raises(InputError, match="bidirectional"):
+        recognise(arrays, "old.params")
+
+
+@pytest.mark.parametrize("name", ["lstm0_l0_h2r_weight", "_unfused.0.h2r_weight", "weight_hr_l0"])
+def test_layers_with_a_projection_are_refused(name):
+    with pytest.raises(InputError, match=f"{name} .*projection"):
+        recognise({**weights(), name: np.zeros((4, 6), np.float32)}, "old.params")
+
+
+def test_cells_of_pytorch_are_layers():
+    names = {"i2h_weight": "weight_ih", "h2h_weight": "weight_hh"}
+    names |= {"i2h_bias": "bias_ih", "h2h_bias": "bias_hh"}
+    arrays = weights()
+    cells = {f"cell.{new}": arrays.pop(f"lstm0_l0_{old}") for old, new in names.items()}
+    found = recognise({**arrays, **cells}, "old.safetensors")
+    assert (found.settings["model"], found.settings["hidden_size"]) == ("lstm", (6,))
+
+
 def whole(tmp_path):
     arrays = {"arg:a": np.arange(6.0).reshape(2, 3), "aux:b": np.ones(4), "c": np.zeros((1, 1, 2))}
     path = tmp_path / "whole.params"

@@ -154,6 +154,132 @@ def test_evaluate_is_single_process(text):
     assert_refused((process.returncode, process.stdout, process.stderr), "mpiexec")
 
 
+TRAINING = ["-m", "gluonlm", "train", "--data", "text.txt", *SMALL.split(), "--max-steps", "2"]
+# a program that runs as rank 1 only, and trains in the others
+BY_RANK = """
+import os, sys, gluonlm
+from gluonlm.__main__ import script
+if "1" in (os.environ.get("PMI_RANK"), os.environ.get("OMPI_COMM_WORLD_RANK")):
+    {rank_one}
+script()
+"""
+
+
+def launch(text, *programs, limit=300):
+    """Run one process of each program under mpiexec; return its code, output and our errors."""
+    command = [str(MPIEXEC)]
+    for number, program in enumerate(programs):
+        command += [":"] * (number > 0) + ["-n", "1", sys.executable, *program]
+    environment = {**os.environ, **ENVIRONMENT, "GLUONLM_JOIN_SECONDS": str(limit)}
+    process = subprocess.run(
+        command, env=environment, cwd=text, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert "Traceback" not in process.stderr
+    errors = [line for line in process.stderr.splitlines() if line.startswith("gluonlm: ")]
+    return process.returncode, process.stdout, errors
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    "program",
+    [
+        ["-c", ""],
+        ["-c", "raise SystemExit(3)"],
+        ["-c", "import time; time.sleep(1000)"],
+        ["-c", "from mpi4py import MPI"],
+        ["-c", "from mpi4py import MPI; MPI.COMM_WORLD.bcast(1, 1)"],
+        ["-m", "gluonlm", "evaluate", "nowhere"],
+        ["-m", "gluonlm", "--version"],
+    ],
+)
+def test_a_process_that_does_not_join_is_named_and_ends_the_job(program, text):
+    code, _, errors = launch(text, [*TRAINING, "--run", "alone"], program, limit=2)
+    assert code in (2, 3)
+    assert len(errors) == 1
+    assert "rank 1 of 2 " in errors[0]
+    assert not (text / "alone").exists()
+
+
+@needs_mpi
+def test_all_processes_that_do_not_join_are_named_in_one_line(text):
+    processes = [[*TRAINING, "--run", "alone"], ["-c", ""], ["-c", ""], [*TRAINING]]
+    code, _, (error,) = launch(text, *processes, limit=30)
+    assert code == 2
+    assert "ranks 1, 2 of 4 " in error
+
+
+@needs_mpi
+@pytest.mark.parametrize("version", ["gluonlm.__version__", "__import__('numpy').__version__"])
+def test_processes_of_different_versions_are_refused(version, text):
+    program = BY_RANK.format(rank_one=f"{version} = '77.1'")
+    line = ["-c", program, *TRAINING[2:], "--run", "versions"]
+    code, out, (error,) = launch(text, line, line)
+    assert (code, out) == (2, "")
+    assert "process 1 " in error
+    assert "77.1" in error
+    assert not (text / "versions").exists()
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    "flags", [["--help"], ["--list-presets"], ["--lr", "0.5"], ["--no-such-flag"], ["--run", "b"]]
+)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_processes_of_different_command_lines_are_refused(flags, rank, text):
+    lines = [[*TRAINING, "--run", "lines"], [*TRAINING, "--run", "lines", *flags]]
+    code, out, (error,) = launch(text, *(lines if rank else lines[::-1]))
+    assert (code, out) == (2, "")
+    assert "process 1 " in error
+    assert "command line" in error
+    assert not (text / "lines").exists()
+
+
+@needs_mpi
+def test_processes_may_use_different_devices(text):
+    line = [*TRAINING, "--run", "devices", "--quiet"]
+    other = [*line, "--gpu", "-1", "--threads=2"]
+    assert launch(text, [*line, "--ctx", "cpu:0"], other)[::2] == (0, [])
+
+
+@needs_mpi
+@pytest.mark.parametrize("flag", ["--help", "--help-all", "--list-presets"])
+def test_help_is_printed_once(flag, text):
+    code, out, errors = launch(text, *[["-m", "gluonlm", "train", flag]] * 2)
+    assert (code, errors) == (0, [])
+    alone = [sys.executable, "-m", "gluonlm", "train", flag]
+    environment = {**os.environ, **ENVIRONMENT}
+    assert out == subprocess.run(alone, env=environment, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "-1", "", "x", "1e9", "9" * 5000, " 2", "0", "1"])
+def test_invalid_variables_of_a_launcher_are_ignored(number, monkeypatch):
+    for name in (*processes.SIZES, *processes.RANKS):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PMI_SIZE", number)
+    monkeypatch.setenv("PMI_RANK", "0")
+    assert processes.joined().__enter__() is processes.ALONE
+    monkeypatch.setenv("PMI_SIZE", "3")
+    assert processes.launched() == (0, 3)
+    if number not in ("0", "1"):
+        monkeypatch.setenv("PMI_RANK", number)
+        assert processes.launched() == (0, 1)
+
+
+@needs_mpi
+@pytest.mark.parametrize("limit", ["0", "9" * 5000])
+def test_an_invalid_time_limit_is_one_line(limit, text):
+    code, _, (error,) = launch(text, TRAINING, TRAINING, limit=limit)
+    assert code == 2
+    assert "GLUONLM_JOIN_SECONDS" in error
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "x", "", "1.5", "²"])
+def test_a_time_limit_is_a_whole_number_of_seconds(limit, monkeypatch):
+    monkeypatch.setenv("GLUONLM_JOIN_SECONDS", limit)
+    with pytest.raises(InputError, match="GLUONLM_JOIN_SECONDS"):
+        processes._Roll(0, 2).join()
+
+
 def test_mpi_is_not_imported_without_mpiexec():
     program = (
         "import sys, gluonlm.train.__main__ as train\n"

@@ -3,10 +3,11 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import autograd, nd
+from mxnet import autograd, gluon, nd
 from mxnet.gluon import rnn
 from networks import MODELS, E, N, T, V, make, random_ids, reference_logits, some_input, weights
 
+from gluonlm import models
 from gluonlm.config import ModelConfig
 from gluonlm.models import RNNModel, UnrolledRNN, WindowModel, build_model
 from gluonlm.models.loss import cross_entropy
@@ -111,6 +112,95 @@ def test_row_joined_layers_equal_gluons_with_the_same_gradients(kind, theirs):
         )
     for left, right in zip(*results):
         np.testing.assert_allclose(left.asnumpy(), right.asnumpy(), atol=1e-6)
+
+
+LAYERS = {
+    "default": {},
+    "input size": dict(input_size=3),
+    "batch first": dict(input_size=3, layout="NTC"),
+    "unknown input, batch first": dict(layout="NTC"),
+    "three layers": dict(input_size=3, num_layers=3),
+    "both directions": dict(input_size=3, bidirectional=True),
+    "all": dict(num_layers=2, bidirectional=True, layout="NTC"),
+    "initializers": dict(i2h_weight_initializer="ones", h2h_bias_initializer="ones"),
+    "double": dict(input_size=3, dtype="float64"),
+    "one layer with dropout": dict(input_size=3, dropout=0.5),
+}
+
+
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("hybrid", [False, True])
+@pytest.mark.parametrize("given", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_layers_replace_gluons(name, given, hybrid, states):
+    """Outputs, states and all gradients are the same for every argument."""
+    shape = (2, 5, 3) if given.get("layout") == "NTC" else (5, 2, 3)
+    x = nd.random.uniform(-1, 1, shape=shape, dtype=given.get("dtype", "float32"))
+    x.attach_grad()
+    found = []
+    for module in (gluon.rnn, models):
+        mx.random.seed(3)
+        layer = getattr(module, name)(4, **given)
+        layer.initialize(mx.init.Uniform(0.5))
+        if hybrid:
+            layer.hybridize()
+        with autograd.record():
+            if states:
+                output, new = layer(x, layer.begin_state(2, dtype=x.dtype))
+                outputs = [output, *new]
+            else:
+                outputs = [layer(x)]
+            weights = [nd.arange(out.size, dtype=x.dtype).reshape(out.shape) for out in outputs]
+            loss = nd.add_n(*((out * weight).sum() for out, weight in zip(outputs, weights)))
+        loss.backward()
+        gradients = [p.grad() for p in layer.collect_params().values()]
+        found.append([array.asnumpy() for array in (*outputs, x.grad, *gradients)])
+    theirs, ours = found
+    assert len(ours) == len(theirs) > 5
+    for our, their in zip(ours, theirs):
+        assert our.dtype == their.dtype
+        np.testing.assert_allclose(our, their, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        dict(hidden_size=0), dict(hidden_size=1.5), dict(num_layers=0), dict(layout="TCN"),
+        dict(input_size=-1), dict(input_size=2.5), dict(projection_size=2),
+        dict(use_sequence_length=True), dict(dropout=0.5, num_layers=2), dict(weight_drop=1),
+    ],
+)  # fmt: skip
+def test_layers_refuse_invalid_arguments_and_those_that_mxnet_ignores(given):
+    for layer in (models.RNN, models.LSTM, models.GRU):
+        with pytest.raises(InputError):
+            layer(**{"hidden_size": 4, **given})
+    with pytest.raises(InputError, match="`activation`"):
+        models.RNN(4, activation="sigmoid")
+    with pytest.raises(InputError, match="clipping"):
+        models.LSTM(4, state_clip_min=-1, state_clip_max=1)
+
+
+@pytest.mark.parametrize("given", [dict(layout="NTC"), dict(num_layers=2), dict(input_size=0)])
+def test_only_simple_layers_are_packed_and_stepped(given):
+    layer = models.GRU(4, **{"input_size": 3, **given})
+    layer.initialize()
+    layer(nd.ones((5, 2, 3)))
+    layer.pack_weights()
+    assert len(layer.collect_params().keys()) == 4 * given.get("num_layers", 1)
+    with pytest.raises(InputError, match="stepper"):
+        layer.cell()
+
+
+def test_weight_drop_reaches_every_layer_and_direction():
+    layer = models.GRU(4, 2, input_size=3, bidirectional=True, weight_drop=0.999999)
+    layer.initialize(mx.init.Uniform(1))
+    x, state = nd.ones((5, 2, 3)), [nd.ones((4, 2, 4))]
+    with autograd.record(train_mode=True):
+        dropped = layer(x, state)[0]
+    for name, parameter in layer.collect_params().items():
+        if name.endswith("h2h_weight"):
+            parameter.set_data(parameter.data() * 0)
+    np.testing.assert_allclose(dropped.asnumpy(), layer(x, state)[0].asnumpy(), rtol=1e-5)
 
 
 def test_weights_depend_on_the_seed_and_the_initializer():

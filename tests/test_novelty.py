@@ -50,5 +50,5 @@ def test_the_command_reports_copied_text(trained, text_file, command):
 
 def test_the_error_names_a_missing_text(trained, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _, err = command("generate", trained, "--length", 9, "--novelty")
-    assert_refused((code, "", err), "rhyme.txt", "--data")
+    result = command("generate", trained, "--length", 9, "--novelty")
+    assert_refused(result, "rhyme.txt", "--data")

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import unicodedata
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ const { data, ids, texts, spelled } = JSON.parse(require("fs").readFileSync(0, "
 const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
 let state = model.begin();
 const logits = ids.map((id) => { state = model.step(state, id); return [...model.logits(state)]; });
-const vocabulary = new Vocabulary(data.vocabulary, data.lower);
+const vocabulary = new Vocabulary(data.vocabulary, data.lower, data.keep_line_ends);
 const split = texts.map((text) => vocabulary.split(text));
 const written = spelled.map((ids) =>
   ids.map((id, i) => vocabulary.spell(id, i ? ids[i - 1] : undefined)).join(""));
@@ -81,19 +82,48 @@ TEXTS = [
     "",
     "é漢字 ½ x²",
     "$5, n't",
+    "a\x1cb\x85c\u2028d\u3000e \ufeff\ufefff\u200bg\u200b h\u180ei\x0b\n",
+    "<unk> <eos> <unk>, x\n",
+]
+# Hindi, Tamil, Thai, Hebrew with points, Arabic with vowels, Persian with ZWNJ, NFD, emoji
+SCRIPTS = [
+    "हिन्दी में। क्\u200dष ज़िन्दगी! தமிழ் (மொழி).\n",
+    "ภาษาไทย สวัสดีครับ๑๒ ၊မြန်မာ။ ខ្មែរ។ ລາວ བོད་ཡིག།\n",
+    "שָׁלוֹם, עוֹלָם־טוֹב! צה״ל\u200f. قَالَ: «مَرْحَبًا»؟ می\u200cخواهم، نمی\u200cدانم\n",
+    "cafe\u0301 l'e\u0301te\u0301, n\u0303’o\u0308. \u0301a -\u0301- '\u0301b\u20d7\n",
+    "👩\u200d👩\u200d👧\u200d👦👍🏽👍! 🇩🇪🇫🇷🇩 1\ufe0f\u20e32\ufe0f\u20e3 #\ufe0f\u20e3\n",
+    "❤\ufe0f\u200d🔥☎\ufe0e 🏽 co\xadop\n",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f.\n",
 ]
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("rule", ["split", "punctuation"])
-def test_the_page_tokenizes_and_typesets_words_like_the_package(rule):
-    vocab = Vocab.build([" ".join(TEXTS)], "word", tokenizer=rule)
+def test_the_page_tokenizes_and_typesets_words_like_the_package(rule, version):
+    texts = TEXTS + SCRIPTS
+    vocab = Vocab.build([" ".join(texts)], "word", tokenizer=rule, version=version)
     _, checkpoint = checkpoint_of("gru", vocab)
-    encoded = [vocab.encode(text).tolist() for text in TEXTS]
-    found = run_in_node(build(checkpoint, "run"), [], TEXTS, encoded)
+    encoded = [vocab.encode(text).tolist() for text in texts]
+    found = run_in_node(build(checkpoint, "run"), [], texts, encoded)
     assert [[piece["id"] for piece in text] for text in found["split"]] == encoded
     assert found["written"] == [vocab.typeset(ids) for ids in encoded]
-    for text, pieces in zip(TEXTS, found["split"]):
+    for text, pieces in zip(texts, found["split"]):
         assert text.startswith("".join(piece["text"] for piece in pieces))
+
+
+def test_the_page_tokenizes_random_unicode_like_the_package():
+    random, texts = np.random.default_rng(1), []
+    ranges = [(0x20, 0x250), (0x300, 0x1000), (0x1780, 0x17FF), (0x2000, 0x2100), (0x2600, 0x27C0)]
+    ranges += [(0x1F1E6, 0x1F200), (0x1F3F0, 0x1F480), (0xFE00, 0xFE10), (0xE0000, 0xE0080)]
+    for _ in range(300):
+        text = "".join(chr(random.integers(*ranges[k])) for k in random.integers(0, 9, 12))
+        texts.append("".join(c for c in text if unicodedata.category(c) != "Cn"))
+    for version in (1, 2):
+        vocab = Vocab.build(texts, "word", tokenizer="punctuation", version=version)
+        _, checkpoint = checkpoint_of("gru", vocab)
+        found = run_in_node(build(checkpoint, "run"), [], texts)["split"]
+        encoded = [vocab.encode(text).tolist() for text in texts]
+        assert [[piece["id"] for piece in text] for text in found] == encoded
 
 
 def test_the_page_reads_characters_beyond_16_bits_and_marks_unknown_ones():
@@ -101,6 +131,31 @@ def test_the_page_reads_characters_beyond_16_bits_and_marks_unknown_ones():
     _, checkpoint = checkpoint_of("gru", vocab)
     found = run_in_node(build(checkpoint, "run"), [], ["a\U0001f600ß\n"])["split"][0]
     assert [piece["id"] for piece in found] == [1, 2, -1, 0]
+
+
+GREEK = "ἐν ἀρχῇ ἦν ὁ λόγος, καὶ ὁ λόγος ἦν πρὸς τὸν θεόν.\n"
+
+
+@pytest.mark.parametrize("kind", ["gru", "tied ensemble", "unrolled", "real"])
+@pytest.mark.parametrize("text", [GREEK, "天地玄黄，宇宙洪荒。\n", "हिन्दी में।\n"])
+@pytest.mark.parametrize("how", [("char", "auto"), ("word", "split"), ("word", "punctuation")])
+def test_a_page_opens_with_tokens_of_the_model(kind, text, how):
+    vocab = Vocab.build([text], how[0], tokenizer=how[1])
+    content = build(checkpoint_of(kind, vocab)[1], "run")
+    assert content == build(checkpoint_of(kind, vocab)[1], "run")
+    example = json.loads(DATA.search(content)[1])["example"]
+    assert example.strip()
+    assert "\n" not in example
+    known = [piece["id"] for piece in run_in_node(content, [], [example])["split"][0]]
+    assert min(known) >= 0
+    assert vocab.index.get("<unk>") not in known
+    assert vocab.encode(example).tolist() == known
+
+
+@pytest.mark.parametrize("vocab", [Vocab("char", "\n"), Vocab("word", ["<unk>", "<eos>"])])
+def test_a_page_of_a_model_without_text_opens_empty(vocab):
+    content = build(checkpoint_of("gru", vocab)[1], "run")
+    assert json.loads(DATA.search(content)[1])["example"].strip() == ""
 
 
 def test_tokenizers_that_the_page_does_not_support_are_refused():
@@ -249,6 +304,21 @@ def test_words_are_inserted_and_generated_with_single_spaces(opened):
     assert vocab.typeset(ids).startswith(written.rstrip()[:50])
 
 
+@pytest.mark.parametrize("text, direction", [("שלום, a", "rtl"), ("hello שלום", "ltr")])
+def test_text_is_shown_in_the_direction_of_its_script(opened, text, direction):
+    vocab = Vocab.build([text + "\n"])
+    page = opened(build(checkpoint_of("gru", vocab)[1], "run"))
+    page.fill("#text", text)
+    settle(page)
+    for place in ("#text", "#map"):
+        found = page.eval_on_selector(place, "shown => getComputedStyle(shown).direction")
+        assert found == direction, place
+    page.fill("#text", "ש" * 5 if direction == "rtl" else "h" * 5)
+    settle(page)
+    worst = page.eval_on_selector("#worst bdi", "shown => getComputedStyle(shown).direction")
+    assert worst == direction
+
+
 def test_hostile_tokens_are_shown_as_text(opened):
     vocab = Vocab("word", ["<unk>", "<eos>", *HOSTILE])
     page = opened(build(checkpoint_of("gru", vocab)[1], HOSTILE[0]))
@@ -258,6 +328,17 @@ def test_hostile_tokens_are_shown_as_text(opened):
     assert page.evaluate("window.attacked") is None
     assert page.locator("#map b, #map img, #next img").count() == 0
     assert HOSTILE[1] in page.inner_text("#map")
+
+
+def test_control_characters_are_shown_as_symbols(opened):
+    vocab = Vocab("char", "\n\fa\r")
+    config = dict(model="gru", hidden_size=(5,), keep_line_ends=True)
+    page = opened(build(checkpoint_of(config, vocab)[1], "run"))
+    page.fill("#text", "a\fa\x1b")
+    settle(page)
+    assert set(page.locator("#next button").all_text_contents()) == {"↵", "␌", "a", "␍"}
+    assert page.text_content("#map") == "a␌a␛"
+    assert "\f" not in page.inner_text("#worst")
 
 
 def test_a_window_model_shows_no_state(opened):

@@ -49,6 +49,61 @@ def test_mxnet_does_not_import_scikit_learn():
     assert python(code) == (0, "True", "")
 
 
+# a training step; shapes of NumPy's integers and exact metrics need the adapted modules
+STEP = """
+import os
+import gluonlm
+import mxnet as mx, numpy as np
+from mxnet import autograd, gluon
+network = gluon.rnn.GRU(4, input_size=3)
+network.initialize()
+trainer = gluon.Trainer(network.collect_params(), "adam")
+before = network.l0_i2h_bias.data().asnumpy()
+with autograd.record():
+    loss = network(mx.nd.ones((2, 3, 3))).sum()
+loss.backward()
+trainer.step(1)
+changed = (network.l0_i2h_bias.data().asnumpy() != before).all()
+print(changed, mx.nd.zeros((np.int64(2), np.int32(1))).shape, os.environ["OMP_NUM_THREADS"])
+"""
+FAILING = (
+    "def fail(name):\n    try: __import__(name)\n    except Exception as error: print('failed')\n"
+)
+
+
+def fails_without_gluonlm():
+    return np.__version__ >= "2" or sys.version_info >= (3, 12)
+
+
+@pytest.mark.skipif(not fails_without_gluonlm(), reason="MXNet needs no adapting here")
+@pytest.mark.parametrize("names", [["mxnet"], ["mxnet", "mxnet"], ["mxnet.gluon"], ["gluonnlp"]])
+def test_mxnet_is_imported_again_after_a_failed_import(names, monkeypatch):
+    if "gluonnlp" in names:
+        pytest.importorskip("gluonnlp")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    code = FAILING + "".join(f"fail({name!r})\n" for name in names) + STEP
+    if "gluonnlp" in names:
+        code += "import gluonnlp"
+    failed = "failed\n" * len(names)
+    expected = f"{failed}True (2, 1) {runtime.physical_cores()}"
+    assert python(code) == (0, expected, "")
+
+
+def test_mxnet_imported_first_is_kept():
+    code = "import gluonlm.system.runtime as runtime, sys, mxnet as first, mxnet.gluon\n"
+    code += "for name in [name for name in sys.modules if name.partition('.')[0] == 'gluonlm']:\n"
+    code += "    del sys.modules[name]\n"
+    code += "del sys.meta_path[0]\n"  # as if MXNet had not needed it
+    code += STEP + "print(mx is first, gluon is first.gluon)"
+    assert python(code, OMP_NUM_THREADS="1") == (0, "True (2, 1) 1\nTrue True", "")
+
+
+def test_mxnet_loads_without_docstrings():
+    process = start("-OO", "-c", STEP, env={"OMP_NUM_THREADS": "1"})
+    out, err = process.communicate()
+    assert (process.returncode, out, err) == (0, "True (2, 1) 1\n", "")
+
+
 MOST = runtime.MOST_THREADS * os.cpu_count()
 
 

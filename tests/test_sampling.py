@@ -216,3 +216,10 @@ def test_a_penalty_makes_texts_more_varied(model):
         for penalty in (1.0, 100.0)
     )
     assert len(set(varied)) > len(set(plain))
+
+
+@pytest.mark.parametrize("how", [dict(no_repeat_ngram=3), dict(repetition_penalty=1.5), {}])
+@pytest.mark.parametrize("length", [10**12, 10**30])
+def test_the_length_of_a_text_takes_no_memory_in_advance(length, how, model):
+    texts = [sample(model, [0], length, seed=2, **how), sample(model, [0], 9, seed=2, **how)]
+    assert list(itertools.islice(texts[0], 9)) == list(texts[1])

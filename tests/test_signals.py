@@ -3,6 +3,7 @@
 import itertools
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import TINY, assert_resume_hint, start
 from runs import assert_same_end, records
 
 from gluonlm.run.folder import Run
+from gluonlm.train.__main__ import SIGNALS, main
 
 BLOCKED = """
 import signal
@@ -38,6 +40,18 @@ def signalled_in_a_step(number, text_file, run):
     process.send_signal(number)
     assert process.stdout.readline() == "asked to stop\n"
     return process
+
+
+def test_a_training_in_a_second_thread_is_the_same(trained, text_file, tmp_path):
+    codes, run = [], tmp_path / "run"
+    arguments = ["--data", str(text_file), "--run", str(run), *TINY]
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    thread = threading.Thread(target=lambda: codes.append(main(arguments)))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    assert_same_end(run, trained)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,70 @@ def test_too_large_and_too_small_vocabulary_sizes_are_adjusted():
     assert len(Vocab.build([TEXT], "subword", 10)) <= 300
 
 
+MANY = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))  # distinct characters
+LINES = "\n".join(MANY[i : i + 20] for i in range(0, 300, 4)) + "\n"
+
+
+@pytest.mark.parametrize("kind", VOCABS)
+def test_the_default_size_contains_every_character_of_the_text(kind):
+    for text in (MANY, LINES):
+        vocab = Vocab.build([text], "subword", tokenizer=kind)
+        assert set(text) - {"\n", " "} <= set(vocab.tokens)
+        assert vocab.decode(vocab.encode(text)) == text
+
+
+@given(st.lists(st.integers(0x4E00, 0x5300), min_size=1), st.sampled_from(sorted(VOCABS)))
+def test_every_text_of_many_characters_has_a_default_vocabulary(codes, kind):
+    text = "".join(map(chr, codes)) + MANY
+    vocab = Vocab.build([text], "subword", tokenizer=kind)
+    assert vocab.decode(vocab.encode(text)) == text
+
+
+@pytest.mark.parametrize("kind", VOCABS)
+def test_the_least_and_the_largest_size_are_exact(kind):
+    least = 258 + 300
+    for size in (1, 400, least - 1):
+        with pytest.raises(InputError, match=rf"`vocab_size` {size}: .*\b{least}\b"):
+            Vocab.build([LINES], "subword", size, tokenizer=kind)
+    assert len(Vocab.build([LINES], "subword", least, tokenizer=kind)) == least
+    largest = len(Vocab.build([LINES], "subword", 5000, tokenizer=kind))
+    assert largest > least
+    for size in (largest - 1, largest, largest + 1):
+        found = Vocab.build([LINES], "subword", size, tokenizer=kind)
+        assert len(found) == min(size, largest)
+
+
+def test_a_size_too_large_for_the_text_is_reported(tmp_path, command):
+    (tmp_path / "text").write_text(LINES)
+    flags = ["--data", tmp_path / "text", "--level", "subword", *TINY]
+    flags.remove("--quiet")
+    largest = len(Vocab.build([LINES[: round(0.9 * len(LINES))]], "subword", 5000))
+    code, out, err = command("train", *flags, "--run", tmp_path / "a", "--vocab-size", largest + 1)
+    assert (code, err) == (0, "")
+    assert f"--vocab-size {largest + 1}: {largest} " in out
+    out = command("train", *flags, "--run", tmp_path / "b", "--vocab-size", largest)[1]
+    assert "--vocab-size" not in out
+
+
+def test_more_characters_than_subwords_exist_are_refused_with_another_level():
+    text = "".join(chr(code) for code in range(32, 0x30000) if not 0xD800 <= code < 0xE000)
+    with pytest.raises(InputError, match=r"131,072: use `level` char"):
+        Vocab.build([text], "subword")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "<unk>"])
+def test_a_text_without_subwords_is_refused(text):
+    with pytest.raises(InputError, match=r"`level` subword: .* `level` char"):
+        Vocab.build([text], "subword")
+
+
+def test_sentencepieces_own_unknown_sign_does_not_hide_a_line():
+    text = "the ducks \u2585 play\n" * 30
+    vocab = Vocab.build([text], "subword")
+    assert "e" in "".join(vocab.tokens[258:])
+    assert vocab.decode(vocab.encode(text)) == text
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

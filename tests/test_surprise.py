@@ -43,7 +43,7 @@ def test_a_page_contains_the_text_and_every_surprise_escaped():
     ids = vocab.encode(HOSTILE)
     losses = np.linspace(0.01, 9, len(ids) - 1)
     read = Reader("".join(page("<run>", "a & b", vocab, spans(vocab, ids, losses))))
-    shown = HOSTILE.replace("\x1b", "\\x1b").replace("\r", "\\x0d").replace("\x9b", "\\x9b")
+    shown = HOSTILE.replace("\x1b", "␛").replace("\r", "␍").replace("\x9b", "\\x9b")
     assert read.text == shown.replace("\n", "↵\n")
     assert read.hints == pytest.approx(losses / np.log(2), abs=0.006)
     assert set(read.tags) == {"html", "meta", "title", "style", "h1", "p", "pre", "i"}
@@ -53,6 +53,12 @@ def test_a_page_makes_no_requests():
     text = "".join(page("run", "", Vocab("char", "ab"), iter([Span("a", 1.0)])))
     assert "default-src 'none'" in text
     assert not re.search(r"https?:|src=|href=|url\(|@import", text)
+
+
+def test_a_page_shows_each_line_in_the_direction_of_its_script():
+    text = "".join(page("שלום", "", Vocab("char", "ש"), iter([Span("ש", 1.0)])))
+    assert '<pre dir="auto">' in text
+    assert '<h1 dir="auto">' in text
 
 
 def test_shades_range_from_zero_to_twice_a_blind_guess():
@@ -73,7 +79,7 @@ def test_escape_sequences_in_the_text_do_not_reach_the_terminal():
     plain = out.replace(last, "").replace("\x1b[0m", "").replace("↵", "")
     assert "\x1b" not in plain
     assert "\r" not in plain
-    assert plain.replace("\\x1b", "\x1b").replace("\\x0d", "\r").replace("\\x9b", "\x9b") == HOSTILE
+    assert plain.replace("␛", "\x1b").replace("␍", "\r").replace("\\x9b", "\x9b") == HOSTILE
     calm = "".join(terminal(vocab, spans(vocab, ids, np.zeros(len(ids) - 1))))
     assert "\x1b" not in calm
     assert calm.endswith("'\n")

@@ -35,8 +35,10 @@ def standard_input(monkeypatch):
     return put
 
 
-def test_line_ends_survive_and_a_byte_order_mark_does_not(file):
-    assert read_text(file("\ufeffone\r\ntwo\rthree\n".encode())) == "one\r\ntwo\rthree\n"
+def test_byte_order_marks_are_removed_and_line_ends_converted_unless_kept(file):
+    path = file("\ufeffone\r\ntwo\rthree\n".encode())
+    assert read_text(path) == "one\ntwo\nthree\n"
+    assert read_text(path, keep_line_ends=True) == "one\r\ntwo\rthree\n"
     assert read_text(file("\u00e9t\u00e9".encode("utf-16")), "utf-16") == "\u00e9t\u00e9"
 
 
@@ -52,7 +54,7 @@ def test_sources_are_joined_by_line_breaks(file, monkeypatch):
 def test_pieces_of_complete_words_split_no_word(file, monkeypatch):
     monkeypatch.setattr(text_module, "PIECE", 4)
     path = file(b"one two\nthree four five\r\nsixes\rseven")
-    pieces = list(Text([path], cut="word").pieces())
+    pieces = list(Text([path], cut="word", keep_line_ends=True).pieces())
     assert pieces == ["one ", "two\n", "three ", "four ", "five\r\n", "sixes\rseven"]
     sigma = file("\u039f\u0394\u039f\u03a3\u0391 \u03a3".encode())  # split after its sigma
     whole = read_text(sigma).lower()
@@ -93,10 +95,10 @@ def test_the_position_of_a_nul_counts_from_the_start_of_the_file(file, monkeypat
         read_text(file(b"\xef\xbb\xbfabcdefghi\0j"))
 
 
-def test_standard_input_is_read_once_and_unchanged(standard_input):
+def test_standard_input_is_read_once(standard_input):
     standard_input("\ufeff\u00e9\r\n".encode())
     text = Text(["-", "x"])
-    assert ["".join(text.pieces()) for _ in range(2)] == ["\u00e9\r\n\nx"] * 2
+    assert ["".join(text.pieces()) for _ in range(2)] == ["\u00e9\n\nx"] * 2
     standard_input(b"\xe9")
     assert read_text("-", "latin-1") == "\u00e9"
 

@@ -308,4 +308,5 @@ def test_only_files_named_in_the_manifest_are_opened(trained, tmp_path):
         run.load("best")
     finally:
         os.open = real
-    assert sorted(opened) == sorted(["best", MANIFEST, *FILES])
+    folders = ["run", "checkpoints", run.pointed("best").name]
+    assert sorted(opened) == sorted([*folders, "best", MANIFEST, *FILES])

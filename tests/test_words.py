@@ -5,7 +5,8 @@ from conftest import TINY, assert_refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gluonlm.config import Config
+from gluonlm.config import Config, DataConfig
+from gluonlm.corpus import load_corpus
 from gluonlm.run.folder import Run
 from gluonlm.system.errors import InputError
 from gluonlm.vocab import Vocab
@@ -24,7 +25,54 @@ def test_each_tokenizer_splits_by_its_rule():
     )
 
 
-lines = st.lists(st.text("ab'’.,“”-(5_ é漢\u0301", max_size=12), max_size=4)
+@pytest.mark.parametrize(
+    "text, tokens",
+    [
+        ("हिन्दी में।", ["हिन्दी", "में", "￭।"]),
+        ("தமிழ்.", ["தமிழ்", "￭."]),
+        ("ภาษาไทย ไทย!", ["ภาษาไทย", "ไทย", "￭!"]),
+        ("שָׁלוֹם־טוֹב", ["שָׁלוֹם", "￭־￭", "טוֹב"]),
+        ("مَرْحَبًا، می\u200cخواهم", ["مَرْحَبًا", "￭،", "می\u200cخواهم"]),
+        ("cafe\u0301, l'e\u0301te\u0301", ["cafe\u0301", "￭,", "l'e\u0301te\u0301"]),
+        ("👩\u200d👩\u200d👧👍🏽!", ["👩\u200d👩\u200d👧", "￭👍🏽", "￭!"]),
+        ("🇩🇪🇫🇷 #\ufe0f\u20e31\ufe0f\u20e3", ["🇩🇪", "￭🇫🇷", "#\ufe0f\u20e3￭", "1\ufe0f\u20e3"]),
+        ("co\xadop, a\u200bb", ["co\xadop", "￭,", "a", "￭\u200b￭", "b"]),
+        ("\u0301a", ["\u0301￭", "a"]),
+    ],
+)
+def test_marks_belong_to_the_character_before_them(text, tokens):
+    assert split_punctuation(text) == tokens
+    vocab = Vocab.build([text], "word", tokenizer="punctuation")
+    ids = vocab.encode(text)
+    assert [vocab.tokens[i] for i in ids] == tokens
+    assert vocab.decode(ids) == vocab.typeset(ids) == text
+    assert Vocab(**vocab.to_dict()).encode(text).tolist() == ids.tolist()
+
+
+def test_vocabularies_without_a_version_keep_the_former_rule():
+    """Their tokens were separated from combining marks."""
+    old = ["म", "￭े", "￭ं", "￭।", "cafe", "￭\u0301"]
+    vocab = Vocab("word", ["<unk>", *old], tokenizer="punctuation")
+    assert [vocab.tokens[i] for i in vocab.encode("में। cafe\u0301")] == old
+    assert "version" not in vocab.to_dict()
+    for version in (0, 3, True, "2", None, [], 1e9):
+        with pytest.raises(InputError, match="version"):
+            Vocab("word", vocab.tokens, tokenizer="punctuation", version=version)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_extended_vocabulary_keeps_its_version(version, tmp_path):
+    (tmp_path / "text").write_text("में मे।\n" * 9, encoding="utf-8")
+    vocab = Vocab.build(["ab, c\n"], "word", tokenizer="punctuation", version=version)
+    config = DataConfig(data=(str(tmp_path / "text"),), level="word", tokenizer="punctuation")
+    grown = load_corpus(config, vocab, extend_vocab=True).vocab
+    assert grown.to_dict().get("version", 1) == version
+    assert sorted(grown.tokens[len(vocab) :]) == sorted({*split_punctuation("में मे।", version)})
+
+
+lines = st.lists(
+    st.text("ab'’.,“”-(5_ é漢\u0301ि\u200d\u200c\u200b👩🏽🇩\ufe0f", max_size=12), max_size=4
+)
 
 
 @given(lines)

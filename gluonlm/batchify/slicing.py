@@ -29,17 +29,20 @@ from typing import Any
 
 import numpy as np
 
+from ..system.arguments import as_sequence, check_integer
 from ..system.errors import InputError
 
 Array = Any  # a NumPy or MXNet array
 
 
-def _as_array(data):
-    """Convert a sequence to an array and reject floats.
+def _as_array(data, axes=1):
+    """Convert a sequence to an array, and reject floats.
 
     Later code would silently truncate floats, so that 1.9 would become token 1.
     """
-    array = data if hasattr(data, "reshape") else np.asarray(data)
+    array = data if hasattr(data, "reshape") and hasattr(data, "ndim") else as_sequence(data, axes)
+    if array.ndim != axes:
+        as_sequence(data, axes)  # raises
     if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size:
         raise InputError(f"ids must be integers, not {array.dtype}")
     return array
@@ -66,6 +69,7 @@ def rnn_batch(data: Array, batch_size: int) -> Array:
         If the ids do not fill one row, or are not integers.
     """
     data = _as_array(data)
+    check_integer("batch_size", batch_size)
     rows = len(data) // batch_size if batch_size > 0 else 0
     if rows < 1:
         raise InputError(
@@ -97,6 +101,9 @@ def get_batch(source: Array, i: int, seq_len: int) -> tuple[Array, Array]:
     InputError
         If row `i` does not exist or has no successor.
     """
+    source = source if hasattr(source, "reshape") else as_sequence(source, axes=2)
+    check_integer("i", i)
+    check_integer("seq_len", seq_len)
     length = min(seq_len, len(source) - 1 - i)
     if i < 0 or length < 1:
         raise InputError(
@@ -125,6 +132,8 @@ def windows(data: Array, length: int, step: int = 1) -> tuple[Array, Array]:
         If no window has a successor, or the ids are not integers.
     """
     data = _as_array(data)
+    check_integer("length", length)
+    check_integer("step", step)
     if length < 1 or step < 1 or len(data) <= length:
         raise InputError(
             f"cannot take windows of {length} with step {step} and a successor from "

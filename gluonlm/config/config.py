@@ -19,7 +19,7 @@ else:
 LONGEST = 1 << 20  # bytes of a settings file
 RENAMED = {"context": "window"}  # names in files of earlier versions
 # defaults of earlier versions, for resuming their runs without changing the experiment
-BEFORE = {"shuffle": "line", "output_bias": "zero"}
+BEFORE = {"shuffle": "line", "output_bias": "zero", "keep_line_ends": True}
 
 
 GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}
@@ -47,8 +47,8 @@ class Config:
         unknown = sorted(set(values) - {name for group in names.values() for name in group})
         if unknown:
             raise InputError(
-                f"{source}: unknown setting {unknown[0]!r}; "
-                "python -m gluonlm.train --help-all lists all settings"
+                f"{source}: unknown setting {unknown[0]!r}; the settings are the fields of "
+                f"{', '.join(kind.__name__ for kind in GROUPS.values())} (gluonlm train `help_all`)"
             )
         return cls(
             **{

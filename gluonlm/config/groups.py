@@ -44,10 +44,13 @@ class DataConfig(Settings):
     strip_gutenberg: bool = option(
         False, "remove the header and licence of Project Gutenberg books"
     )
+    keep_line_ends: bool = option(
+        False, "keep the line ends \\r\\n and \\r instead of reading them as \\n (char, subword)"
+    )
     document_separator: str = option(
         "",
         "first token of each document; the state is reset before it (rnn, lstm, gru); "
-        "\\n and \\f mean line break and form feed",
+        "\\n, \\t and \\f mean line break, tab and form feed",
     )
     split: str = option("90/5/5", "percentages of the text for training, validation and test")
     valid: str = option("", "validation file, instead of a part of the text", on_resume=True)

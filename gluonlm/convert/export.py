@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from ..config.flags import Parser
 from ..system.console import run_command, show
 from ..system.errors import InputError
-from ..system.files import check_output, output_file
+from ..system.files import check_output, check_outputs, output_file
 
 ALLOWED, ROUNDED = 1e-5, 0.05  # largest difference, and with weights rounded to 16 bits
 
@@ -67,13 +68,13 @@ def write(path: Path, content: bytes, overwrite: bool, check) -> None:
 def main(argv=None) -> None:
     arguments = parse(argv)
     out, overwrite = Path(arguments.out), arguments.overwrite
+    check_output(out, overwrite)
     files = [out, out.with_suffix(".py")] if arguments.format == "torch" else [out]
     if len(set(files)) < len(files):
         raise InputError(
             f"`out` {out}: .py is the module file: use another suffix, as in {out.stem}.safetensors"
         )
-    for path in files:
-        check_output(path, overwrite)
+    check_outputs(files, overwrite)
     from ..run.load import load_model
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
@@ -110,7 +111,7 @@ def write_page(out: Path, model, checkpoint: Checkpoint, arguments) -> str:
         run = runner(content, networks_of(checkpoint))
         report = compare(model, checkpoint, run, "NumPy", allowed)
 
-    title = f"{Path(arguments.run).resolve().name} completes text as you type"
+    title = f"{os.path.basename(os.path.realpath(arguments.run))} completes text as you type"
     write(out, build(checkpoint, title, arguments.half), arguments.overwrite, check)
     return report
 

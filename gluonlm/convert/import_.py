@@ -45,6 +45,11 @@ def make_parser() -> Parser:
     add("--vocab-size", type=int, default=0, metavar="N", help="as for train (default: 0)")
     add("--lower", action="store_true", help="convert texts to lower case first")
     add(
+        "--keep-line-ends",
+        action="store_true",
+        help="as for train (default: only if --vocab contains \\r)",
+    )
+    add(
         "--activation",
         choices=("tanh", "relu"),
         default="tanh",
@@ -100,7 +105,8 @@ def build_vocab(arguments) -> Vocab:
     level, rule = arguments.level, arguments.tokenizer
     Config.from_dict({"level": level, "tokenizer": rule})  # rejects a tokenizer of another level
     cut = cut_of(level, rule)
-    text = Text([Path(arguments.vocab_text)], lower=arguments.lower, cut=cut)
+    keep = arguments.keep_line_ends
+    text = Text([Path(arguments.vocab_text)], lower=arguments.lower, cut=cut, keep_line_ends=keep)
     return Vocab.build(text.pieces(), level, arguments.vocab_size, rule)
 
 
@@ -113,11 +119,13 @@ def main(argv=None) -> None:
     if len(vocab) != found.vocab_size:
         raise InputError(
             f"{arguments.file}: has {found.vocab_size:,} tokens, but the vocabulary has "
-            f"{len(vocab):,}: use the original vocabulary, built with the same `tokenizer`"
+            f"{len(vocab):,}: use the original vocabulary, built with the same `tokenizer`, "
+            "`lower` and `keep_line_ends`"
         )
     activation = arguments.activation if found.settings["model"] == "rnn" else "auto"
     given = dict(level=vocab.level, tokenizer=vocab.to_dict().get("tokenizer", "auto"))
-    given.update(lower=arguments.lower, activation=activation)
+    keep = arguments.keep_line_ends or "\r" in vocab.index
+    given.update(lower=arguments.lower, keep_line_ends=keep, activation=activation)
     config = Config.from_dict({**found.settings, **given}, str(arguments.file))
     from ..models import build_model
     from ..run.folder import Run

@@ -210,6 +210,7 @@ def _metadata(checkpoint):
         "level": vocab["level"],
         "spelling": SPELLING[rule],
         "lower": json.dumps(checkpoint.config.data.lower),
+        "keep_line_ends": json.dumps(checkpoint.config.data.keep_line_ends),
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..system.errors import InputError
 from ..system.processes import Processes
 from ..vocab import Vocab
+from .ids import CACHE_VARIABLE, map_ids
 from .load import Corpus
 
 PARTS = ("train", "valid", "test")
@@ -43,7 +44,8 @@ def share_corpus(world: Processes, load: Callable[[], Corpus]) -> Corpus:
     if corpus:
         return corpus
     ids.update({part: _mapped(*place) for part, place in places.items() if place})
-    return Corpus(name, Vocab(**vocab), **ids, fingerprint=fingerprint)
+    train, valid, test = (ids[part] for part in PARTS)
+    return Corpus(name, Vocab(**vocab), train, valid, test, fingerprint)
 
 
 def _place(ids: np.ndarray) -> tuple[str, int, int] | None:
@@ -59,9 +61,10 @@ def _place(ids: np.ndarray) -> tuple[str, int, int] | None:
 
 
 def _mapped(path, offset, length):
-    if not Path(path).is_file():
+    try:
+        return map_ids(Path(path))[offset // 4 :][:length]
+    except OSError as error:
         raise InputError(
-            f"{path}: file of token ids not found on {socket.gethostname()}: "
-            "keep the text in a folder that all machines share"
-        )
-    return np.asarray(np.memmap(path, np.int32, "r"))[offset // 4 :][:length]
+            f"{path}: cannot read the token ids on {socket.gethostname()}: {error.strerror}: "
+            f"set {CACHE_VARIABLE} to a folder of yours that all machines share"
+        ) from None

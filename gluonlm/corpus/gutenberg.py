@@ -15,8 +15,8 @@ _LONGEST_END = 200  # characters of white space and end marker
 def has_header(path: Path) -> bool:
     """Return whether a file begins with a Project Gutenberg header."""
     try:
-        with open(path, "rb") as stream:
-            return bool(_START.search(stream.read(HEADER).decode("latin-1")))
+        with open(path, encoding="latin-1") as stream:
+            return bool(_START.search(stream.read(HEADER)))
     except OSError:
         return False
 

@@ -2,54 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from .. import __version__
 from ..system.errors import InputError
-from ..system.files import hash_file
+from ..system.files import new_file, open_regular, opened_folder
 from ..vocab import Vocab
 from .text import Text
 
 CACHE_FROM = 1 << 26  # characters; the ids of a longer text are memory-mapped
-CACHE_FOLDER = ".gluonlm-ids"
+CACHE_VARIABLE = "XDG_CACHE_HOME"
+SEAL = hashlib.sha256().digest_size  # bytes at the end of a file: SHA-256 of its name and ids
+BLOCK = 1 << 20  # bytes verified at a time
 
 
 def ids_of(text: Text, vocab: Vocab) -> np.ndarray:
     """Encode a text, `(tokens,)`, int32.
 
-    If it may exceed `CACHE_FROM` characters, its ids are written to a file in the same folder (or
-    in the temporary folder, if that is not writable) and memory-mapped. The file is named after the
-    SHA-256 of text and vocabulary, so that a changed text never reuses stale ids; its own SHA-256
-    is verified before it is reused.
+    If it may exceed `CACHE_FROM` characters, its ids are memory-mapped from a file in the user's
+    cache folder. The file is named after the SHA-256 of text and vocabulary, so that a changed
+    text never reuses stale ids, and is verified before it is reused. Without a usable cache
+    folder, the ids are kept in memory.
 
     Raises
     ------
     InputError
-        If the text cannot be read, or its ids cannot be written.
+        If the text cannot be read, or its ids fit neither on the disk nor in memory.
     """
     if text.longest() < CACHE_FROM:
         return _in_memory(text, vocab)
-    key = _key(text, vocab)
-    for folder in _folders(text):
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                raise PermissionError(errno.EACCES, "owned by another user", str(folder))
-            kept = _mapped(folder / key)
-            return _write_mapped(folder / key, text, vocab) if kept is None else kept
-        except OSError as error:
-            failure = error
-    raise InputError(
-        f"{_folder_of(text)}: cannot write the text's ids there: {failure.strerror}; "
-        "free some space or set TMPDIR"
-    )
+    path = cache_folder() / _key(text, vocab)
+    try:
+        return _cached(path, text, vocab)
+    except OSError as error:  # such as a read-only home or a full disk
+        reason = error.strerror
+    try:
+        return _in_memory(text, vocab)
+    except MemoryError:
+        raise InputError(
+            f"{path.parent}: cannot store the text's ids there ({reason}), and they do not fit in "
+            f"memory: set {CACHE_VARIABLE} to a folder with more space"
+        ) from None
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for ids: `$XDG_CACHE_HOME/gluonlm`, or `~/.cache/gluonlm`."""
+    chosen = os.environ.get(CACHE_VARIABLE, "")
+    return Path(chosen if os.path.isabs(chosen) else os.path.expanduser("~/.cache")) / "gluonlm"
+
+
+def map_ids(path: Path) -> np.ndarray:
+    """Memory-map a file of ids that this user's process has verified.
+
+    Raises
+    ------
+    OSError
+        If it is missing or not a regular file, or if other users can write it.
+    """
+    with _private(path.parent) as folder, open_regular(path.name, folder) as stream:
+        return _mapped(stream, path)
 
 
 def _in_memory(text: Text, vocab: Vocab) -> np.ndarray:
@@ -73,44 +93,64 @@ def _encoded(text: Text, vocab: Vocab) -> Iterator[np.ndarray]:
 
 
 def _key(text: Text, vocab: Vocab) -> str:
-    content = text.fingerprint() + json.dumps(vocab.to_dict())
-    return hashlib.sha256(content.encode()).hexdigest()[:32]
+    content = [__version__, text.fingerprint(), text.keep_line_ends, vocab.to_dict()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _folder_of(text: Text) -> Path:
-    """Return the folder of a text's first file, or the temporary folder if it has no files."""
-    parents = (source.parent for source in text.sources if isinstance(source, Path))
-    return next(parents, Path(tempfile.gettempdir()))
+def _cached(path: Path, text: Text, vocab: Vocab) -> np.ndarray:
+    """Return the ids in a file of the cache, which is written if it is missing or damaged."""
+    if not path.is_absolute():  # without a home folder
+        raise FileNotFoundError(errno.ENOENT, "no home folder", str(path))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _private(path.parent) as folder:
+        with contextlib.suppress(OSError), open_regular(path.name, folder) as stream:
+            if _verified(stream, path, len(vocab)):
+                return _mapped(stream, path)
+        with new_file(folder, path.name, 0o600) as stream:
+            _write(stream, path, text, vocab)
+            return _mapped(stream, path)
 
 
-def _folders(text: Text) -> tuple[Path, Path]:
-    private = f"{CACHE_FOLDER}-{os.getuid()}"  # the temporary folder is shared by all users
-    return _folder_of(text) / CACHE_FOLDER, Path(tempfile.gettempdir()) / private
+@contextlib.contextmanager
+def _private(path: Path) -> Iterator[int]:
+    """Open the cache folder; reject it if another user could have put files into it."""
+    with opened_folder(path, follow=False) as folder:
+        status = os.fstat(folder)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise PermissionError(errno.EACCES, "other users have access to it", str(path))
+        yield folder
 
 
-def _mapped(path: Path) -> np.ndarray | None:
-    """Return the verified ids at a path, or None if they are missing or damaged."""
-    try:
-        seal = json.loads(path.with_suffix(".json").read_text())
-        size, digest = hash_file(path)
-    except (OSError, ValueError):
-        return None
-    if not size or seal != {"tokens": size // 4, "sha256": digest}:
-        return None
-    return np.asarray(np.memmap(path, np.int32, "r"))
+def _verified(stream: BinaryIO, path: Path, tokens: int) -> bool:
+    """Return whether a file contains ids of a vocabulary of this size, and its own SHA-256."""
+    status = os.fstat(stream.fileno())
+    if status.st_uid != os.geteuid() or status.st_size <= SEAL or (status.st_size - SEAL) % 4:
+        return False
+    digest, end = hashlib.sha256(path.name.encode()), status.st_size - SEAL
+    while rest := end - stream.tell():  # reading a mapped file would keep its pages in memory
+        block = stream.read(min(BLOCK, rest))
+        if len(block) < min(BLOCK, rest):
+            return False
+        ids = np.frombuffer(block, np.int32)
+        if not 0 <= ids.min() <= ids.max() < tokens:
+            return False
+        digest.update(block)
+    return stream.read() == digest.digest()
 
 
-def _write_mapped(path: Path, text: Text, vocab: Vocab) -> np.ndarray:
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as folder:
-        part, seal, digest = Path(folder) / "ids", Path(folder) / "seal", hashlib.sha256()
-        with open(part, "wb") as stream:
-            for ids in _encoded(text, vocab):
-                stream.write(ids.tobytes())
-                digest.update(ids.tobytes())
-        if _key(text, vocab) != path.name:
-            raise InputError("the text changed while being read: copy it first")
-        tokens = part.stat().st_size // 4
-        seal.write_text(json.dumps({"tokens": tokens, "sha256": digest.hexdigest()}))
-        os.replace(part, path)
-        os.replace(seal, path.with_suffix(".json"))
-    return np.asarray(np.memmap(path, np.int32, "r"))
+def _mapped(stream: BinaryIO, path: Path) -> np.ndarray:
+    stream.flush()
+    tokens = (os.fstat(stream.fileno()).st_size - SEAL) // 4
+    ids = np.memmap(stream, np.int32, "r", shape=(tokens,))
+    ids.filename = str(path)  # for the other processes of a job, which map it too
+    return np.asarray(ids)
+
+
+def _write(stream: BinaryIO, path: Path, text: Text, vocab: Vocab) -> None:
+    digest = hashlib.sha256(path.name.encode())
+    for ids in _encoded(text, vocab):
+        stream.write(ids.tobytes())
+        digest.update(ids.tobytes())
+    if _key(text, vocab) != path.name:
+        raise InputError("the text changed while being read: copy it first")
+    stream.write(digest.digest())

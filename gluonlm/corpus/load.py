@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,8 @@ _ENOUGH = 1 << 27  # tokens counted: enough for precise frequencies without read
 class Corpus:
     """A text as ids: `train`, `valid` and `test` are int32 `(tokens,)`, encoded by `vocab`.
 
-    `fingerprint` is a SHA-256 of the text, with which a run detects a changed text.
+    `fingerprint` is a SHA-256 of the text, with which a run detects a changed text. `converted`
+    is whether line ends were changed by reading the text.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Corpus:
     valid: np.ndarray
     test: np.ndarray
     fingerprint: str = field(repr=False)
+    converted: bool = False
 
     def frequencies(self) -> np.ndarray:
         """Return add-one-smoothed unigram frequencies of the training part, `(V,)`.
@@ -78,22 +81,28 @@ def load_corpus(
         If the text is unavailable, has another fingerprint, or contains unknown tokens.
     """
     config = config or DataConfig()
+    if not isinstance(config, DataConfig) or not isinstance(vocab, (Vocab, type(None))):
+        raise InputError(
+            "load_corpus needs a DataConfig, such as DataConfig(data='book.txt') of gluonlm.config "
+            "or Config().data, and a Vocab or None"
+        )
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
     cut = cut_of(config.level, config.tokenizer)
-    reading = config.encoding, config.lower, cut, config.strip_gutenberg
+    reading = config.encoding, config.lower, cut, config.strip_gutenberg, config.keep_line_ends
     texts = [Text(sources, *reading) for sources in _sources(config, named)]
     name = config.data[0] if named else Path(config.data[0]).stem
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)
     if vocab is None or extend_vocab:
-        built = _build_vocab(texts, config, fractions[0])
+        built = _build_vocab(texts, config, fractions[0], vocab)
         vocab = vocab.extended(built) if vocab else built
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)  # the encoded bytes; the file may have grown
-    return Corpus(name, vocab, train, valid, test, _fingerprint(texts))
+    converted = any(text.converted for text in texts)
+    return Corpus(name, vocab, train, valid, test, _fingerprint(texts), converted)
 
 
 def _fingerprint(texts: list[Text]) -> str:
@@ -147,10 +156,15 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
     return sources
 
 
-def _build_vocab(texts: list[Text], config: DataConfig, train_fraction: float) -> Vocab:
+def _build_vocab(
+    texts: list[Text], config: DataConfig, train_fraction: float, extended: Vocab | None
+) -> Vocab:
+    """Build a vocabulary, in the same version of its tokenizer as the one that it extends."""
     if config.level == "char":
         return Vocab.build(piece for text in texts for piece in text.pieces())
-    how = dict(level=config.level, tokenizer=config.tokenizer)
+    how: dict[str, Any] = dict(level=config.level, tokenizer=config.tokenizer)
+    if extended:
+        how["version"] = extended.kind.details().get("version", 1)
     first: float = math.inf
     if len(texts) == 1 and train_fraction < 1:
         first = round(train_fraction * measure(texts[0].pieces(), **how))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 import stat
 import sys
@@ -26,7 +27,7 @@ def _before_space(text: str) -> int:
     return max(1 + text.rfind("\n"), len(words[: max(0, words.rfind(" "))].rstrip(" ")))
 
 
-# end of the last piece that may be cut off; not after \r, which may be followed by \n
+# end of the last piece that may be cut off; not after a kept \r, which may be followed by \n
 CUTS = {
     "word": lambda text: 1 + max(map(text.rfind, " \n\t")),
     "space": _before_space,
@@ -37,7 +38,8 @@ CUTS = {
 class Text:
     """One text: strings and files in order, separated by line breaks.
 
-    Byte-order marks are removed; everything else is unchanged.
+    Byte-order marks are removed, and the line ends `\\r\\n` and `\\r` become `\\n`, as in Python's
+    text mode; everything else is unchanged.
 
     Parameters
     ----------
@@ -52,6 +54,13 @@ class Text:
         which a subword begins; "line": after a line break.
     strip_gutenberg
         Whether to remove Project Gutenberg headers and licences.
+    keep_line_ends
+        Whether to leave `\\r\\n` and `\\r` unchanged.
+
+    Attributes
+    ----------
+    converted
+        Whether line ends were changed by reading the text.
 
     Raises
     ------
@@ -66,9 +75,11 @@ class Text:
         lower: bool = False,
         cut: str = "anywhere",
         strip_gutenberg: bool = False,
+        keep_line_ends: bool = False,
     ):
         self.encoding, self.lower, self.cut = encoding, lower, cut
-        self.strip_gutenberg = strip_gutenberg
+        self.strip_gutenberg, self.keep_line_ends = strip_gutenberg, keep_line_ends
+        self.converted = False
         self._digests: dict[Path, str] = {}  # of the bytes of each file as last read
         self.sources: list[Source] = [
             _standard_input(encoding) if source == "-" else source for source in sources
@@ -86,6 +97,8 @@ class Text:
             if number:
                 yield "\n"
             blocks: Iterable[str] = [source] if isinstance(source, str) else self._read(source)
+            if not self.keep_line_ends:
+                blocks = self._with_line_feeds(blocks)
             if self.strip_gutenberg:
                 blocks = stripped(blocks)
             for piece in self._cut(source, blocks):
@@ -111,6 +124,15 @@ class Text:
             _explain_undecodable(path, path.read_bytes(), self.encoding)
         if not position:
             raise InputError(f"{path} is empty: choose a file that contains text")
+
+    def _with_line_feeds(self, blocks: Iterable[str]) -> Iterator[str]:
+        """Yield the blocks of one source, none of them empty, with `\\n` for each line end."""
+        decoder = io.IncrementalNewlineDecoder(None, translate=True)  # keeps a block's final \r
+        for block in itertools.chain(blocks, [None]):
+            text = decoder.decode(block or "", final=block is None)
+            self.converted |= any("\r" in end for end in decoder.newlines or ())
+            if text:
+                yield text
 
     def _cut(self, source: Source, blocks: Iterable[str]) -> Iterator[str]:
         """Yield the text of one source in pieces that end as `cut` allows."""
@@ -147,8 +169,9 @@ class Text:
         return total * (3 if self.lower else 1)  # one character has at most three in lower case
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of the sources' bytes and of the reading settings.
+        """Return a SHA-256 of the sources' bytes, their encoding, `lower` and `strip_gutenberg`.
 
+        `keep_line_ends` is not covered: old runs, which have the same fingerprint, keep line ends.
         A file that was read to its end is not read again: it may have grown in the meantime.
 
         Raises
@@ -181,7 +204,7 @@ class _HashedFile(io.FileIO):
         return count
 
 
-def read_text(path: Source, encoding: str = "utf-8") -> str:
+def read_text(path: Source, encoding: str = "utf-8", keep_line_ends: bool = False) -> str:
     """Read a file as text; "-" is standard input.
 
     Raises
@@ -189,7 +212,13 @@ def read_text(path: Source, encoding: str = "utf-8") -> str:
     InputError
         As for `Text.pieces`.
     """
-    return "".join(Text([path if path == "-" else Path(path)], encoding).pieces())
+    source = path if path == "-" else Path(path)
+    return "".join(Text([source], encoding, keep_line_ends=keep_line_ends).pieces())
+
+
+def with_line_feeds(text: str) -> str:
+    """Return a text with `\\n` for each line end `\\r\\n` or `\\r`."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _size(path: Path) -> int:

@@ -46,7 +46,7 @@ def check_trusted(config: DataConfig, given: Collection[str]) -> DataConfig:
 def _allowed_folders(data_dir: str) -> list[Path]:
     """Return the current folder and the data folders; `/` is excluded."""
     folders = [Path(os.path.abspath(folder)) for folder in (Path(), *data_folders(data_dir))]
-    return [folder for folder in folders if folder.resolve() != Path("/")]
+    return [folder for folder in folders if os.path.realpath(folder) != "/"]
 
 
 def _inside(path: Path, folders: list[Path]) -> bool:
@@ -55,8 +55,9 @@ def _inside(path: Path, folders: list[Path]) -> bool:
     A path outside these folders by name is never accessed.
     """
     named = Path(os.path.abspath(path))
+    resolved = os.path.realpath(named)  # Path.resolve raises RuntimeError for a link to itself
     return any(map(named.is_relative_to, folders)) and any(
-        named.resolve().is_relative_to(folder.resolve()) for folder in folders
+        Path(resolved).is_relative_to(os.path.realpath(folder)) for folder in folders
     )
 
 

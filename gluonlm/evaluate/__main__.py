@@ -16,7 +16,7 @@ from ..config.flags import Parser
 from ..run.checkpoint import Checkpoint
 from ..system.console import encodable, run_command
 from ..system.errors import InputError
-from ..system.files import check_output, output_file
+from ..system.files import check_outputs, output_file
 from ..vocab import Vocab
 from .dynamic_flags import add_cache, add_dynamic, check_adaptive
 from .surprise import page, spans, terminal, write_surprise
@@ -125,20 +125,22 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
         If the text cannot be read, or differs from the text of the run.
     """
     from ..corpus.text import read_text
-    from ..run.text import load_own
+    from ..run.text import encode_text, load_own
 
     names = ("encoding", "data_dir")
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name)}
     if arguments.data:
         encoding = given.get("encoding", checkpoint.config.data.encoding)
-        return checkpoint.encode(read_text(arguments.data, encoding), arguments.unknown)
+        text = read_text(arguments.data, encoding, keep_line_ends=True)
+        name = "standard input" if arguments.data == "-" else arguments.data
+        return encode_text(checkpoint, text, name, arguments.unknown)
     return getattr(load_own(checkpoint, given), arguments.part)
 
 
 def main(argv=None) -> None:
     arguments = parse(argv)
-    for path in filter(None, (arguments.per_token, arguments.html)):
-        check_output(Path(path), arguments.overwrite)
+    outputs = filter(None, (arguments.per_token, arguments.html))
+    check_outputs(map(Path, outputs), arguments.overwrite)
     from ..system.device import get_ctx
 
     ctx = get_ctx(arguments.ctx)
@@ -161,7 +163,7 @@ def main(argv=None) -> None:
         title, about = f"Surprise per token: {arguments.run}", describe(result, unit, arguments)
         pieces = page(title, about, vocab, spans(vocab, ids, losses))
         with output_file(arguments.html, arguments.overwrite) as stream:
-            stream.writelines(piece.encode() for piece in pieces)
+            stream.writelines(piece.encode("utf-8", "backslashreplace") for piece in pieces)
     for piece in terminal(vocab, spans(vocab, ids, losses)) if arguments.ansi else ():
         print(encodable(piece), end="")
     if arguments.json:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import mxnet as mx
 import numpy as np
 
 from ..batchify.batches import make_batches, share_of
-from ..system.device import to_device
+from ..system.arguments import as_sequence, check_sizes
+from ..system.device import contexts, to_device
 from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from ..vocab import Vocab
@@ -57,6 +57,8 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     ----------
     ids
         `(tokens,)`.
+    ctx
+        Context, or its name (default: the CPU).
     seq_len
         Tokens per segment; affects only memory and speed.
 
@@ -69,9 +71,10 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     Raises
     ------
     InputError
-        If the text has no token to predict.
+        If the text has no token to predict, or an argument is invalid.
     """
-    skipped = model.window or 1
+    ids, skipped = as_sequence(ids), model.window or 1
+    check_sizes(seq_len=seq_len)
     if len(ids) <= skipped:
         raise InputError(
             f"cannot score {len(ids)} tokens: the model reads {skipped} before its "
@@ -80,7 +83,7 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     # windows are read in parallel streams: neighbouring windows share all tokens but one
     streams = max(1, 4 * seq_len // skipped) if model.window else 1
     batches = make_batches(model.window, ids, streams, seq_len)
-    return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
+    return np.concatenate(list(batch_losses(model, batches, contexts(ctx)[0])))
 
 
 def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) -> np.ndarray:
@@ -104,6 +107,8 @@ def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) 
     InputError
         If there is no complete segment, or the model reads windows.
     """
+    ids = as_sequence(ids)
+    check_sizes(columns=columns, seq_len=seq_len)
     rows = len(ids) // columns
     kept = (rows - 1) // seq_len * seq_len + 1
     if model.window or kept < 2:
@@ -114,7 +119,7 @@ def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) 
         )
     scored = ids[: columns * rows].reshape(columns, rows)[:, :kept].ravel()
     batches = make_batches(None, scored, columns, seq_len)
-    return np.concatenate(list(batch_losses(model, batches, ctx or mx.cpu())))
+    return np.concatenate(list(batch_losses(model, batches, contexts(ctx)[0])))
 
 
 def perplexity(nats: float) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..system.console import harmless
+from ..system.console import harmless, visible
 from ..system.files import output_file
 from ..vocab import Vocab
 
@@ -36,11 +36,11 @@ body {{ background: #111; color: #eee }}
 {dark}
 }}
 </style>
-<h1>{title}</h1>
+<h1 dir="auto">{title}</h1>
 <p>{summary}</p>
 <p>Surprise in bits: {legend}. Uncoloured text was not scored, or was not surprising.
 Point at a token to see its surprise.</p>
-<pre>"""
+<pre dir="auto">"""
 
 
 class Span(NamedTuple):
@@ -87,7 +87,7 @@ def page(title: str, summary: str, vocab: Vocab, tokens: Iterator[Span]) -> Iter
         legend=" ".join(f"<i class=s{n}>&nbsp;{n * most / SHADES:.0f}&nbsp;</i>" for n in marks),
     )
     for text, bits in tokens:
-        shown = html.escape(harmless(text)).replace("\n", "↵\n").replace("\r", "\\x0d")
+        shown = html.escape(visible(text)).replace("\n", "↵\n")
         number = shade(bits, len(vocab), SHADES)
         hint = "" if bits is None else f" title={bits:.2f}"
         yield f"<i class=s{number}{hint}>{shown}</i>" if shown else ""
@@ -108,7 +108,7 @@ def terminal(vocab: Vocab, tokens: Iterator[Span]) -> Iterator[str]:
     """Yield the text with escape sequences for a 256-colour terminal."""
     for text, bits in tokens:
         number = shade(bits, len(vocab), len(BACKGROUNDS) + 1)
-        shown = harmless(text).replace("\n", "↵") if number else harmless(text)
+        shown = visible(text).replace("\n", "↵") if number else visible(text)
         if number and shown:
             shown = f"\x1b[38;5;16;48;5;{BACKGROUNDS[number - 1]}m{shown}\x1b[0m"
         yield shown + "\n" * (number > 0) * text.count("\n")

@@ -12,7 +12,9 @@ from ..config.flags import Parser
 from ..evaluate.dynamic_flags import add_cache, add_dynamic, check_adaptive
 from ..system.console import complain, run_command, show
 from ..system.errors import InputError
-from .sampling import WIDEST, beam_search, forbid_repeats, penalise, probabilities, sample
+from .sampling import WIDEST, beam_search, check_sampling, sample
+
+NAMED = 20  # unknown words of a prompt to print, and characters of each
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -50,7 +52,8 @@ def make_parser() -> Parser:
     add(
         "--prompt",
         metavar="TEXT",
-        help="text to continue; - reads standard input (default: a line break)",
+        help="text to continue; \\n, \\t and \\f mean line break, tab and form feed, unless the "
+        "vocabulary contains a backslash; - reads standard input (default: a line break)",
     )
     add("--length", type=int, default=300, metavar="N", help="tokens to generate (default: 300)")
     add("--samples", type=int, default=1, metavar="N", help="texts to generate (default: 1)")
@@ -139,43 +142,71 @@ def adapt(model, checkpoint, prompt: np.ndarray, arguments) -> Any:
 
 def main(argv=None) -> None:
     arguments = parse(argv)
-    from ..corpus.text import read_text
     from ..run.load import load_model
 
     # rejects invalid parameters before the prompt is printed
-    probabilities([[0.0]], arguments.temperature, arguments.top_k, arguments.top_p)
-    nothing = np.empty((1, 0), int)
-    penalise([[0.0]], nothing, arguments.repetition_penalty)
-    forbid_repeats([[0.0]], nothing, arguments.no_repeat_ngram)
+    names = ("temperature", "top_k", "top_p", "repetition_penalty", "no_repeat_ngram")
+    check_sampling(*(getattr(arguments, name) for name in names))
     model: Any
     model, checkpoint = load_model(arguments.run, arguments.checkpoint)
-    vocab = checkpoint.vocab
-    text = read_text("-") if arguments.prompt == "-" else arguments.prompt
-    prompt: Any = vocab.default_prompt()
-    if text is not None:
-        prompt = checkpoint.encode(text, arguments.unknown)
-    if not len(prompt):
-        raise InputError("`prompt`: contains no known token; at least one is required")
+    vocab, known = checkpoint.vocab, None
+    prompt = encode_prompt(arguments, checkpoint)
+    if arguments.novelty:
+        known = training_ids(checkpoint, arguments.data_dir)
     if arguments.dynamic or arguments.cache:
         model = adapt(model, checkpoint, prompt, arguments)
-    shown = [] if text is None else prompt
+    shown = [] if arguments.prompt is None else prompt
     written: list[list[int]] = []
     for number, tokens in enumerate(continuations(model, prompt, arguments)):
         if number:
             print("\n" + "-" * 20)
-        show(vocab.typeset(shown))
+        show(vocab.typeset(shown), content=True)
         spell = vocab.speller(shown[-1] if len(shown) else None)
         written.append([])
         for token in tokens:
             written[-1].append(int(token))
-            show(spell(written[-1][-1]))
+            show(spell(written[-1][-1]), content=True)
     print()
-    if arguments.novelty:
-        compare(checkpoint, written, arguments.data_dir)
+    if known is not None:
+        compare(vocab, written, known)
 
 
-def compare(checkpoint, texts: list[list[int]], data_dir: str | None) -> None:
-    """Print on stderr how much of each text occurs in the training text.
+def encode_prompt(arguments, checkpoint) -> Any:
+    """Return the ids of the prompt, or of a line break without a prompt.
+
+    Prints the unknown words of the prompt on stderr.
+
+    Raises
+    ------
+    InputError
+        If standard input is not text, or the prompt has unknown tokens or no token.
+    """
+    from ..corpus.text import read_text
+    from ..run.text import encode_text
+
+    if arguments.prompt is None:
+        return checkpoint.vocab.default_prompt()
+    if arguments.prompt == "-":
+        text, name = read_text("-", keep_line_ends=True), "standard input"
+    else:
+        text, name = checkpoint.vocab.unescape(arguments.prompt), "the prompt"
+    prompt = encode_text(checkpoint, text, name, arguments.unknown)
+    if not len(prompt):
+        raise InputError("`prompt`: contains no known token; at least one is required")
+    report_unknown(checkpoint.unknown_words(text))
+    return prompt
+
+
+def report_unknown(words: list[str]) -> None:
+    """Print on stderr which words of the prompt are not in the vocabulary."""
+    if words:
+        named = ", ".join(repr(word[:NAMED]) for word in words[:NAMED])
+        named += ", ..." * (len(words) > NAMED)
+        complain(f"--prompt: not in the vocabulary, read as <unk>: {named}")
+
+
+def training_ids(checkpoint, data_dir: str | None) -> np.ndarray:
+    """Return the ids of the training text, `(tokens,)`.
 
     Raises
     ------
@@ -183,10 +214,14 @@ def compare(checkpoint, texts: list[list[int]], data_dir: str | None) -> None:
         If the training text is not found.
     """
     from ..run.text import load_own
+
+    return load_own(checkpoint, {"data_dir": data_dir} if data_dir else {}).train
+
+
+def compare(vocab, texts: list[list[int]], known: np.ndarray) -> None:
+    """Print on stderr how much of each text occurs in the training text, ids `(tokens,)`."""
     from .novelty import GRAM, novelty
 
-    vocab = checkpoint.vocab
-    known = load_own(checkpoint, {"data_dir": data_dir} if data_dir else {}).train
     for ids in texts:
         found = novelty(np.array(ids), known)
         piece = vocab.typeset(ids[found.longest])

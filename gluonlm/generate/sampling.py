@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import native
+from ..system.arguments import as_sequence, check_ids, check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from ..system.numerics import log_softmax
 
@@ -35,7 +36,12 @@ def probabilities(
     InputError
         If a parameter is out of range.
     """
-    _check(temperature, top_k, top_p)
+    if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
+        raise InputError(
+            f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
+            f"at least {COLDEST:g} (use greedy instead of 0), top-k at least 0, "
+            "top-p above 0 and at most 1"
+        )
     scaled = np.asarray(logits, np.float64)  # (N, V)
     scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
     weights = np.exp(scaled)
@@ -49,15 +55,6 @@ def probabilities(
         ranked[(before >= top_p) & (np.arange(ranked.shape[1]) > 0)] = 0
         np.put_along_axis(weights, order, ranked, axis=1)
     return weights / weights.sum(axis=1, keepdims=True)
-
-
-def _check(temperature, top_k, top_p):
-    if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
-        raise InputError(
-            f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
-            f"at least {COLDEST:g} (use greedy instead of 0), top-k at least 0, "
-            "top-p above 0 and at most 1"
-        )
 
 
 def draw(
@@ -152,6 +149,26 @@ def forbid_repeats(logits, written: np.ndarray, size: int) -> np.ndarray:
     return allowed
 
 
+def check_sampling(
+    temperature: float, top_k: int, top_p: float, repetition_penalty: float, no_repeat_ngram: int
+) -> None:
+    """Check the parameters of `probabilities`, `penalise` and `forbid_repeats`.
+
+    Raises
+    ------
+    InputError
+        If one is out of range, or has another type.
+    """
+    rates = dict(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
+    check_rates(math.inf, **rates)
+    check_integer("top_k", top_k)
+    check_integer("no_repeat_ngram", no_repeat_ngram)
+    nothing = np.empty((1, 0), int)
+    probabilities([[0.0]], temperature, top_k, top_p)
+    penalise([[0.0]], nothing, repetition_penalty)
+    forbid_repeats([[0.0]], nothing, no_repeat_ngram)
+
+
 def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     """Read the prompt into every stream, each token once.
 
@@ -165,22 +182,17 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     InputError
         If the prompt is empty, or contains an invalid id.
     """
+    prompt = as_sequence(prompt)
     if not len(prompt):
         raise InputError("the prompt is empty: it must have at least one token")
-    if np.asarray(prompt).dtype.kind not in "iu":
-        raise InputError(f"prompt ids must be integers, not {np.asarray(prompt).dtype}")
-    if not 0 <= min(prompt) <= max(prompt) < stepper.vocab_size:
-        raise InputError(
-            f"prompt ids {min(prompt)} to {max(prompt)}: "
-            f"the vocabulary has 0 to {stepper.vocab_size - 1}"
-        )
-    for token in prompt:
+    for token in check_ids(prompt, stepper.vocab_size):
         logits = stepper.step(np.full(streams, token, np.int32))
     return logits
 
 
 def _fill_window(prompt, window):
     """Repeat a prompt that is too short for the model's window; its end stays at the end."""
+    prompt = as_sequence(prompt)
     short = 0 < len(prompt) < (window or 0)
     return np.resize(prompt[::-1], window)[::-1] if short else prompt
 
@@ -211,8 +223,8 @@ def sample(
     greedy
         Always choose the most likely token.
     seed
-        Random seed; the same seed generates the same text (for native kernels and NumPy, see
-        `draw`).
+        Random seed; the same seed generates the same text (for native kernels, see `draw`). None: a
+        different one at each call.
     streams
         Number of texts to generate in parallel.
     repetition_penalty, no_repeat_ngram
@@ -226,23 +238,47 @@ def sample(
     Raises
     ------
     InputError
-        If a parameter is out of range.
+        If a parameter is out of range, before the first token is requested.
     """
-    _check(temperature, top_k, top_p)
-    kernels = native.load()
-    random, stepper = np.random.default_rng(seed), model.stepper(streams)
+    check_integer("length", length, 0)
+    check_sizes(streams=streams)
+    if seed is not None:
+        check_integer("seed", seed, 0)
+    heat = 1.0 if greedy else temperature  # greedy decoding ignores the temperature
+    check_sampling(heat, top_k, top_p, repetition_penalty, no_repeat_ngram)
+    stepper = model.stepper(streams)
     logits = prime(stepper, _fill_window(prompt, model.window), streams)  # (N, V)
+    chosen = temperature, top_k, top_p, greedy, seed, streams, repetition_penalty, no_repeat_ngram
+    return _drawn(stepper, logits, length, *chosen)
+
+
+def _drawn(
+    stepper,
+    logits,
+    length,
+    temperature,
+    top_k,
+    top_p,
+    greedy,
+    seed,
+    streams,
+    repetition_penalty,
+    no_repeat_ngram,
+):
+    """Yield the tokens of `sample` after logits `(N, V)`."""
+    random, kernels = np.random.default_rng(seed), native.load()
     looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
-    written = np.empty((streams, length if looks_back else 0), np.int32)
+    written = np.empty((streams, 0), np.int32)
     for place in range(length):
-        logits = penalise(logits, written[:, :place], repetition_penalty)
-        logits = forbid_repeats(logits, written[:, :place], no_repeat_ngram)
+        logits = penalise(logits, written, repetition_penalty)
+        logits = forbid_repeats(logits, written, no_repeat_ngram)
         if greedy:
             ids = logits.argmax(axis=1)  # (N,)
         else:
             ids = draw(logits, random.random(streams), temperature, top_k, top_p, kernels)
         yield ids
-        written[:, place : place + 1] = ids[:, None]
+        if looks_back:  # the length may be far more than is ever generated
+            written = np.hstack([written, ids[:, None]])
         if place + 1 < length:
             logits = stepper.step(ids)
 
@@ -269,8 +305,11 @@ def beam_search(
     Raises
     ------
     InputError
-        If `width` is below 1 or above 65,536.
+        If a parameter is out of range, or the prompt is empty or contains an invalid id.
     """
+    check_integer("length", length, 0)
+    check_integer("width", width)
+    check_integer("no_repeat_ngram", no_repeat_ngram, 0)
     if not 1 <= width <= WIDEST:
         raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")
     stepper = model.stepper()

@@ -10,7 +10,7 @@ from ..config import NARROWER
 from ..system.errors import InputError
 from ..system.numerics import log_softmax
 from .base import LanguageModel, to_numpy
-from .loss import cross_entropy, negative_log_likelihood
+from .loss import losses_and_gradient, negative_log_likelihood
 from .native_stepper import Stepper
 from .recurrent import RecurrentBody
 from .stepper import Affine
@@ -171,7 +171,7 @@ class AdaptiveRNN(LanguageModel):
             needed = list(self.decoder.needed(hidden, targets))
         losses, gradients = nd.zeros(targets.shape, targets.context), []
         for rows, logits, inside in needed:
-            each, gradient = cross_entropy(logits, inside)
+            each, gradient = losses_and_gradient(logits, inside)
             gradients.append(gradient)
             places = nd.array(rows[None], targets.context, "int32")
             losses = losses + nd.scatter_nd(each, places, losses.shape)

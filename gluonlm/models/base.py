@@ -10,7 +10,7 @@ from mxnet.gluon import HybridBlock, Parameter, nn
 from ..config import SMALLEST
 from ..system.device import to_device
 from ..system.errors import InputError
-from .loss import cross_entropy, negative_log_likelihood
+from .loss import losses_and_gradient, negative_log_likelihood
 from .stepper import WindowStepper
 
 LARGEST = 1e6  # initial weight; larger weights overflow in the first product
@@ -55,7 +55,7 @@ class LanguageModel(HybridBlock):
         """
         with autograd.record():
             logits, state = self(inputs, state)  # (M, V)
-        losses, gradient = cross_entropy(logits, targets)  # (M,), (M, V)
+        losses, gradient = losses_and_gradient(logits, targets)  # (M,), (M, V)
         logits.backward(gradient)
         return losses, [array.detach() for array in state]
 

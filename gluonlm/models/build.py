@@ -1,6 +1,7 @@
 """Build a network from settings."""
 
 from ..config import Config, ModelConfig
+from ..system.arguments import check_sizes
 from ..system.errors import InputError
 from ..vocab import Vocab
 from .adaptive_softmax import AdaptiveRNN
@@ -26,6 +27,11 @@ def build_model(
     InputError
         If settings are incompatible.
     """
+    if not isinstance(config, ModelConfig):
+        raise InputError(
+            f"`config` {type(config).__name__}: must be a ModelConfig, such as Config().model"
+        )
+    check_sizes(vocab_size=vocab_size)
     if config.model in FUSED:
         networks = [_recurrent(config, vocab_size, separator) for _ in range(config.members)]
         return networks[0] if config.members == 1 else Ensemble(networks)

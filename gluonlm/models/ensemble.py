@@ -7,6 +7,7 @@ import mxnet as mx
 import numpy as np
 from mxnet.gluon import nn
 
+from ..system.errors import InputError
 from ..system.numerics import log_mean_probability
 from .base import LanguageModel
 from .stepper import EnsembleStepper
@@ -19,11 +20,24 @@ class Ensemble(LanguageModel):
     differentiated: `forward_backward` trains each member on its own loss. The state is the
     concatenation of the members' states.
 
+    Raises
+    ------
+    InputError
+        If there are no networks, or their architectures differ.
+
     Source: Hansen and Salamon 1990; for language models Zaremba et al. 2014, section 4.1.
     """
 
     def __init__(self, networks: Sequence[LanguageModel], **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(networks, Sequence) or not networks:
+            raise InputError("`networks`: must be a list of at least one network")
+        shapes = [
+            {name: parameter.shape for name, parameter in network.parameters().items()}
+            for network in networks
+        ]
+        if any(other != shapes[0] for other in shapes):
+            raise InputError("`networks`: must have the same architecture and sizes")
         self.vocab_size, self.window = networks[0].vocab_size, networks[0].window
         self.networks = nn.HybridSequential()
         self.networks.add(*networks)

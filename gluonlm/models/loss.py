@@ -4,6 +4,9 @@ import numpy as np
 from mxnet import nd
 from mxnet.gluon import HybridBlock
 
+from ..system.arguments import check_ids
+from ..system.errors import InputError
+
 TINY = 1e-37  # keeps the logarithm finite where a float32 softmax underflows
 
 
@@ -37,7 +40,7 @@ def cross_entropy(logits, targets) -> tuple:
     logits
         `(M, V)`.
     targets
-        Ids `(M,)`, int32, each in `0 .. V-1`: MXNet would clip others silently.
+        Ids `(M,)`, int32.
 
     Returns
     -------
@@ -45,6 +48,27 @@ def cross_entropy(logits, targets) -> tuple:
         `(M,)`, the negative log likelihood of each target in nats, at most 85.
     gradient
         `(M, V)`, with respect to the logits: the softmax minus one at each target.
+
+    Raises
+    ------
+    InputError
+        If the shapes or types are others, or an id is not in `0 .. V-1`.
+    """
+    if not isinstance(logits, nd.NDArray) or not isinstance(targets, nd.NDArray):
+        raise InputError("logits and targets must be MXNet arrays")
+    if logits.ndim != 2 or targets.shape != logits.shape[:1] or targets.dtype != np.int32:
+        raise InputError(
+            f"logits {logits.shape} and targets {targets.shape}, {np.dtype(targets.dtype)}: must "
+            "be (M, V) and (M,), int32"
+        )
+    check_ids(targets.asnumpy(), logits.shape[1])
+    return losses_and_gradient(logits, targets)
+
+
+def losses_and_gradient(logits, targets) -> tuple:
+    """Return the result of `cross_entropy`; the caller has checked the ids.
+
+    MXNet writes outside of the gradient for an id that is not in the vocabulary.
     """
     losses, gradient, less_one, at_target = _softmax(logits, targets)
     nd._internal._scatter_set_nd(

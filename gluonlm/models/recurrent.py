@@ -1,12 +1,15 @@
 """Fused RNN, LSTM and GRU layers, and models that carry their state along a text."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from mxnet import gluon, nd
 from mxnet.gluon import HybridBlock, nn, rnn
+from mxnet.util import is_np_array
 
+from ..system.arguments import check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
 from .native_stepper import Stepper, make_stepper
@@ -23,6 +26,14 @@ class FusedLayer:
     them once. The fraction `weight_drop` of the recurrent weights is dropped in training, with one
     mask for all time steps of a call. Layers with weight drop concatenate at every call, but by
     rows of the bias length: flat copies would take 7 ns per number.
+
+    With several layers, two directions, another layout or another type, Gluon's own code computes
+    the layer, and the weights are not packed.
+
+    Raises
+    ------
+    InputError
+        If an argument is invalid, or MXNet ignores it on a CPU.
     """
 
     _hidden_size: int
@@ -30,12 +41,50 @@ class FusedLayer:
     _mode: str
     prefix: str
 
-    def __init__(self, *args, weight_drop: float = 0.0, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, hidden_size, num_layers=1, *args, weight_drop: float = 0.0, **kwargs):
+        check_sizes(hidden_size=hidden_size, num_layers=num_layers)
+        check_rates(weight_drop=weight_drop)
+        if kwargs.get("projection_size"):
+            raise InputError(
+                "`projection_size`: MXNet supports it only for an LSTM, and cannot train it on a "
+                "CPU: leave it out, or use mxnet.gluon.rnn.LSTM"
+            )
+        try:
+            super().__init__(hidden_size, num_layers, *args, **kwargs)  # type: ignore[call-arg]
+        except AssertionError as error:
+            raise InputError(f"{type(self).__name__}: {error}") from None
+        except KeyError as error:
+            raise InputError(f"`activation`: must be relu or tanh, not {error}") from None
+        self._reject_ignored()
         self.weight_drop = Dropout(weight_drop)
+
+    def _reject_ignored(self):
+        layer, settings = type(self).__name__, vars(self)
+        check_integer("input_size", settings["_input_size"], 0)
+        if settings["_dropout"] and settings["_num_layers"] > 1:
+            raise InputError(
+                f"`dropout` {settings['_dropout']}: MXNet ignores it on a CPU: stack layers with "
+                f"nn.Dropout between them, or use mxnet.gluon.rnn.{layer} on a GPU"
+            )
+        clips = [settings[f"_lstm_state_clip_{name}"] for name in ("min", "max", "nan")]
+        if any(clip not in (None, False) for clip in clips) or settings["_use_sequence_length"]:
+            raise InputError(
+                "`use_sequence_length` and state clipping: MXNet ignores them on a CPU: leave them "
+                f"out, or use mxnet.gluon.rnn.{layer} on a GPU"
+            )
+
+    def _is_fused(self) -> bool:
+        """Return whether the layer is computed here rather than by Gluon."""
+        found = vars(self)
+        names = ("_num_layers", "_dir", "_layout", "_dtype", "_projection_size")
+        simple = [found[name] for name in names] == [1, 1, "TNC", "float32", None]
+        # Gluon infers an unknown input size
+        return simple and bool(found["_input_size"]) and not is_np_array()
 
     def pack_weights(self) -> None:
         """Pack the initialized weights contiguously in memory; their names are unchanged."""
+        if not self._is_fused():
+            return
         parts = [getattr(self, f"l0_{part}") for part in PARTS]
         if not self.weight_drop._rate and not hasattr(parts[0], "packed"):
             self._named = super()._collect_params_with_prefix()  # type: ignore[misc]
@@ -46,13 +95,18 @@ class FusedLayer:
 
     def _forward_kernel(self, F, inputs, states, sequence_length, packed=None, **params):
         """Compute the layer; overrides the method that Gluon's `hybrid_forward` calls."""
+        for name in params:
+            if name.endswith("h2h_weight"):
+                params[name] = self.weight_drop(params[name])
+        if packed is None and not self._is_fused():
+            gluons = super()._forward_kernel  # type: ignore[misc]
+            return gluons(F, inputs, states, sequence_length, **params)
         joined = self._joined(F, params) if packed is None else packed
         settings = dict(state_size=self._hidden_size, num_layers=1, mode=self._mode)
         output, *states = F.RNN(inputs, joined, *states, state_outputs=True, **settings)
         return output, states
 
     def _joined(self, F, params):
-        params["l0_h2h_weight"] = self.weight_drop(params["l0_h2h_weight"])
         width = self._gates * self._hidden_size
         rows = [params[f"l0_{part}"].reshape((-1, width)) for part in PARTS]
         return F.concat(*rows, dim=0).reshape(-1)
@@ -63,6 +117,11 @@ class FusedLayer:
         return {f"{prefix}.{name}" if prefix else name: named[name] for name in named}
 
     def _arrays(self):
+        if not self._is_fused():
+            raise InputError(
+                f"{type(self).__name__}: a stepper needs one layer with one direction, layout TNC "
+                "and a given `input_size`"
+            )
         return [to_numpy(getattr(self, f"l0_{part}")) for part in PARTS]
 
 
@@ -187,6 +246,16 @@ class RecurrentBody(LanguageModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if kind not in FUSED or np.ndim(hidden_sizes) != 1 or not len(hidden_sizes):
+            raise InputError(
+                f"`kind` {kind!r}, `hidden_sizes` {hidden_sizes!r}: the kind must be "
+                f"{', '.join(FUSED)}, and the sizes a list of at least one number"
+            )
+        check_sizes(vocab_size=vocab_size, embed_size=embed_size)
+        check_rates(dropout=dropout, embed_dropout=embed_dropout or 0, word_dropout=word_dropout)
+        check_rates(math.inf, activation_reg=activation_reg, temporal_reg=temporal_reg)
+        if separator is not None and not 0 <= check_integer("separator", separator) < vocab_size:
+            raise InputError(f"`separator` {separator}: must be below {vocab_size}, as every id")
         self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
         self.separator, self.static_shape = separator, separator is None
         extra = {"activation": activation} if kind == "rnn" else {}
@@ -255,7 +324,8 @@ class RNNModel(RecurrentBody):
     Raises
     ------
     InputError
-        If weights are tied and the last hidden size differs from the embedding size.
+        If an argument is invalid, or weights are tied and the last hidden size differs from the
+        embedding size.
     """
 
     def __init__(
@@ -268,12 +338,12 @@ class RNNModel(RecurrentBody):
         tie_weights: bool = False,
         **settings,
     ):
+        super().__init__(kind, vocab_size, embed_size, hidden_sizes, dropout, **settings)
         if tie_weights and hidden_sizes[-1] != embed_size:
             raise InputError(
                 f"`tie_weights`: the last `hidden_size`, {hidden_sizes[-1]}, "
                 f"must equal `embed_size`, {embed_size}"
             )
-        super().__init__(kind, vocab_size, embed_size, hidden_sizes, dropout, **settings)
         with self.name_scope():
             shared = {"params": self.embedding.params} if tie_weights else {}
             self.decoder = nn.Dense(vocab_size, in_units=hidden_sizes[-1], flatten=False, **shared)

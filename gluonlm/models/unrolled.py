@@ -2,7 +2,10 @@
 
 from mxnet.gluon import nn
 
+from ..system.arguments import check_rates, check_sizes
+from ..system.errors import InputError
 from .base import Dropout, LanguageModel
+from .stepper import ACTIVATIONS
 
 
 class UnrolledRNN(LanguageModel):
@@ -20,6 +23,11 @@ class UnrolledRNN(LanguageModel):
     fold
         Whether to sum inside f: h = f(W_h h + W_i e) from h = 0, which equals `gluon.rnn.RNN`
         with the same weights.
+
+    Raises
+    ------
+    InputError
+        If an argument is invalid.
     """
 
     window: int
@@ -36,6 +44,11 @@ class UnrolledRNN(LanguageModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        sizes = dict(vocab_size=vocab_size, embed_size=embed_size, hidden_size=hidden_size)
+        check_sizes(**sizes, window=window)
+        check_rates(dropout=dropout)
+        if activation not in ACTIVATIONS:
+            raise InputError(f"`activation` {activation!r}: must be {' or '.join(ACTIVATIONS)}")
         self.window, self.vocab_size, self.fold = window, vocab_size, fold
         with self.name_scope():
             self.embedding = nn.Embedding(vocab_size, embed_size)

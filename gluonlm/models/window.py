@@ -2,6 +2,8 @@
 
 from mxnet.gluon import nn
 
+from ..system.arguments import check_rates, check_sizes
+from ..system.errors import InputError
 from .base import Dropout, LanguageModel
 from .recurrent import LSTM
 
@@ -18,6 +20,11 @@ class WindowModel(LanguageModel):
     representation
         Input of the LSTM at each step: "onehot" (V features, computed per batch), "real" (the id
         divided by V) or "embedding" (of size `embed_size`).
+
+    Raises
+    ------
+    InputError
+        If an argument is invalid.
     """
 
     # With static buffers, the last bit of the score of a single window (as at the end of a text)
@@ -35,13 +42,20 @@ class WindowModel(LanguageModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        sizes = dict(vocab_size=vocab_size, embed_size=embed_size, hidden_size=hidden_size)
+        check_sizes(**sizes, window=window)
+        check_rates(dropout=dropout)
+        features = {"onehot": vocab_size, "real": 1, "embedding": embed_size}
+        if representation not in features:
+            raise InputError(
+                f"`representation` {representation!r}: not one of {', '.join(features)}"
+            )
         self.window, self.vocab_size = window, vocab_size
         self.representation, self.hidden_size = representation, hidden_size
-        features = {"onehot": vocab_size, "real": 1, "embedding": embed_size}[representation]
         with self.name_scope():
             if representation == "embedding":
                 self.embedding = nn.Embedding(vocab_size, embed_size)
-            self.lstm = LSTM(hidden_size, input_size=features)
+            self.lstm = LSTM(hidden_size, input_size=features[representation])
             self.dropout = Dropout(dropout)
             self.decoder = nn.Dense(vocab_size, in_units=hidden_size, flatten=False)
 

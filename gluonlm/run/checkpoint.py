@@ -8,6 +8,7 @@
 Arrays are stored as safetensors and everything else as JSON; nothing is unpickled.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -21,8 +22,10 @@ from safetensors.numpy import load as parse_arrays
 from safetensors.numpy import save_file as write_arrays
 
 from ..config import Config
+from ..corpus.text import with_line_feeds
+from ..system.arguments import check_text
 from ..system.errors import InputError
-from ..system.files import hash_file, read_file, sync_file, sync_folder, write_file
+from ..system.files import hash_file, opened_folder, read_file, sync_file, sync_folder, write_file
 from ..vocab import Vocab
 
 FORMAT = 1
@@ -62,14 +65,24 @@ class Checkpoint:
         ]
 
     def encode(self, text: str, unknown: str = "error") -> np.ndarray:
-        """Return the ids `(tokens,)` of a text, lower-cased if the run's own text was.
+        """Return the ids `(tokens,)` of a text, with case and line ends as in the run's own text.
 
         Raises
         ------
         InputError
             As for `Vocab.encode`.
         """
-        return self.vocab.encode(text.lower() if self.config.data.lower else text, unknown)
+        return self.vocab.encode(self._read(text), unknown)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
+        return self.vocab.unknown_words(self._read(text))
+
+    def _read(self, text):
+        """Return a text as training read it: line ends and case."""
+        text = check_text(text)
+        text = text if self.config.data.keep_line_ends else with_line_feeds(text)
+        return text.lower() if self.config.data.lower else text
 
 
 def write_checkpoint(folder: Path, contents: Checkpoint) -> None:
@@ -111,8 +124,14 @@ def _contains(path, arrays):
         )
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
+def read_checkpoint(folder: Path, parent: int | None = None) -> Checkpoint:
     """Read a checkpoint's folder.
+
+    Parameters
+    ----------
+    parent
+        The descriptor of the folder that contains it, in which it must not be a link; None to open
+        it by its path.
 
     Raises
     ------
@@ -120,7 +139,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         If a file is missing or damaged; the message names it.
     """
     folder = Path(folder)
-    content = _sealed_content(folder)
+    content = _read_content(folder, parent)
     try:
         arrays = {name: parse_arrays(content[name]) for name in ARRAYS}
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
@@ -132,7 +151,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not {"level", "tokens"} <= set(vocab) or not isinstance(vocab["tokens"], list):
         raise InputError(f"{folder / 'vocab.json'}: not a vocabulary")
     path = folder / "config.json"
-    config = Config.from_kept(_json(path, content["config.json"]), path)
+    settings = _json(path, content["config.json"])
+    config = Config.from_kept(settings, path)
     parameters, training = (arrays[name] for name in ARRAYS)
     described = config.model.count_parameters(len(vocab["tokens"]))
     found = sum(array.size for array in parameters.values())
@@ -142,7 +162,17 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"{path}: the settings describe {described:,} parameters in {layers:,} layers, "
             f"but {folder / ARRAYS[0]} contains {found:,} in {len(parameters):,} arrays"
         )
-    return Checkpoint(config, Vocab(**vocab), parameters, training, progress)
+    known = Vocab(**vocab)
+    if "keep_line_ends" not in settings:
+        config = _without_kept_line_ends(config, known)
+    return Checkpoint(config, known, parameters, training, progress)
+
+
+def _without_kept_line_ends(config, vocab):
+    """Return the settings of an old run; its own text has no `\\r` if none can be encoded."""
+    if vocab.encodes_carriage_return:
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, keep_line_ends=False))
 
 
 def with_new_rows(
@@ -170,14 +200,25 @@ def seal(files: dict[str, tuple[int, str]]) -> bytes:
     return _canonical({**manifest, "sha256": _digest(_canonical(manifest))})
 
 
-def _sealed_content(folder):
+def _read_content(folder, parent):
+    """Return the content of each file; the folder stays open, in case its path is replaced."""
+    path = folder if parent is None else folder.name
+    try:
+        with opened_folder(path, parent, follow=parent is None) as descriptor:
+            return _sealed_content(folder, descriptor)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot open this checkpoint: {error.strerror}") from None
+
+
+def _sealed_content(folder, descriptor):
     """Return the content of each file after verifying all of them against the manifest."""
-    files = _manifest(folder / MANIFEST)
-    extra = sorted(set(os.listdir(folder)) - {*FILES, MANIFEST})
+    files = _manifest(folder / MANIFEST, descriptor)
+    extra = sorted(set(os.listdir(descriptor)) - {*FILES, MANIFEST})
     if extra:
         raise InputError(f"{folder / extra[0]}: not a file of this checkpoint: remove it")
     content = {
-        name: read_file(folder / name, files[name]["size"], LIMITS.get(name)) for name in FILES
+        name: read_file(folder / name, files[name]["size"], LIMITS.get(name), descriptor)
+        for name in FILES
     }
     for name in FILES:
         if _digest(content[name]) != files[name].get("sha256"):
@@ -188,9 +229,9 @@ def _sealed_content(folder):
     return content
 
 
-def _manifest(path):
+def _manifest(path, folder=None):
     """Verify a manifest and return its entry for each file."""
-    raw = read_file(path, limit=LIMITS[MANIFEST])
+    raw = read_file(path, limit=LIMITS[MANIFEST], folder=folder)
     manifest = _json(path, raw)
     claimed = manifest.pop("sha256", None)
     if manifest.get("format") != FORMAT:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Mapping
-from pathlib import Path
 
 from ..config.flags import Parser
 from ..system.console import run_command, show
@@ -15,7 +15,10 @@ from .checkpoint import Checkpoint
 # settings that all members share; no member may have been trained on another's test part
 ALIKE = {
     "model": ("model", "embed_size", "hidden_size", "num_layers", "tie_weights", "activation"),
-    "data": ("level", "tokenizer", "lower", "split", "valid", "test", "document_separator"),
+    "data": (
+        *("level", "tokenizer", "lower", "split", "valid", "test"),
+        *("keep_line_ends", "document_separator"),
+    ),
 }
 
 
@@ -115,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
     from ..models import build_model
     from .folder import Run
 
-    if not 1 < len({Path(run).resolve() for run in arguments.runs}) == len(arguments.runs):
+    if not 1 < len({*map(os.path.realpath, arguments.runs)}) == len(arguments.runs):
         raise InputError("combine: at least two different runs are required")
     checkpoints = {name: Run(name).load(arguments.checkpoint) for name in arguments.runs}
     contents = combined(checkpoints)

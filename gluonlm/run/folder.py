@@ -10,6 +10,7 @@ is killed, `last` names a complete checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from ..config import Config
 from ..system.errors import InputError
-from ..system.files import lock_folder, read_file, replace_file, sync_folder
+from ..system.files import lock_folder, opened_folder, read_file, replace_file, sync_folder
 from .checkpoint import FILES, MANIFEST, Checkpoint, read_checkpoint, write_checkpoint
 
 ENTRIES = ("config.json", "metrics.jsonl", "samples.txt", "curve.png", "checkpoints")
@@ -220,8 +221,13 @@ class Run:
             if _is_checkpoint(entry) and entry not in named:
                 shutil.rmtree(entry, ignore_errors=True)
 
-    def pointed(self, pointer: str) -> Path | None:
+    def pointed(self, pointer: str, folder: int | None = None) -> Path | None:
         """Return the folder named by `best` or `last`, or None if that pointer is missing.
+
+        Parameters
+        ----------
+        folder
+            The descriptor of the folder of checkpoints, or None to open it by its path.
 
         Raises
         ------
@@ -229,9 +235,9 @@ class Run:
             If its content is invalid.
         """
         path = self.checkpoints / pointer
-        if not os.path.lexists(path):
+        if pointer not in _names(self.checkpoints if folder is None else folder):
             return None
-        name = read_file(path, limit=100).decode("ascii", "replace").strip()
+        name = read_file(path, limit=100, folder=folder).decode("ascii", "replace").strip()
         if not re.fullmatch(NAME, name):
             raise InputError(
                 f"{path}: does not contain a checkpoint name; expected one such as 00001200"
@@ -246,30 +252,51 @@ class Run:
         Raises
         ------
         InputError
-            If it is missing or damaged.
+            If it is missing or damaged, or `which` is another name.
         """
+        if which not in POINTERS:
+            found = [name for name in POINTERS if os.path.lexists(self.checkpoints / name)]
+            raise InputError(
+                f"{self.path}: no checkpoint {which!r}: must be {' or '.join(found or POINTERS)}"
+            )
         if self.is_checkpoint():
             return read_checkpoint(self.path)
-        folder = self._named(which)
-        try:
-            return read_checkpoint(folder)
-        except InputError:
-            if self._named(which) == folder:
-                raise
-            # a training process has replaced it in the meantime
-            return read_checkpoint(self._named(which))
+        with contextlib.ExitStack() as stack:
+            try:
+                run = stack.enter_context(opened_folder(self.path))
+                # the checkpoints are opened in this folder, even if its path is replaced by a link
+                folder = stack.enter_context(opened_folder("checkpoints", run, follow=False))
+            except OSError:
+                raise self._lacks_checkpoint() from None
+            named = self._named(which, folder)
+            try:
+                return read_checkpoint(named, folder)
+            except InputError:
+                if self._named(which, folder) == named:
+                    raise
+                # a training process has replaced it in the meantime
+                return read_checkpoint(self._named(which, folder), folder)
 
     def is_checkpoint(self) -> bool:
         """Return whether this is the folder of one checkpoint rather than of a run."""
         return (self.path / MANIFEST).exists()
 
-    def _named(self, which):
-        folder = self.pointed(which) or self.pointed("last")
-        if folder is None or self.checkpoints.is_symlink() or folder.is_symlink():
-            raise InputError(
-                f"{self.path}: no checkpoint found; use the run folder printed by train"
-            )
-        return folder
+    def _named(self, which, folder):
+        named = self.pointed(which, folder) or self.pointed("last", folder)
+        if named is None:
+            raise self._lacks_checkpoint()
+        return named
+
+    def _lacks_checkpoint(self):
+        return InputError(f"{self.path}: no checkpoint found; use the run folder printed by train")
+
+
+def _names(folder):
+    """Return the names in a folder, none if it is missing."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _is_pointer(entry):

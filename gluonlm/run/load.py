@@ -19,7 +19,7 @@ def load_model(run, which: str = "best", ctx=None) -> tuple[LanguageModel, Check
     which
         "best" or "last".
     ctx
-        List of contexts (default: the CPU).
+        List of contexts, or a name as for `get_ctx` (default: the CPU).
 
     Returns
     -------
@@ -29,13 +29,14 @@ def load_model(run, which: str = "best", ctx=None) -> tuple[LanguageModel, Check
     Raises
     ------
     InputError
-        If a file is missing or damaged.
+        If a file is missing or damaged, or `which` is another name.
     """
     from ..models import model_for
+    from ..system.device import contexts
 
     checkpoint = Run(run).load(which)
     model = model_for(checkpoint.config, checkpoint.vocab)
     model.check_arrays(checkpoint.parameters)  # before allocating anything of a forged size
-    model.prepare(ctx, seed=None).load_arrays(checkpoint.parameters)
+    model.prepare(contexts(ctx), seed=None).load_arrays(checkpoint.parameters)
     model.pack()
     return model, checkpoint

@@ -1,13 +1,43 @@
-"""Load the text that a run was trained on."""
+"""Encode a text for a run, or load the text that it was trained on."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from ..corpus.load import Corpus, load_corpus
 from ..corpus.trust import check_trusted
+from ..system.console import complain
 from .checkpoint import Checkpoint
+
+
+def encode_text(checkpoint: Checkpoint, text: str, name: str, unknown: str = "error") -> np.ndarray:
+    """Return the ids `(tokens,)` of a text for a run's model.
+
+    Prints a line to standard error if the text's line ends are converted, or if the run keeps line
+    ends and was trained on others.
+
+    Parameters
+    ----------
+    text
+        The text with its line ends unchanged.
+    name
+        The name of the text in messages.
+
+    Raises
+    ------
+    InputError
+        As for `Vocab.encode`.
+    """
+    ids, vocab = checkpoint.encode(text, unknown), checkpoint.vocab
+    kept = checkpoint.config.data.keep_line_ends
+    if "\r" in text and not kept and vocab.level != "word":  # words ignore the kind of line end
+        complain(f"{name}: the line ends \\r\\n and \\r are read as \\n, as in training")
+    if kept and "\r" in vocab.index and "\n" in text and "\r" not in text:
+        complain(f"{name}: has line ends \\n, but the run was trained on \\r and keeps line ends")
+    return ids
 
 
 def load_own(checkpoint: Checkpoint, given: dict[str, Any]) -> Corpus:

@@ -70,9 +70,33 @@ def speak_flags(message: str) -> str:
     return re.sub(r"`([a-z][a-z_]*)`", lambda match: flag(match[1]), message)
 
 
-def show(text: str, end: str = "") -> None:
-    """Print text and flush; escape control characters and unencodable characters."""
-    print(encodable(harmless(text)), end=end, flush=True)
+def visible(text: str) -> str:
+    """Return a text with its control characters as symbols, as in `␛`; keep newlines and tabs.
+
+    Those without a symbol, `\\x80` to `\\x9f`, are escaped.
+    """
+    return harmless(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", _symbol, text))
+
+
+def _symbol(found):
+    code = ord(found[0])
+    return "\u2421" if code == 0x7F else chr(0x2400 + code)
+
+
+def show(text: str, end: str = "", content: bool = False) -> None:
+    """Print text and flush; escape control characters and unencodable characters.
+
+    Parameters
+    ----------
+    content
+        Whether the text is the user's or generated, not a message: its control characters are
+        printed as symbols to a terminal, and unchanged to files and pipes.
+    """
+    if not content:
+        text = harmless(text)
+    elif sys.stdout.isatty():
+        text = visible(text)
+    print(encodable(text), end=end, flush=True)
 
 
 def encodable(text: str) -> str:

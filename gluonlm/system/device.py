@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 
+from .arguments import check_ids
 from .errors import InputError
 from .runtime import load_mxnet
 
@@ -25,6 +26,8 @@ def get_ctx(name: str = "cpu") -> list:
     InputError
         If the device is unavailable.
     """
+    if not isinstance(name, str):
+        raise InputError(f"`ctx` {name!r}: must be a name: cpu, gpu, gpu:1, gpu:0,1 or auto")
     mx = load_mxnet()
     kind, _, numbers = name.partition(":")
     try:
@@ -44,6 +47,23 @@ def get_ctx(name: str = "cpu") -> list:
     for i in ids:
         _check_gpu(mx, i)
     return [mx.gpu(i) for i in ids]
+
+
+def contexts(ctx) -> list:
+    """Return MXNet contexts from a list of them, one, a name as for `get_ctx`, or None: the CPU.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    mx = load_mxnet()
+    if isinstance(ctx, str):
+        return get_ctx(ctx)
+    found = [ctx or mx.cpu()] if isinstance(ctx, mx.Context) or not ctx else ctx
+    if not isinstance(found, (list, tuple)) or not all(isinstance(c, mx.Context) for c in found):
+        raise InputError(f"`ctx` {ctx!r}: must be a list of MXNet contexts; see get_ctx")
+    return list(found)
 
 
 def _check_gpu(mx, device_id):
@@ -90,28 +110,10 @@ def to_device(ids: np.ndarray, vocab_size: int, ctx):
     Raises
     ------
     InputError
-        If an id is not an integer, or not in the vocabulary. MXNet itself would silently use the
-        nearest valid id, in the embedding and in the loss.
+        As for `check_ids`. MXNet itself would silently use the nearest valid id in the embedding,
+        and write outside of the gradient in the loss.
     """
     ids = check_ids(np.asarray(ids), vocab_size)
     # from_numpy shares the memory; `mx.nd.array` would wait for a worker thread
     lent = load_mxnet().nd.from_numpy(np.array(ids, np.int32, order="C"))
     return lent.as_in_context(ctx)
-
-
-def check_ids(ids: np.ndarray, vocab_size: int) -> np.ndarray:
-    """Return ids unchanged after checking that they are in a vocabulary.
-
-    Raises
-    ------
-    InputError
-        As in `to_device`.
-    """
-    if ids.size and ids.dtype.kind not in "iu":
-        raise InputError(f"ids must be integers, not {ids.dtype}")
-    if ids.size and not (ids.min() >= 0 and ids.max() < vocab_size):
-        raise InputError(
-            f"ids from {ids.min()} to {ids.max()}: "
-            f"this model's vocabulary has ids 0 to {vocab_size - 1}"
-        )
-    return ids

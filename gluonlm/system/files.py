@@ -1,17 +1,21 @@
 """Atomic file writes and bounded reads."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import re
+import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import InputError
 
 BLOCK = 1 << 20  # bytes hashed at a time
+PART = ".gluonlm-new"  # end of the name of a file that is being written
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -54,7 +58,7 @@ def lock_folder(path: Path) -> int | None:
     OSError
         If the folder cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)  # of a pipe, it would wait
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -99,6 +103,23 @@ def check_output(path: Path, overwrite: bool = False) -> None:
             raise InputError(f"{path}: already exists: choose another path or use `overwrite`")
 
 
+def check_outputs(paths: Iterable[Path], overwrite: bool = False) -> None:
+    """Reject output paths as `check_output` does, and paths of the same file.
+
+    Raises
+    ------
+    InputError
+        As in `check_output`, or for two paths of one file.
+    """
+    seen: dict[Path, Path] = {}
+    for path in map(Path, paths):
+        check_output(path, overwrite)
+        place = Path(os.path.realpath(path.parent), path.name)
+        if place in seen:
+            raise InputError(f"{path}: the same file as {seen[place]}: choose another path")
+        seen[place] = path
+
+
 @contextlib.contextmanager
 def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing and reading that appears at its path once it is complete.
@@ -110,22 +131,117 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     check_output(path, overwrite)
-    part = path.with_name(f".{path.name}.{os.getpid()}.new")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with open(os.open(part, flags, 0o666), "w+b") as stream:
+        with opened_folder(path.parent) as folder, new_file(folder, path.name) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        check_output(path, overwrite)  # the path may exist by now
-        os.replace(part, path)
+            check_output(path, overwrite)  # the path may exist by now
     except OSError as error:
         raise InputError(f"{path}: cannot write the file: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def new_file(folder: int, name: str, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Open a file for writing and reading that replaces `name` in an open folder at the end.
+
+    Unfinished files that a killed process has left in the folder are removed.
+
+    Raises
+    ------
+    OSError
+        If writing fails; an existing file then remains.
+    """
+    _remove_unfinished(folder)
+    part, descriptor = _locked_part(folder, mode)
+    with open(descriptor, "w+b") as stream:
+        try:
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+            os.replace(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(part, dir_fd=folder)
+            raise
+
+
+def _locked_part(folder, mode):
+    """Create a file under a temporary name, locked as long as it is open."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    while True:
+        part = f".{secrets.token_hex(4)}{PART}"
+        descriptor = os.open(part, flags, mode, dir_fd=folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # by a process that removes unfinished files
+            os.close(descriptor)
+            continue
+        except OSError:  # a file system without locks, on which nothing is removed
+            return part, descriptor
+        if os.fstat(descriptor).st_nlink:
+            return part, descriptor
+        os.close(descriptor)
+
+
+def _remove_unfinished(folder):
+    """Remove this user's unfinished files, except those that a running process has locked."""
+    for name in os.listdir(folder):
+        if re.fullmatch(rf"\.[0-9a-f]{{8}}{re.escape(PART)}", name):
+            # another process may have removed it, or be writing it
+            with contextlib.suppress(OSError), open_regular(name, folder) as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def opened_folder(
+    path: Path | str, parent: int | None = None, follow: bool = True
+) -> Iterator[int]:
+    """Open a folder; yield its descriptor, with which its files are opened.
+
+    Parameters
+    ----------
+    parent
+        The descriptor of the folder that contains it, or None.
+    follow
+        Whether the folder may be a link.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be opened.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags, dir_fd=parent)
+    try:
+        yield descriptor
     finally:
-        part.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
-def read_file(path: Path, size: int | None = None, limit: int | None = None) -> bytes:
+def open_regular(path: Path | str, folder: int | None = None) -> BinaryIO:
+    """Open a regular file for reading without following links.
+
+    Parameters
+    ----------
+    folder
+        The descriptor of the folder that contains it, or None.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or is not a regular file.
+    """
+    # without O_NONBLOCK, opening a pipe would wait for a writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(descriptor, "rb")
+
+
+def read_file(
+    path: Path, size: int | None = None, limit: int | None = None, folder: int | None = None
+) -> bytes:
     """Read a regular file without following links.
 
     Parameters
@@ -134,6 +250,8 @@ def read_file(path: Path, size: int | None = None, limit: int | None = None) -> 
         The expected number of bytes, or None.
     limit
         The maximum number of bytes, or None; sparse files of any size are cheap to create.
+    folder
+        The descriptor of the folder that contains the file, or None to open it by its path.
 
     Raises
     ------
@@ -141,19 +259,15 @@ def read_file(path: Path, size: int | None = None, limit: int | None = None) -> 
         If the file cannot be read, is not a regular file, or has another size.
     """
     try:
-        # without O_NONBLOCK, opening a pipe would wait for a writer
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, "rb") as stream:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{path}: not a regular file")
-            if size is not None and status.st_size != size:
+        with open_regular(path if folder is None else path.name, folder) as stream:
+            found = os.fstat(stream.fileno()).st_size
+            if size is not None and found != size:
                 raise InputError(
-                    f"{path}: {status.st_size} bytes instead of {size}: "
+                    f"{path}: {found} bytes instead of {size}: "
                     "the checkpoint is damaged, so use another one"
                 )
-            if limit is not None and status.st_size > limit:
-                raise InputError(f"{path}: {status.st_size} bytes, but at most {limit} are allowed")
+            if limit is not None and found > limit:
+                raise InputError(f"{path}: {found} bytes, but at most {limit} are allowed")
             return stream.read()
     except OSError as error:
         raise InputError(f"{path}: cannot read the file: {error.strerror}") from None

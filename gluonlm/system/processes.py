@@ -6,14 +6,18 @@ Without `mpiexec`, MPI is not imported. Processes exchange only numbers and JSON
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
+import re
 import socket
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,7 @@ RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK")
 PATIENCE = 2.0  # seconds to wait for the same error in the other processes
 FORWARDING = 1.0  # seconds for the launcher to forward a line before the job is aborted
 PAUSE = 0.02  # seconds between polls of the other processes
+LIMIT_VARIABLE, LIMIT = "GLUONLM_JOIN_SECONDS", "60"  # for all processes to join
 
 
 class Processes:
@@ -183,44 +188,170 @@ def launched() -> tuple[int, int]:
     """Return the rank and number of processes from the launcher; 0 and 1 without a launcher."""
     sizes = [os.environ[name] for name in (*SIZES, "SLURM_STEP_NUM_TASKS") if name in os.environ]
     ranks = [os.environ[name] for name in RANKS if name in os.environ]
-    numbers = all(text.isdigit() for text in (*sizes[:1], *ranks[:1]))
-    return (int(ranks[0]), int(sizes[0])) if sizes and ranks and numbers else (0, 1)
+    if not (sizes and ranks and all(map(_is_count, (sizes[0], ranks[0])))):
+        return 0, 1
+    return int(ranks[0]), int(sizes[0])
+
+
+def _is_count(text):
+    return re.fullmatch(r"[0-9]{1,9}", text) is not None
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Processes]:
+def joined(words: Sequence[str] = ()) -> Iterator[Processes]:
     """Connect to the other processes of this job, and disconnect at the end.
 
     Only the first process prints; an error in one process ends all of them with one line.
 
+    Parameters
+    ----------
+    words
+        The part of the command line that must be the same in all processes.
+
     Raises
     ------
     InputError
-        If MPI cannot be loaded, or is not the launcher's MPI.
+        If MPI cannot be loaded, is not the launcher's MPI, or if the processes differ in their
+        versions or command lines. If a process does not join in time, the others end.
     """
     rank, size = launched()
-    if size == 1:
+    if size < 2:
         yield ALONE
         return
+    roll = _Roll(rank, size)
     try:
-        job = _connect(size)
+        job = _connect(size, roll)
     except InputError:
-        if rank:
-            sys.exit(0)  # the first process prints the error and sets the job's exit code
+        if rank and roll.first_fails():
+            sys.exit(2)  # the first process prints the error
         raise
-    if job.rank:
-        _silence()
     try:
+        try:
+            identities = job.all_gather(_identity(words))
+        finally:
+            roll.close()
+        _check_alike(identities)
+        if job.rank:
+            _silence()
         yield job
         job.leave()
     except BaseException as error:
+        if isinstance(error, SystemExit) and not error.code:  # such as --help
+            job.leave()
+            raise
         job.fail(error)
         if job.rank:
             sys.exit(2)
         raise
 
 
-def _connect(size):
+class _Roll:
+    """The processes on this machine that are joining; ends this one if others do not join in time.
+
+    Each process binds a name that the system releases when it ends. `MPI_Init` itself waits
+    forever for a process that never calls it.
+    """
+
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size = rank, size
+        self.job, self.done = f"\0gluonlm-{os.getuid()}-{_launcher()}", threading.Event()
+        self.name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def join(self) -> None:
+        """Add this process, and begin to wait for the others.
+
+        Raises
+        ------
+        InputError
+            If the variable of the time limit is invalid.
+        """
+        limit = os.environ.get(LIMIT_VARIABLE, LIMIT)
+        if not _is_count(limit) or not int(limit):
+            raise InputError(f"{LIMIT_VARIABLE}={limit!r}: must be a number of seconds from 1")
+        with contextlib.suppress(OSError):
+            self.name.bind(f"{self.job}-{self.rank}")
+        threading.Thread(target=self._watch, args=(int(limit),), daemon=True).start()
+
+    def close(self) -> None:
+        """Remove this process, and end the time limit."""
+        self.done.set()
+        self.name.close()
+
+    def _missing(self, rank):
+        """Return whether another process is not joining on this machine."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            return rank != self.rank and probe.connect_ex(f"{self.job}-{rank}") != 0
+
+    def first_fails(self) -> bool:
+        """Return whether the first process does not join either, after waiting for it."""
+        last = time.monotonic() + PATIENCE
+        while (missing := self._missing(0)) and time.monotonic() < last:
+            time.sleep(PAUSE)
+        return missing
+
+    def _watch(self, limit):
+        """End this process if the others do not join in time; one process prints the reason."""
+        if self.done.wait(limit):
+            return
+        missing = [rank for rank in range(self.size) if self._missing(rank)]
+        first = min(set(range(self.size)) - set(missing))
+        if self.rank:  # time for the launcher to end this process, if process 0 prints
+            time.sleep(2 * FORWARDING)
+        if self.rank == first:
+            shown = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
+            who = f"rank{'s' * (len(missing) > 1)} {shown} of {self.size} processes"
+            print(
+                f"gluonlm: error: {who} did not join on {socket.gethostname()} within {limit} s: "
+                "start the same gluonlm train command in all processes; "
+                f"{LIMIT_VARIABLE} sets the time limit",
+                file=sys.stderr,
+                flush=True,
+            )
+            time.sleep(FORWARDING)  # others, which look at this process, do not print
+        os._exit(2)
+
+
+def _launcher():
+    """Return the process that started this machine's processes: the first one without a rank."""
+    pid = os.getppid()
+    with contextlib.suppress(OSError):
+        while set(RANKS) & {
+            variable.partition(b"=")[0].decode("latin-1")
+            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        }:
+            status = Path(f"/proc/{pid}/stat").read_text("latin-1")
+            pid = int(status.rpartition(")")[2].split()[1])
+    return pid
+
+
+def _identity(words):
+    """Return the versions and the command line that all processes must share."""
+    from .. import __version__
+
+    command = hashlib.sha256(json.dumps([*words]).encode()).hexdigest()
+    found = {"gluonlm": __version__, "NumPy": np.__version__, "host": socket.gethostname()}
+    return {**found, "command": command}
+
+
+def _check_alike(identities):
+    """Reject processes whose versions or command lines differ from the first process's."""
+    first = identities[0]
+    for rank, found in enumerate(identities):
+        where = f"process {rank} on {found['host']}"
+        for name in ("gluonlm", "NumPy"):
+            if found[name] != first[name]:
+                raise InputError(
+                    f"{where} has {name} {found[name]}, and process 0 on {first['host']} has "
+                    f"{first[name]}: install the same version on all machines"
+                )
+        if found["command"] != first["command"]:
+            raise InputError(
+                f"{where} has a different command line from process 0: "
+                "only --ctx and --threads may differ"
+            )
+
+
+def _connect(size, roll):
     """Load MPI, check that it is the launcher's, and return the MPIProcesses."""
     import importlib
 
@@ -240,7 +371,10 @@ def _connect(size):
             f"mpiexec belongs to {wanted}, but mpi4py has loaded {loaded}: "
             f"use the mpiexec of {loaded}"
         )
-    mpi.Init()
+    roll.join()
+    # mpi.Init would hold the interpreter's lock, and the roll could not end this process
+    ctypes.CDLL(mpi.__file__).MPI_Init(None, None)
+    mpi.COMM_WORLD.Set_errhandler(mpi.ERRORS_RETURN)
     if size != mpi.COMM_WORLD.size:
         raise InputError(
             f"mpiexec started {size} processes, but MPI connects {mpi.COMM_WORLD.size}: "

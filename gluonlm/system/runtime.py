@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import warnings
-from importlib.machinery import PathFinder
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
 from .compat.modules import adapt
@@ -140,6 +140,26 @@ def _load(library):
         return False
 
 
+def _remove_failed_import():
+    """Remove the modules of a failed `import mxnet` from `sys.modules`.
+
+    Python removes only `mxnet` itself. The next import would use the others, which are not adapted.
+    """
+    module = sys.modules.get("mxnet")
+    spec = getattr(module, "__spec__", None)
+    incomplete = spec and not hasattr(module, "nd") and not getattr(spec, "_initializing", False)
+    if "mxnet" not in sys.modules or incomplete:
+        for name, found in list(sys.modules.items()):
+            if name.partition(".")[0] == "mxnet" and found is not None:  # None blocks an import
+                del sys.modules[name]
+
+
+def _load_with_docstrings(module, loader):
+    """Execute a module with its docstrings, which MXNet concatenates and `python -OO` removes."""
+    path = loader.get_filename(module.__name__)
+    exec(compile(loader.get_data(path), path, "exec", dont_inherit=True, optimize=1), vars(module))
+
+
 class _MXNetFinder(importlib.abc.MetaPathFinder):
     """Runs `configure` just before MXNet is imported, and adapts its modules to newer libraries."""
 
@@ -154,13 +174,17 @@ class _MXNetFinder(importlib.abc.MetaPathFinder):
                 if name == "mxnet":
                     configure()
                 adapt(module)
-                load(module)
+                if sys.flags.optimize > 1 and isinstance(spec.loader, SourceFileLoader):
+                    _load_with_docstrings(module, spec.loader)
+                else:
+                    load(module)
                 repair(module)
 
             spec.loader.exec_module = adapt_and_load  # type: ignore[method-assign]
         return spec
 
 
+_remove_failed_import()
 if "mxnet" not in sys.modules:
     sys.meta_path.insert(0, _MXNetFinder())
 

@@ -4,11 +4,14 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import GROUPS
+from ..config.aliases import translate
 from ..config.flags import Parser, add_device, chosen
 from ..config.presets import list_presets
 from ..system import runtime
@@ -143,9 +146,12 @@ def signals_watched(trainer) -> Iterator[None]:
     """Make the first Ctrl-C, SIGTERM or SIGHUP stop training with a checkpoint.
 
     Training stops after the current step; a second signal ends the process at once. Signals that
-    are already ignored, such as SIGHUP under nohup, stay ignored.
+    are already ignored, such as SIGHUP under nohup, stay ignored. Python allows handlers only in
+    the main thread: in any other, signals are not watched.
     """
     watched = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        watched = []
 
     def leave_at_once():
         for number in watched:
@@ -165,8 +171,20 @@ def signals_watched(trainer) -> Iterator[None]:
 
 
 def main(argv=None) -> int:
-    with joined() as world:
+    with joined(words_in_common(sys.argv[1:] if argv is None else argv)) as world:
         return run(argv, world)
+
+
+def words_in_common(words: Sequence[str]) -> list[str]:
+    """Return a command line without `--ctx` and `--threads`, which differ between machines."""
+    own, kept = ("--ctx", "--threads"), []
+    waiting = iter(translate(words, own))
+    for word in waiting:
+        if word in own:
+            next(waiting, None)
+        elif word.partition("=")[0] not in own:
+            kept.append(word)
+    return kept
 
 
 def run(argv, world: Processes) -> int:
@@ -175,7 +193,7 @@ def run(argv, world: Processes) -> int:
     if arguments.list_presets:
         print(list_presets())
         return 0
-    log = (lambda text: None) if arguments.quiet else functools.partial(show, end="\n")
+    log = _omit if arguments.quiet else functools.partial(show, end="\n")
     chosen = share_start(world, lambda: choose_start(settings, arguments))
     with contextlib.closing(chosen) as start:
         for note in start.notes:
@@ -185,6 +203,10 @@ def run(argv, world: Processes) -> int:
         runtime.configure(arguments.threads, threads)
         training = begin(start, get_ctx(arguments.ctx), world)
         return train_silently(training) if world.rank else train(training, arguments.quiet, log)
+
+
+def _omit(text, content=False):
+    """Print nothing."""
 
 
 def train_silently(training: Training) -> int:
@@ -198,7 +220,7 @@ def train_silently(training: Training) -> int:
             return 3
 
 
-def train(training: Training, quiet: bool, log: Callable[[str], None]) -> int:
+def train(training: Training, quiet: bool, log: Callable[..., None]) -> int:
     """Train and report; return the exit code."""
     from .hints import how_to_resume
     from .progress import Diverged

@@ -116,7 +116,7 @@ class GrowingFile:
                 print(line, file=sys.stderr)
             self.stream.truncate(len(kept))
         except OSError as error:
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+            raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
         setattr(progress, self.counter, len(kept))
 
     def __call__(self, event: str, record: dict[str, Any]) -> None:

@@ -12,13 +12,23 @@ from ..corpus import CATALOGUE, Corpus, check_trusted
 from ..corpus.gutenberg import has_header
 from ..system.console import program
 from ..system.errors import InputError
-from ..vocab import END_OF_LINE, UNKNOWN
 from ..vocab.levels import rule_of
+from ..vocab.words import END_OF_LINE, JOINER, UNKNOWN, split_punctuation
 
 # thresholds above which a hint is printed
 MANY = 0.1  # fraction of words with punctuation attached
 RARE = 1 / 3  # fraction of words that occur only once
 APART = 1.15  # ratio of test and validation loss, either way
+UNSPACED = 1 / 3  # fraction of letters in phrases without spaces between words
+
+SPECIAL = UNKNOWN, END_OF_LINE
+
+# scripts without spaces between words, and a length in letters that the average phrase exceeds, but
+# not the average word of a text that was segmented
+SCRIPTS = {
+    r"[\p{Han}\p{Hiragana}\p{Katakana}]": 3,
+    r"(?!\p{M})[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]": 5,
+}
 
 
 def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
@@ -30,8 +40,18 @@ def on_text(config: DataConfig, corpus: Corpus) -> list[str]:
             f"{books[0]}: includes the header and licence of Project Gutenberg; "
             "`strip_gutenberg` removes them"
         )
+    if corpus.converted and config.level != "word":
+        lines.append(
+            f"{corpus.name}: the line ends \\r\\n and \\r are read as \\n; "
+            "`keep_line_ends` keeps them"
+        )
     if config.level == "word":
         lines += _on_words(config, corpus)
+    if config.level == "subword" and config.vocab_size > len(corpus.vocab):
+        lines.append(
+            f"`vocab_size` {config.vocab_size}: {len(corpus.vocab)} is the largest that this text "
+            "supports, and is used"
+        )
     return lines
 
 
@@ -39,21 +59,48 @@ def _on_words(config, corpus):
     vocab, ids = corpus.vocab, {"training": corpus.train, "validation": corpus.valid}
     shares = (f"{vocab.share_unknown(part):.1%} of {name}" for name, part in ids.items())
     yield "<unk> replaces " + ", ".join(shares)
-    once = int(np.count_nonzero(np.bincount(corpus.train, minlength=len(vocab)) == 1))
+    counts = np.bincount(corpus.train, minlength=len(vocab))
+    if _has_phrases(vocab.tokens, counts):
+        yield (
+            "`level` word: this text has no spaces between words, so that entire phrases are "
+            "words: `level` subword or `level` char fits it"
+        )
+        return
+    once = int(np.count_nonzero(counts == 1))
     if once > RARE * len(vocab) and not config.vocab_size:
         yield (
             f"{once:,} of {len(vocab):,} words occur only once: `vocab_size` {len(vocab) - once} "
             "replaces them with <unk>, so that the model learns <unk>"
         )
-    words = [
-        w for w in vocab.tokens if w not in (UNKNOWN, END_OF_LINE) and any(map(str.isalnum, w))
-    ]
-    stuck = [w for w in words if not (w[0] + w[-1]).isalnum()]
-    if rule_of("word", config.tokenizer) == "split" and len(stuck) > MANY * len(vocab):
+    if rule_of("word", config.tokenizer) != "split":
+        return
+    stuck = [word for word in vocab.tokens if _has_punctuation(word)]
+    if len(stuck) > MANY * len(vocab):
         yield (
             f"{len(stuck):,} of {len(vocab):,} words have punctuation attached, such as "
             f"{stuck[0]!r}: `tokenizer` punctuation splits it off"
         )
+
+
+def _has_phrases(words, counts):
+    """Return whether many words are phrases of a script without spaces between words."""
+    import regex
+
+    def letters_of(script):  # (V,)
+        return counts * [len(regex.findall(script, word)) * (word not in SPECIAL) for word in words]
+
+    phrases = 0
+    for script, longest in SCRIPTS.items():
+        letters = letters_of(script)
+        if letters.sum() > longest * counts[letters > 0].sum():
+            phrases += letters.sum()
+    return phrases > UNSPACED * letters_of(r"\p{L}").sum()
+
+
+def _has_punctuation(word):
+    """Return whether punctuation is attached to the beginning or the end of a word."""
+    symbols = [not part.strip(JOINER)[:1].isalnum() for part in split_punctuation(word)]
+    return (symbols[0] or symbols[-1]) and not all(symbols)
 
 
 def on_parts(valid: float | None, test: float) -> list[str]:

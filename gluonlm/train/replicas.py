@@ -6,7 +6,7 @@ from mxnet import autograd, nd
 from ..batchify.batches import shares
 from ..models import LanguageModel
 from ..models.packed import BufferPool
-from ..system.device import check_ids
+from ..system.arguments import check_ids
 from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 

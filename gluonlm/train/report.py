@@ -69,7 +69,7 @@ def make_sampler(
     return write
 
 
-def conclude(training: Training, reason: str, log: Callable[[str], None]) -> dict[str, Any]:
+def conclude(training: Training, reason: str, log: Callable[..., None]) -> dict[str, Any]:
     """Score the best checkpoint on the test part, or on the validation part if there is no test.
 
     Prints the score, the paths of checkpoint and curve, a sample, and commands to run next.
@@ -79,7 +79,7 @@ def conclude(training: Training, reason: str, log: Callable[[str], None]) -> dic
     reason
         Why training ended.
     log
-        Prints lines that `--quiet` omits.
+        Prints lines that `--quiet` omits, as `console.show` does.
 
     Returns
     -------
@@ -113,6 +113,7 @@ def conclude(training: Training, reason: str, log: Callable[[str], None]) -> dic
     kept = run.pointed("best") or run.pointed("last")
     show(f"best checkpoint, step {step}: {kept}\ncurve: {run.curve}", "\n")
     text = make_sampler(config, corpus, trainer.model)(step, 1.0)
-    log(f"\nsample of {config.training.sample_length}, temperature 1:\n{text}")
+    log(f"\nsample of {config.training.sample_length}, temperature 1:")
+    log(text, content=True)
     log(f"\nnext:\n{hints.what_next(run.path, config, reason, trainer.progress.step)}")
     return record

@@ -120,7 +120,8 @@ class WarmStart:
     ):
         self.checkpoint = Run(path).load("best")
         config = self.checkpoint.config
-        kept = {name: getattr(config.data, name) for name in ("level", "tokenizer", "lower")}
+        names = ("level", "tokenizer", "lower", "keep_line_ends")
+        kept = {name: getattr(config.data, name) for name in names}
         kept.update(vars(config.model))
         self.config = Config.from_dict({**kept, **settings}, "`init_from`")
         self.data = self.config.data

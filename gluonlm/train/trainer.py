@@ -17,6 +17,7 @@ from ..batchify.batches import make_batches
 from ..config import TrainConfig
 from ..evaluate.scoring import mean_loss
 from ..models import LanguageModel
+from ..system.device import contexts
 from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from ..system.seeds import derive_seed
@@ -64,7 +65,12 @@ class Trainer:
         save: Callable | None = None,
         world: Processes = ALONE,
     ):
-        self.model, self.config, self.ctx = model, config, ctx or [mx.cpu()]
+        if not isinstance(config, TrainConfig):
+            raise InputError(
+                f"`config` {type(config).__name__}: must be a TrainConfig, such as "
+                "Config().training"
+            )
+        self.model, self.config, self.ctx = model, config, contexts(ctx)
         self.callbacks, self.save, self.world = callbacks, save, world
         self.progress = Progress(devices=world.size * len(self.ctx))
         shuffling = derive_seed(config.seed, "shuffle")

@@ -17,7 +17,7 @@ from ..system.console import complain, harmless, run_command, speak_flags
 from ..system.device import get_ctx
 from ..system.errors import InputError
 from ..system.files import replace_file
-from ..system.plots import new_axes, to_png
+from ..system.plots import drawable, new_axes, to_png
 from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
 from ..train.curve import read_metrics
@@ -204,7 +204,8 @@ def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
     for axes, (name, part) in zip(panels, space.items()):
         axes.set(xlabel=name.replace("_", "-"), ylim=curves.get_ylim())
         if isinstance(part, Choice):
-            axes.set(xticks=range(len(part.values)), xticklabels=part.values)
+            labels, families, _ = drawable(part.values)
+            axes.set_xticks(range(len(labels)), labels, family=families, parse_math=False)
         elif part.log:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -35,6 +35,9 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _HALF = re.compile("[\ud800-\udfff]")  # lone surrogates, which UTF-8 cannot encode
 _UNKNOWN = "<unk>"
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
+_RESERVED = 2 + len(_BYTES)  # pieces of every vocabulary: unknown, line break, bytes
+_REJECTED = "\u2585"  # SentencePiece ignores sentences that contain its own unknown sign
+_TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 _NORMAL, _UNKNOWN_KIND, _USER_DEFINED, _BYTE_KIND = 1, 2, 4, 6  # SentencePiece.Type
 
 
@@ -77,7 +80,7 @@ class Subwords:
             raise InputError(
                 f"vocabulary: must have at most {LARGEST:,} subwords of at most {LONGEST} bytes"
             )
-        if tokens[:258] != [_UNKNOWN, "\n", *_BYTES] or not all(map(_is_piece, tokens)):
+        if tokens[:_RESERVED] != [_UNKNOWN, "\n", *_BYTES] or not all(map(_is_piece, tokens)):
             raise InputError(
                 "vocabulary: the subwords are not from a SentencePiece model of gluonlm"
             )
@@ -88,46 +91,32 @@ class Subwords:
 
     @staticmethod
     def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
-        """Train SentencePiece on a text; `max_size` 0 chooses the size by the length of the text.
+        """Train SentencePiece on a text.
+
+        Parameters
+        ----------
+        max_size
+            The number of pieces; 0 chooses it by the text. A text that has fewer gets fewer.
 
         Raises
         ------
         InputError
-            If the text is too short for the number of pieces.
+            If the pieces do not suffice for the text's characters, or the text has none.
         """
         import sentencepiece
 
         text = "".join(_first(pieces, int(min(first, TRAINED_ON))))
         size = max(max_size, 300) if max_size else suggest_size(len(text))
-        model = io.BytesIO()
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=_sentences(text),
-                model_writer=model,
-                model_type=tokenizer,
-                vocab_size=min(size, LARGEST),
-                hard_vocab_limit=False,
-                byte_fallback=True,
-                normalization_rule_name="identity",
-                add_dummy_prefix=False,
-                remove_extra_whitespaces=False,
-                allow_whitespace_only_pieces=True,
-                user_defined_symbols=["\n"],
-                unk_id=0,
-                bos_id=-1,
-                eos_id=-1,
-                pad_id=-1,
-                max_sentence_length=4 * _LINE,
-                max_sentencepiece_length=16,
-                num_threads=1,
-                minloglevel=3,
-            )
-        except (RuntimeError, ValueError) as error:
+        model = _train(text, size, tokenizer)
+        if isinstance(model, int) and not max_size:  # every character, and as many pieces again
+            model = _train(text, model + size - _RESERVED, tokenizer)
+        if isinstance(model, int):
+            most = f", more than {LARGEST:,}: use `level` char" if model > LARGEST else ""
             raise InputError(
-                f"`vocab_size` {size}: SentencePiece cannot find this many subwords in the text "
-                f"({str(error).splitlines()[0][-120:]}): use a smaller `vocab_size` or more text"
-            ) from None
-        found = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+                f"`vocab_size` {max_size}: this text requires at least {model}: {_RESERVED} bytes "
+                f"and control pieces, and {model - _RESERVED} characters{most}"
+            )
+        found = sentencepiece.SentencePieceProcessor(model_proto=model)
         order = range(len(found))
         return {
             "tokens": [found.id_to_piece(i) for i in order],
@@ -204,9 +193,46 @@ def _first(pieces: Iterable[str], characters: int) -> Iterator[str]:
 
 
 def _sentences(text: str) -> Iterator[str]:
-    for line in text.split("\n"):
+    for line in re.split(f"[\n{_REJECTED}]", text):
         for start in range(0, len(line), _LINE):
             yield line[start : start + _LINE]
+
+
+def _train(text: str, size: int, tokenizer: str) -> bytes | int:
+    """Return a SentencePiece model, or the least size that this text requires."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_sentences(text),
+            model_writer=model,
+            model_type=tokenizer,
+            vocab_size=min(size, LARGEST),
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            allow_whitespace_only_pieces=True,
+            user_defined_symbols=["\n"],
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            max_sentence_length=4 * _LINE,
+            max_sentencepiece_length=16,
+            num_threads=1,
+            minloglevel=3,
+        )
+    except (RuntimeError, ValueError) as error:
+        if least := _TOO_SMALL.search(str(error)):
+            return int(least[1])
+        raise InputError(
+            "`level` subword: SentencePiece finds no subwords in this text "
+            f"({str(error).splitlines()[0][-120:]}): use more text or `level` char"
+        ) from None
+    return model.getvalue()
 
 
 # The parts of Protocol Buffers that a SentencePiece model uses: a field is its number and type,

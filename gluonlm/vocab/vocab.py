@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..system.arguments import check_integer, check_text
 from ..system.compat import load_gluonnlp
 from ..system.errors import InputError
 from .characters import Characters
 from .levels import RULES, rule_of
 from .subwords import Subwords
-from .words import END_OF_LINE, TOKENIZERS, UNKNOWN, Words
+from .words import END_OF_LINE, UNKNOWN, VERSION, Words, splitter
 
 if TYPE_CHECKING:
     import gluonnlp
@@ -32,12 +33,23 @@ if TYPE_CHECKING:
 KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
 
-def measure(pieces: Iterable[str], level: str, tokenizer: str = "auto") -> int:
+MARK = "\ufeff"  # byte-order mark, which open(..., encoding="utf-8") keeps
+
+
+def measure(
+    pieces: Iterable[str], level: str, tokenizer: str = "auto", version: int = VERSION
+) -> int:
     """Return the length of a text: words for level "word", characters for other levels."""
     rule = rule_of(level, tokenizer)
     if level == "word":
-        return sum(len(TOKENIZERS[rule](piece)) for piece in pieces)
+        return sum(map(len, map(splitter(rule, version), pieces)))
     return sum(map(len, pieces))
+
+
+def _unescaped(text: str) -> str:
+    for letter, meaning in ("n", "\n"), ("t", "\t"), ("f", "\f"):
+        text = text.replace("\\" + letter, meaning)
+    return text
 
 
 class Vocab:
@@ -53,7 +65,8 @@ class Vocab:
     tokens
         The tokens in order of their ids.
     details
-        More arguments of the level: `tokenizer` for words; `tokenizer` and `scores` for subwords.
+        More arguments of the level: `tokenizer` and its `version` for words; `tokenizer` and
+        `scores` for subwords.
 
     Raises
     ------
@@ -73,7 +86,7 @@ class Vocab:
                 f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct: "
                 "tokens must be non-empty and unique"
             )
-        if unknown := set(details) - {"tokenizer", "scores"}:
+        if unknown := set(details) - {"tokenizer", "version", "scores"}:
             raise InputError(f"vocabulary: unknown field {min(unknown)!r}")
         try:
             self.kind = KINDS[level](self.tokens, self.index, **details)
@@ -96,6 +109,7 @@ class Vocab:
         max_size: int = 0,
         tokenizer: str = "auto",
         first: float = math.inf,
+        version: int = VERSION,
     ) -> Vocab:
         """Build the vocabulary of a text deterministically.
 
@@ -105,7 +119,7 @@ class Vocab:
         Parameters
         ----------
         pieces
-            The text in pieces that do not split words.
+            The text: a string, whose byte-order mark is removed, or pieces that do not split words.
         max_size
             For words, the number to keep; the rarest become `<unk>`, and 0 keeps all. For subwords,
             their number; 0 chooses it by the length of the text.
@@ -113,16 +127,24 @@ class Vocab:
             The rule for words (split, punctuation, moses) or subwords (unigram, bpe).
         first
             The length of text to use, in the unit of `measure`; characters use the entire text.
+        version
+            The version of the tokenizer `punctuation`; 1 separates combining marks from letters.
 
         Raises
         ------
         InputError
             If the text has no tokens, or the level does not support the rule.
         """
+        if level not in RULES:
+            raise InputError(f"`level` {level!r}: not one of {', '.join(RULES)}")
+        check_integer("max_size", max_size, 0)
         rule = rule_of(level, tokenizer)
         if rule not in RULES[level]:
             raise InputError(f"`tokenizer` {rule}: not one of {', '.join(RULES[level])}")
-        return cls(level, **KINDS[level].build(pieces, max_size, rule, first))
+        if isinstance(pieces, (str, bytes)):
+            pieces = [check_text(pieces).removeprefix(MARK)]
+        pieces, more = map(check_text, pieces), {"version": version} if level == "word" else {}
+        return cls(level, **KINDS[level].build(pieces, max_size, rule, first, **more))
 
     def extended(self, other: Vocab) -> Vocab:
         """Return a vocabulary of these tokens, followed by the new tokens of another vocabulary.
@@ -154,15 +176,19 @@ class Vocab:
             token_to_idx=self.index,
         )
 
-    def encode(self, text: str, unknown: str = "error", start: int = 0) -> np.ndarray:
+    def encode(self, text: str, unknown: str = "error", start: int | None = None) -> np.ndarray:
         """Convert a text to ids; an unknown word becomes `<unk>`.
+
+        A byte-order mark at the beginning of a complete text is removed, unless it occurs in a
+        token.
 
         Parameters
         ----------
         unknown
             "error", or "skip" to omit unknown characters.
         start
-            The position of the text's first token in a longer text, for error messages.
+            The position of the text's first token in a longer text, for error messages. None: the
+            text is complete.
 
         Returns
         -------
@@ -173,6 +199,10 @@ class Vocab:
         InputError
             For the first unknown character (or word, if there is no `<unk>`), with its position.
         """
+        if unknown not in ("error", "skip"):
+            raise InputError(f"`unknown` {unknown!r}: must be error or skip")
+        if start is None:
+            text = self._without_mark(text)
         ids, tokens = self.kind.lookup(text)
         missing = ids < 0
         if not missing.any():
@@ -181,10 +211,30 @@ class Vocab:
             return ids[~missing]
         place, unit = int(missing.argmax()), self.kind.unit
         raise InputError(
-            f"{unit} {tokens[place]!r} at position {start + place} is not among the {len(self)} "
-            f"{unit}s of this vocabulary: remove unknown {unit}s from the text, or skip them "
-            "(generate, evaluate: `unknown` skip)"
+            f"{unit} {tokens[place]!r} at position {(start or 0) + place} is not among the "
+            f"{len(self)} {unit}s of this vocabulary: remove unknown {unit}s from the text, or "
+            "skip them (generate, evaluate: `unknown` skip)"
         )
+
+    @functools.cached_property
+    def encodes_carriage_return(self) -> bool:
+        """Whether `\\r` can be encoded: by subwords, or if a text with kept line ends had it."""
+        return self.level == "subword" or "\r" in self.index
+
+    def unescape(self, text: str) -> str:
+        r"""Return a text of the command line with `\n`, `\t` and `\f` as the characters they mean.
+
+        If a token of this vocabulary contains a backslash, the text is returned unchanged.
+        """
+        return text if any("\\" in token for token in self.tokens) else _unescaped(text)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
+        if self.level != "word" or UNKNOWN not in self.index:
+            return []
+        _, words = self.kind.lookup(self._without_mark(text))
+        missing = [word for word in words if word not in self.index]
+        return list(dict.fromkeys(self.kind.decode([word]) for word in missing))
 
     def separator(self, text: str) -> int | None:
         r"""Return the id of the token that begins a document, or None for an empty string.
@@ -192,7 +242,8 @@ class Vocab:
         Parameters
         ----------
         text
-            The token; `\n` and `\f` written as two characters mean line break and form feed.
+            The token; `\n`, `\t` and `\f` written as two characters mean line break, tab and form
+            feed.
 
         Raises
         ------
@@ -201,7 +252,7 @@ class Vocab:
         """
         if not text:
             return None
-        ids, _ = self.kind.lookup(text.replace("\\n", "\n").replace("\\f", "\f"))
+        ids, _ = self.kind.lookup(_unescaped(text))
         if len(ids) != 1 or ids[0] in (-1, self.index.get(UNKNOWN)):
             raise InputError(
                 f"`document_separator` {text!r}: must be one {self.kind.unit} of the text"
@@ -224,7 +275,8 @@ class Vocab:
                 return self.tokens[i]
         except TypeError:
             pass
-        raise InputError(f"{i!r} is not an id of this vocabulary: ids are 0 to {len(self) - 1}")
+        shown = " ".join(repr(i).split())  # MXNet's arrays have several lines
+        raise InputError(f"{shown} is not an id of this vocabulary: ids are 0 to {len(self) - 1}")
 
     def speller(self, before: int | None = None) -> Callable[[int], str]:
         """Return a function that converts ids to typeset text one by one, as in `typeset`.
@@ -249,6 +301,14 @@ class Vocab:
             at the start of a line.
         """
         return "".join(map(self.speller(before), ids))
+
+    def _without_mark(self, text):
+        kept = not check_text(text).startswith(MARK) or self._contains_mark
+        return text if kept else text[1:]
+
+    @functools.cached_property
+    def _contains_mark(self) -> bool:
+        return any(MARK in token for token in self.tokens)
 
     @functools.cached_property
     def _lengths(self) -> np.ndarray:

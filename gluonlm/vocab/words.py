@@ -1,8 +1,9 @@
 """Words as tokens, found by one of three rules.
 
 `split` cuts at white space, as readers of the Penn Treebank do. `punctuation` also separates
-punctuation and writes `￭` where it touched its neighbour, as OpenNMT does, so that decoding is
-exact. `moses` is the Moses tokenizer of machine translation (sacremoses).
+punctuation and writes `￭` where it touched its neighbour, as OpenNMT does, so that decoding joins
+them again. `moses` is the Moses tokenizer of machine translation (sacremoses). None of them keeps
+the kind and the number of spaces between words.
 """
 
 from __future__ import annotations
@@ -22,7 +23,23 @@ JOINER = "\uffed"  # the token touches its neighbour on this side
 _CLOSING = re.compile(r"[,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m|t)", re.IGNORECASE)
 _OPENING = re.compile(r"[$#(\[{“‘]|``")
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_MARKED = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+VERSION = 2  # of the rule `punctuation`; vocabularies without a version have version 1
+# a word, or else one symbol
+_VERSION_1 = re.compile(r"(\w+(?:['’]\w+)*)|[^\w\s]")  # separates combining marks from letters
+# Combining marks, format characters (but not the zero-width space) and skin tones belong to the
+# character before them, as in Unicode's word boundaries (UAX 29). Those boundaries themselves would
+# also separate the letters of Thai and Chinese. Two regional indicators are a flag, and zero-width
+# joiners connect emoji. model.js contains the same pattern.
+_LETTER = r"\p{L}\p{N}_"
+_EXTEND = (
+    r"\p{M}\p{Emoji_Modifier}\xad\u061c\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    r"\U000e0001-\U000e007f"
+)
+_WORD = f"[{_LETTER}][{_LETTER}{_EXTEND}]*"
+_VERSION_2 = (
+    rf"({_WORD}(?:['’]{_WORD})*)|\p{{Regional_Indicator}}{{2}}[{_EXTEND}]*"
+    rf"|[^{_LETTER}](?:\u200d\p{{Extended_Pictographic}}|[{_EXTEND}])*"
+)
 
 
 def split_words(text: str) -> list[str]:
@@ -30,27 +47,32 @@ def split_words(text: str) -> list[str]:
     return _LINE_BREAK.sub(f" {END_OF_LINE} ", text).split()
 
 
-def split_punctuation(text: str) -> list[str]:
+@functools.cache
+def _pattern(version: int):
+    if version == 1:
+        return _VERSION_1
+    import regex
+
+    return regex.compile(_VERSION_2)
+
+
+def split_punctuation(text: str, version: int = VERSION) -> list[str]:
     """Split into words and punctuation, with `￭` where punctuation touches its neighbour.
 
     >>> split_punctuation("I don't -- (really) know.")
     ['I', "don't", '-', '￭-', '(￭', 'really', '￭)', 'know', '￭.']
     """
-    tokens = []
+    tokens, find = [], _pattern(version).finditer
     for word in split_words(text):
-        if word in (END_OF_LINE, UNKNOWN):
-            tokens.append(word)
+        if (word.isascii() and word.isalnum()) or word in (END_OF_LINE, UNKNOWN):
+            tokens.append(word)  # most words, without the pattern
             continue
-        parts = _MARKED.findall(word)
-        for place, part in enumerate(parts):
-            word_after = place + 1 < len(parts) and _is_word(parts[place + 1])
-            before = JOINER if place and not _is_word(part) else ""
-            tokens.append(before + part + (JOINER if word_after and not _is_word(part) else ""))
+        parts = [(found[0], found.lastindex) for found in find(word)]  # lastindex 1: a word
+        for place, (part, is_word) in enumerate(parts):
+            before = JOINER if place and not is_word else ""
+            word_after = place + 1 < len(parts) and parts[place + 1][1]
+            tokens.append(before + part + (JOINER if word_after and not is_word else ""))
     return tokens
-
-
-def _is_word(part):
-    return part[0].isalnum() or part[0] == "_"
 
 
 @functools.lru_cache(maxsize=1)
@@ -69,11 +91,17 @@ def split_moses(text: str) -> list[str]:
     return tokens + _moses()(text[place:])
 
 
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
+TOKENIZERS: dict[str, Callable[..., list[str]]] = {
     "split": split_words,
     "punctuation": split_punctuation,
     "moses": split_moses,
 }
+
+
+def splitter(tokenizer: str, version: int = VERSION) -> Callable[[str], list[str]]:
+    """Return the function that splits a text; only `punctuation` has several versions."""
+    split = TOKENIZERS[tokenizer]
+    return functools.partial(split, version=version) if tokenizer == "punctuation" else split
 
 
 class Words:
@@ -82,19 +110,26 @@ class Words:
     unit = "word"
     line_break = END_OF_LINE
 
-    def __init__(self, tokens: list[str], index: dict[str, int], tokenizer: str = "split"):
+    def __init__(
+        self, tokens: list[str], index: dict[str, int], tokenizer: str = "split", version: int = 1
+    ):
         if not all(tokens):
             raise InputError("vocabulary: a token is empty")
         if tokenizer not in TOKENIZERS:
             raise InputError(
                 f"vocabulary: tokenizer {tokenizer!r} is not one of {', '.join(TOKENIZERS)}"
             )
-        self.tokenizer, self._index = tokenizer, index
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise InputError(f"vocabulary: version {version!r} of its tokenizer is not supported")
+        self.split = splitter(tokenizer, version)
+        self.tokenizer, self.version, self._index = tokenizer, version, index
 
     @staticmethod
-    def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
+    def build(
+        pieces: Iterable[str], max_size: int, tokenizer: str, first: float, version: int = VERSION
+    ) -> dict:
         """Count words and keep the most frequent; break ties alphabetically, as in GluonNLP."""
-        split = TOKENIZERS[tokenizer]
+        split = splitter(tokenizer, version)
         counter: Counter[str] = Counter()
         for piece in pieces:
             words = split(piece)
@@ -105,12 +140,11 @@ class Words:
         ]
         words = sorted(counter, key=lambda word: (-counter[word], word))
         kept = max(1, max_size - len(reserved)) if max_size else len(words)
-        details = {} if tokenizer == "split" else {"tokenizer": tokenizer}
-        return {"tokens": [*reserved, *words[:kept]], **details}
+        return {"tokens": [*reserved, *words[:kept]], **_details(tokenizer, version)}
 
     def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
         """Return the ids of a text's words, -1 if unknown without `<unk>`, and the words."""
-        words, default = TOKENIZERS[self.tokenizer](text), self._index.get(UNKNOWN, -1)
+        words, default = self.split(text), self._index.get(UNKNOWN, -1)
         ids = (self._index.get(word, default) for word in words)
         return np.fromiter(ids, np.int32, len(words)), words
 
@@ -150,5 +184,12 @@ class Words:
         return len(word) + 1 - (len(token) - len(word)) * (token != UNKNOWN)
 
     def details(self) -> dict:
-        """Return the tokenizer as a dict, which is empty for the default."""
-        return {} if self.tokenizer == "split" else {"tokenizer": self.tokenizer}
+        """Return the tokenizer and its version, each only if it is not the default."""
+        return _details(self.tokenizer, self.version)
+
+
+def _details(tokenizer, version):
+    details = {} if tokenizer == "split" else {"tokenizer": tokenizer}
+    return (
+        {**details, "version": version} if tokenizer == "punctuation" and version > 1 else details
+    )

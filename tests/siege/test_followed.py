@@ -80,6 +80,12 @@ def test_links_to_texts_outside_are_not_followed(text, stranger, command, tmp_pa
     assert ("open", "folder/secret.txt") not in watched
 
 
+def test_a_text_that_is_a_link_to_itself_is_one_line(stranger, command):
+    os.symlink("loop", "loop")
+    for setting in (dict(data=("loop",)), dict(valid="loop"), dict(data_dir="loop")):
+        assert_refused(command("evaluate", stranger(**setting)))
+
+
 def test_a_pipe_inside_a_run_is_not_read(stranger):
     os.mkfifo("pipe")
     process = start("-m", "gluonlm.evaluate", stranger(data=("pipe",)))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_a_linked_checkpoint_is_not_followed(copy, tmp_path):
     folder = copy.pointed("best")
     shutil.move(folder, tmp_path / "outside")
     folder.symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="copy: "):
+    with pytest.raises(InputError, match="copy/checkpoints/"):
         load_model(copy.path)
 
 
@@ -141,16 +142,17 @@ def test_a_hard_linked_metrics_file_is_not_truncated(copy, tmp_path, command):
     assert other.read_bytes() == content
 
 
-def test_control_characters_are_escaped_in_the_output(copy, command, tmp_path):
+def test_control_characters_do_not_reach_the_terminal(copy, command, tmp_path, monkeypatch):
     escape = "\x1b]0;owned\x07"
 
     def poison(vocab):
         return {**vocab, "tokens": ["\x1b", "\x9b", *vocab["tokens"][2:]]}
 
     forge(copy, "vocab.json", poison)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     code, out, err = command("generate", copy.path, "--length", 300, "--temperature", 50)
     assert code == 0
-    assert "\\x1b" in out
+    assert "␛" in out
     assert "\\x9b" in out
     assert not {"\x1b", "\x9b"} & set(out + err)
     result = command("evaluate", tmp_path / f"no{escape}where")

@@ -171,38 +171,55 @@ function fromHalf(bits) {
 
 // Text to tokens and back: characters, or words by the tokenizers split and punctuation.
 const JOINER = "\uffed", UNKNOWN = "<unk>", END = "<eos>";
+const { raw } = String;
+// white space in Python, which is not the same as \s, and without line breaks
+const BLANK = raw`\t\v\f\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000`;
+const WORDS = new RegExp(
+  raw`[${BLANK}]*(?:\r\n|\r|\n)|([${BLANK}]*)([^\r\n${BLANK}]+)`, "gu");
+// the patterns of gluonlm/vocab/words.py by version: a word as the first group, or else one symbol
+const LETTER = raw`\p{L}\p{N}_`;
+const EXTEND = raw`\p{M}\p{Emoji_Modifier}\xad\u061c\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufeff` +
+  raw`\u{e0001}-\u{e007f}`;
+const WORD = `[${LETTER}][${LETTER}${EXTEND}]*`;
+const PARTS = {
+  1: new RegExp(`([${LETTER}]+(?:['’][${LETTER}]+)*)|[^${LETTER}]`, "gu"),
+  2: new RegExp(
+    raw`(${WORD}(?:['’]${WORD})*)|\p{Regional_Indicator}{2}[${EXTEND}]*` +
+      raw`|[^${LETTER}](?:\u200d\p{Extended_Pictographic}|[${EXTEND}])*`, "gu"),
+};
 
 class Vocabulary {
-  constructor({ level, tokens, tokenizer = "split" }, lower) {
-    Object.assign(this, { level, tokens, tokenizer, lower });
+  constructor({ level, tokens, tokenizer = "split", version = 1 }, lower, keepLineEnds) {
+    Object.assign(this, { level, tokens, tokenizer, version, lower, keepLineEnds });
     this.index = new Map(tokens.map((token, i) => [token, i]));
     this.lineBreak = this.index.get(level === "char" ? "\n" : END) ?? 0;
   }
 
-  // pieces {text, id}; joined texts equal the input; id is -1 for an unknown character
+  // pieces {text, id}; joined texts equal the input with its line ends as \n, unless the run keeps
+  // them; id is -1 for an unknown character
   split(text) {
+    if (!this.keepLineEnds) text = text.replace(/\r\n?/g, "\n");
     const known = (token) => this.index.get(token) ?? this.index.get(UNKNOWN) ?? -1;
     const id = (piece) => known(this.lower ? piece.toLowerCase() : piece);
     if (this.level === "char") return Array.from(text, (char) => ({ text: char, id: id(char) }));
     const pieces = [];
-    for (const [found] of text.matchAll(/[^\S\r\n]*(?:\r\n|\r|\n)|\s*[^\s]+/gu)) {
-      const word = found.trim();
+    for (const [found, space, word] of text.matchAll(WORDS)) {
       if (!word) pieces.push({ text: found, id: known(END) });
       else if (this.tokenizer !== "punctuation") pieces.push({ text: found, id: id(word) });
-      else pieces.push(...this.marks(found, word, id));
+      else pieces.push(...this.marks(space, word, id));
     }
     return pieces;
   }
 
-  marks(found, word, id) {
-    if (word === UNKNOWN || word === END) return [{ text: found, id: this.index.get(word) ?? 0 }];
-    const isWord = (part) => part !== undefined && /^[\p{L}\p{N}_]/u.test(part);
-    const parts = word.match(/[\p{L}\p{N}_]+(?:['’][\p{L}\p{N}_]+)*|[^\p{L}\p{N}_\s]/gu);
-    return parts.map((part, i) => {
-      const before = i && !isWord(part) ? JOINER : "";
-      const after = !isWord(part) && isWord(parts[i + 1]) ? JOINER : "";
-      const space = i ? "" : found.slice(0, found.length - word.length);
-      return { text: space + part, id: id(before + part + after) };
+  marks(space, word, id) {
+    if (word === UNKNOWN || word === END) {
+      return [{ text: space + word, id: this.index.get(word) ?? 0 }];
+    }
+    const parts = [...word.matchAll(PARTS[this.version])];
+    return parts.map(([part, isWord], i) => {
+      const before = i && !isWord ? JOINER : "";
+      const after = !isWord && parts[i + 1]?.[1] ? JOINER : "";
+      return { text: (i ? "" : space) + part, id: id(before + part + after) };
     });
   }
 

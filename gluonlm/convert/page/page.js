@@ -4,13 +4,25 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const model = new Model(data.networks, decodeArrays(data.weights, data.shapes, data.half));
-const vocabulary = new Vocabulary(data.vocabulary, data.lower);
+const vocabulary = new Vocabulary(data.vocabulary, data.lower, data.keep_line_ends);
 const at = (id) => document.getElementById(id);
 const [field, map, strip] = [at("text"), at("map"), at("strip")];
 const chars = vocabulary.level === "char";
 const LONGEST = 20000, SLICE = 12; // characters; milliseconds of work per frame
 const MOST_BITS = 2 * Math.log2(vocabulary.tokens.length); // twice the bits of a uniform guess
-const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "↵", [END]: "↵" };
+const SHOWN = { "\n": "↵", " ": "␣", "\t": "⇥", [END]: "↵" };
+
+// a text with its control characters as symbols, except line breaks and tabs
+function visible(text) {
+  const symbol = (code) => code === 127 ? "␡" : code < 32 ? String.fromCharCode(0x2400 + code)
+    : `\\x${code.toString(16)}`;
+  return text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (char) => symbol(char.charCodeAt(0)));
+}
+
+// the label of a token
+function labelled(text) {
+  return SHOWN[text] ?? visible(text);
+}
 
 // States are cached in a tree of prefixes.
 function begin() {
@@ -87,6 +99,7 @@ async function predicted(mine) {
 function button(label, hint, probability, insert) {
   const key = document.createElement("button");
   key.type = "button";
+  key.dir = "auto";
   key.textContent = label;
   key.setAttribute("aria-label", `${hint}, ${(100 * probability).toFixed(1)} percent`);
   key.style.setProperty("--probability", probability);
@@ -118,9 +131,9 @@ function showKeys({ node, begun, before }) {
   const found = likeliest(probabilitiesAfter(node), 10, fits);
   at("next").replaceChildren(...found.map(([probability, id]) => {
     const written = vocabulary.spell(id, node === root ? undefined : node.token);
-    const bare = written.trim() || written, label = SHOWN[written] ?? bare;
+    const bare = written.trim() || written, label = SHOWN[written] ?? visible(bare);
     const names = { "\n": "line break", " ": "space", "\t": "tab" };
-    return button(label, names[written] ?? bare, probability, () =>
+    return button(label, names[written] ?? visible(bare), probability, () =>
       put(begun ? bare : fitting(written, before), begun.length));
   }));
 }
@@ -161,14 +174,14 @@ function characters(piece) {
 function showSurprise() {
   map.replaceChildren(...pieces.map((piece, i) => {
     const span = document.createElement("span"), node = nodes[i];
-    span.textContent = piece.text.replace(/\r\n|\r|\n/g, "↵\n");
+    span.textContent = visible(piece.text).replace(/\n/g, "↵\n");
     span.dataset.place = i;
     if (!node) {
       span.className = "unknown";
       span.title = "unknown to this model: skipped";
     } else {
       const guess = vocabulary.tokens[node.best];
-      span.title = `${node.bits.toFixed(2)} bits; expected ${SHOWN[guess] ?? guess} ` +
+      span.title = `${node.bits.toFixed(2)} bits; expected ${labelled(guess)} ` +
         `(${(100 * node.probability).toFixed(0)}%)`;
     }
     return span;
@@ -185,11 +198,11 @@ function showSurprise() {
   at("worst").replaceChildren(...worst.slice(0, 5).map(({ i, node }) => {
     const item = document.createElement("li"), guess = vocabulary.tokens[node.best];
     const before = pieces.slice(Math.max(0, i - (chars ? 12 : 3)), i).map(({ text }) => text);
-    const lead = document.createElement("span"), token = document.createElement("strong");
-    lead.textContent = before.join("").replace(/\s+/g, " ");
-    token.textContent = SHOWN[pieces[i].text] ?? pieces[i].text;
-    item.append(lead, token, `  ${node.bits.toFixed(1)} bits; expected ` +
-      `${SHOWN[guess] ?? guess} with ${(100 * node.probability).toFixed(0)}%`);
+    const text = document.createElement("bdi"), token = document.createElement("strong");
+    token.textContent = labelled(pieces[i].text);
+    text.append(visible(before.join("").replace(/\s+/g, " ")), token);
+    item.append(text, `  ${node.bits.toFixed(1)} bits; expected ` +
+      `${labelled(guess)} with ${(100 * node.probability).toFixed(0)}%`);
     return item;
   }));
 }
