@@ -9,6 +9,7 @@ TEST := $(RUN) -m pytest -n auto --dist worksteal -rs
 # a wheelhouse, if there is one, replaces the package index
 PIP += $(patsubst %,--no-index --find-links %,$(wildcard wheelhouse))
 WANTED := $(VENV)/requirements.txt
+KERNELS := gluonlm/native/kernels.so
 # All of a lock, or without a compiler all but GluonNLP. Locks are complete, and MXNet's metadata
 # excludes NumPy 2, on which it runs: no dependencies.
 INSTALL = $(RUN) gluonlm/system/preflight.py $(1) > $(WANTED) && $(PIP) --no-deps -r $(WANTED)
@@ -55,6 +56,12 @@ $(VENV)/installed: requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(call INSTALL,requirements.txt)
 	touch $@
+
+# without a compiler, NumPy and MXNet compute everything
+train test test-full tutorials book bench: $(KERNELS)
+
+$(KERNELS): gluonlm/native/stepper.cc | $(VENV)/installed
+	@$(RUN) gluonlm/native/build.py
 
 $(VENV)/installed-tutorials: requirements-tutorials.txt $(VENV)/installed
 	$(call INSTALL,requirements-tutorials.txt)

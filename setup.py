@@ -4,10 +4,13 @@ MXNet is an extra (cpu or gpu): both builds install into one folder, and a hard 
 overwrite the other. `make pins` writes requirements*.txt from these requirements.
 """
 
+import platform
 import re
+import runpy
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = "https://github.com/gluonlm/gluonlm"
@@ -22,6 +25,38 @@ def readme():
     """Return the README with links that lead somewhere from a package index, too."""
     text = re.sub(r"(!\[[^\]]*\]\()(?!https?:)", rf"\1{REPOSITORY}/raw/main/", read("README.md"))
     return re.sub(r"((?<!!)\[[^\]]*\]\()(?!https?:|#)", rf"\1{REPOSITORY}/blob/main/", text)
+
+
+class BuildLibrary(build_ext):
+    """Name the library without Python's ABI: it is loaded by ctypes."""
+
+    def get_ext_filename(self, name):
+        """Return the path of a library below the package."""
+        return name.replace(".", "/") + ".so"
+
+
+def commands():
+    """Return the commands that build the library, and a wheel for every Python."""
+    try:
+        from setuptools.command.bdist_wheel import bdist_wheel
+    except ImportError:  # before setuptools 70.1: a wheel for this Python
+        return {"build_ext": BuildLibrary}
+
+    class BuildWheel(bdist_wheel):
+        def get_tag(self):
+            return "py3", "none", super().get_tag()[2]
+
+    return {"build_ext": BuildLibrary, "bdist_wheel": BuildWheel}
+
+
+def extensions():
+    """Return the native kernels; without a compiler, the package is installed without them."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return []
+    flags = runpy.run_path(str(HERE / "gluonlm/native/build.py"))["FLAGS"]
+    arguments = dict(extra_compile_args=flags, extra_link_args=["-pthread"], language="c++")
+    source = "gluonlm/native/stepper.cc"  # it includes itself
+    return [Extension("gluonlm.native.kernels", [source], optional=True, **arguments)]
 
 
 TUTORIALS = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8", "ipywidgets>=8,<9"]
@@ -75,6 +110,8 @@ setup(
     ],
     packages=find_packages(include=["gluonlm", "gluonlm.*"]),
     package_data={"gluonlm": ["py.typed"], "gluonlm.convert.page": ["*.html", "*.css", "*.js"]},
+    ext_modules=extensions(),
+    cmdclass=commands(),
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[

@@ -84,12 +84,13 @@ def page() -> str:
 
 
 def versions() -> str:
-    """Return the versions of gluonlm and its dependencies, and the number of threads."""
-    from . import __version__
+    """Return the versions of gluonlm and its dependencies, the kernels and number of threads."""
+    from . import __version__, native
     from .system import runtime
 
     found = {"gluonlm": __version__, "MXNet": _mxnet(), "Python": platform.python_version()}
     found["NumPy"] = importlib.metadata.version("numpy")
+    found["kernels"] = native.description()
     threads = os.environ.get(runtime.THREADS_VARIABLE) or f"up to {runtime.physical_cores()}"
     return "\n".join(f"{name} {version}" for name, version in {**found, "threads": threads}.items())
 

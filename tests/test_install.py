@@ -1,6 +1,8 @@
 """The distributions: an sdist with working tests, and a wheel that works anywhere."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 pytestmark = pytest.mark.full
+KERNELS = "gluonlm/native/kernels.so"
 
 
 def run(*words, cwd, **env):
@@ -76,11 +79,23 @@ def test_a_wheel_contains_only_the_package(built):
     assert "gluonlm/py.typed" in names
     assert "gluonlm/vocab/subwords.py" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm"}
+    assert (KERNELS in names) == bool(shutil.which("g++"))
+    assert built[1].name.endswith(f"-py3-none-linux_{platform.machine()}.whl")
     (metadata,) = [name for name in names if name.endswith("METADATA")]
     text = zipfile.ZipFile(built[1]).read(metadata).decode()
     assert "Provides-Extra: cpu" in text
     assert "](docs/" not in text
     assert "](tutorials/" not in text
+
+
+def test_without_a_compiler_the_wheel_has_no_kernels(built, tmp_path):
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps")
+    source = shutil.copytree(built[0], tmp_path / "new", ignore=shutil.ignore_patterns("build"))
+    run(*pip, "-w", tmp_path, source, cwd=tmp_path, CC="no-compiler", CXX="no-compiler")
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "gluonlm/native/__init__.py" in names
+    assert KERNELS not in names
 
 
 def test_the_sdists_tests_run(built):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .. import native
 from ..system.arguments import as_sequence, check_ids, check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from ..system.numerics import log_softmax
@@ -54,6 +55,36 @@ def probabilities(
         ranked[(before >= top_p) & (np.arange(ranked.shape[1]) > 0)] = 0
         np.put_along_axis(weights, order, ranked, axis=1)
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+def draw(
+    logits,
+    uniform: np.ndarray,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    kernels: native.Kernels | None = None,
+) -> np.ndarray:
+    """Return ids `(N,)` drawn from the sampling distributions of logits `(N, V)`.
+
+    With native kernels, probabilities are float32: an id differs from NumPy's only where the
+    uniform number and a cumulative probability are equal to about 1e-6.
+
+    Parameters
+    ----------
+    uniform
+        `(N,)`, uniformly distributed from 0 to 1.
+    temperature, top_k, top_p
+        As for `probabilities`.
+    kernels
+        Native kernels, used for float32 logits without top-k and top-p.
+    """
+    native_rows = logits.dtype == np.float32 and logits.strides[1] == logits.itemsize
+    if kernels is not None and native_rows and not top_k and top_p == 1:
+        return kernels.draw(logits, temperature, uniform)
+    p = probabilities(logits, temperature, top_k, top_p)  # (N, V)
+    cumulative = np.cumsum(p, axis=1)
+    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)
 
 
 def penalise(logits, written: np.ndarray, penalty: float) -> np.ndarray:
@@ -192,7 +223,8 @@ def sample(
     greedy
         Always choose the most likely token.
     seed
-        Random seed; the same seed generates the same text. None: a different one at each call.
+        Random seed; the same seed generates the same text (for native kernels, see `draw`). None: a
+        different one at each call.
     streams
         Number of texts to generate in parallel.
     repetition_penalty, no_repeat_ngram
@@ -234,7 +266,7 @@ def _drawn(
     no_repeat_ngram,
 ):
     """Yield the tokens of `sample` after logits `(N, V)`."""
-    random = np.random.default_rng(seed)
+    random, kernels = np.random.default_rng(seed), native.load()
     looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
     written = np.empty((streams, 0), np.int32)
     for place in range(length):
@@ -243,10 +275,7 @@ def _drawn(
         if greedy:
             ids = logits.argmax(axis=1)  # (N,)
         else:
-            p = probabilities(logits, temperature, top_k, top_p)  # (N, V)
-            cumulative = np.cumsum(p, axis=1)
-            draws = random.random((streams, 1)) * cumulative[:, -1:]
-            ids = (cumulative <= draws).sum(axis=1)
+            ids = draw(logits, random.random(streams), temperature, top_k, top_p, kernels)
         yield ids
         if looks_back:  # the length may be far more than is ever generated
             written = np.hstack([written, ids[:, None]])

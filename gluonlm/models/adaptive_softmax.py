@@ -11,8 +11,9 @@ from ..system.errors import InputError
 from ..system.numerics import log_softmax
 from .base import LanguageModel, to_numpy
 from .loss import losses_and_gradient, negative_log_likelihood
+from .native_stepper import Stepper
 from .recurrent import RecurrentBody
-from .stepper import Affine, RecurrentStepper
+from .stepper import Affine
 
 
 class AdaptiveOutput(HybridBlock):
@@ -186,5 +187,5 @@ class AdaptiveRNN(LanguageModel):
             losses[rows] += negative_log_likelihood(logits, inside)
         return losses, state
 
-    def stepper(self, batch_size: int = 1) -> RecurrentStepper:
+    def stepper(self, batch_size: int = 1) -> Stepper:
         return self.body.stepper_with(self.decoder.stepped(), batch_size)

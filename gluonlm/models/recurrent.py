@@ -12,8 +12,9 @@ from mxnet.util import is_np_array
 from ..system.arguments import check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
+from .native_stepper import Stepper, make_stepper
 from .packed import Packed
-from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RecurrentStepper, RNNCell
+from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RNNCell
 
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")  # in the order of the fused operator
 
@@ -303,11 +304,11 @@ class RecurrentBody(LanguageModel):
         # reshape the hidden states, not the logits, which are V / C times as large
         return hidden.reshape((-3, 0)), states  # (T*N, C)
 
-    def stepper_with(self, output: Callable, batch_size: int) -> RecurrentStepper:
+    def stepper_with(self, output: Callable, batch_size: int) -> Stepper:
         """Return a stepper with this output function, hidden `(N, C)` to logits `(N, V)`."""
-        cells = [layer.cell() for layer in self.layers]
+        cells = (layer.cell() for layer in self.layers)  # one copy at a time
         embedding = to_numpy(self.embedding.weight)
-        return RecurrentStepper(embedding, cells, output, batch_size, self.separator)
+        return make_stepper(embedding, cells, output, batch_size, self.separator)
 
 
 class RNNModel(RecurrentBody):
@@ -351,6 +352,6 @@ class RNNModel(RecurrentBody):
         hidden, states = super().hybrid_forward(F, inputs, state)
         return self.decoder(hidden), states  # (T*N, V)
 
-    def stepper(self, batch_size: int = 1) -> RecurrentStepper:
+    def stepper(self, batch_size: int = 1) -> Stepper:
         output = Affine(to_numpy(self.decoder.weight), to_numpy(self.decoder.bias))
         return self.stepper_with(output, batch_size)

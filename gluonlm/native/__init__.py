@@ -1,0 +1,127 @@
+"""Compiled kernels, chosen in one place: `load()`.
+
+They need g++ or clang when gluonlm is installed, and a processor with AVX2 and FMA; there is also
+code for AVX-512. Without them, NumPy and MXNet compute the same results up to the last bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..system.errors import InputError
+
+VARIABLE, CHOICES = "GLUONLM_KERNELS", ("auto", "native", "mxnet")
+LIBRARY = Path(__file__).with_name("kernels.so")
+VERSION = 1  # of the interface, as in stepper.cc
+SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
+
+
+class Kernels:
+    """The functions of the library for one instruction set.
+
+    `step` and `units` have pointers as arguments: only `NativeStepper` calls them.
+    """
+
+    def __init__(self, library: ctypes.PyDLL, lanes: int):
+        self.instruction_set = SETS[lanes]
+
+        def function(name, result, *arguments):
+            found = library[f"{name}_{self.instruction_set}"]
+            found.restype, found.argtypes = result, arguments
+            return found
+
+        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        self.step = function("step", ctypes.c_int, pointer, pointer, pointer)
+        self.units = function("units", integer, integer)
+        numbers = (integer, integer, integer, pointer, ctypes.c_double, pointer, pointer)
+        self._draw = function("draw", None, *numbers)
+
+    def draw(self, logits: np.ndarray, temperature: float, uniform: np.ndarray) -> np.ndarray:
+        """Return an id for each row of logits, `(N,)`, drawn from softmax(logits / temperature).
+
+        Parameters
+        ----------
+        logits
+            `(N, V)`, float32, contiguous rows.
+        uniform
+            `(N,)`, uniformly distributed from 0 to 1.
+
+        Raises
+        ------
+        ValueError
+            If an array has another shape, or logits have another type or layout.
+        """
+        rows, columns = logits.shape
+        stride, step = logits.strides
+        if logits.dtype != np.float32 or step != 4 or stride % 4 or not columns:
+            raise ValueError(f"logits {logits.shape} {logits.dtype}: expected float32 rows")
+        uniform = np.ascontiguousarray(uniform, np.float64)
+        if uniform.shape != (rows,):
+            raise ValueError(f"uniform {uniform.shape}: expected {rows} numbers")
+        ids = np.empty(rows, np.int64)
+        addresses = logits.ctypes.data, uniform.ctypes.data, ids.ctypes.data
+        self._draw(rows, columns, stride // 4, addresses[0], temperature, *addresses[1:])
+        return ids
+
+
+@functools.cache
+def open_library() -> ctypes.PyDLL:
+    """Load the library; calls keep Python's lock, which serialises them.
+
+    Raises
+    ------
+    OSError
+        If it cannot be loaded, or was compiled from another version.
+    """
+    library = ctypes.PyDLL(str(LIBRARY))
+    if library["version"]() != VERSION:
+        raise OSError("compiled from another version: install gluonlm again")
+    return library
+
+
+@functools.cache
+def _found() -> Kernels | str:
+    """Return the kernels for this processor, or why there are none."""
+    if not LIBRARY.exists():
+        return "not compiled: there was no C++ compiler"
+    try:
+        lanes = open_library().lanes()
+    except (OSError, AttributeError) as error:
+        return f"cannot be loaded: {error}"
+    return Kernels(open_library(), lanes) if lanes else "this processor has no AVX2"
+
+
+def load() -> Kernels | None:
+    """Return the native kernels, or None if NumPy and MXNet compute everything.
+
+    The environment variable GLUONLM_KERNELS selects them: `auto` (the default) uses native kernels
+    if possible, `native` requires them, and `mxnet` disables them.
+
+    Raises
+    ------
+    InputError
+        If native kernels are required but unavailable, or the variable has another value.
+    """
+    choice = os.environ.get(VARIABLE, "auto")
+    if choice not in CHOICES:
+        raise InputError(f"{VARIABLE}={choice!r}: expected one of {', '.join(CHOICES)}")
+    found = _found() if choice != "mxnet" else "disabled"
+    if isinstance(found, Kernels):
+        return found
+    if choice == "native":
+        raise InputError(f"{VARIABLE}=native: {found}")
+    return None
+
+
+def description() -> str:
+    """Return the selected kernels in a few words, as `native avx2` or `numpy (not compiled)`."""
+    kernels = load()
+    if kernels:
+        return f"native {kernels.instruction_set}"
+    why = "disabled" if os.environ.get(VARIABLE) == "mxnet" else _found()
+    return f"numpy ({why})"
