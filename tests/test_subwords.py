@@ -34,7 +34,7 @@ def test_the_rebuilt_model_tokenizes_like_the_trained_one(kind, tmp_path):
     pieces = [vocab.tokens[i] for i in vocab.encode("the ducks")]
     assert "".join(pieces) == "the\u2581ducks"
     assert len(pieces) < 9
-    assert Vocab(**vocab.to_dict()).encode(TEXT).tolist() == vocab.encode(TEXT).tolist()
+    assert Vocab.from_dict(vocab.to_dict()).encode(TEXT).tolist() == vocab.encode(TEXT).tolist()
 
 
 def test_a_text_split_before_spaces_has_the_same_subwords():

@@ -168,7 +168,7 @@ def test_the_default_prompt_begins_a_line_if_possible():
 
 def test_vocabularies_compare_by_level_and_order_and_round_trip_as_json():
     vocab = Vocab("char", "ab\ud800\n")
-    assert Vocab(**json.loads(json.dumps(vocab.to_dict()))) == vocab
+    assert Vocab.from_dict(json.loads(json.dumps(vocab.to_dict()))) == vocab
     assert vocab != Vocab("char", "ba\ud800\n")
     assert vocab != Vocab("word", "ab\ud800\n")
     assert vocab != vocab.to_dict()

@@ -46,7 +46,7 @@ def test_marks_belong_to_the_character_before_them(text, tokens):
     ids = vocab.encode(text)
     assert [vocab.tokens[i] for i in ids] == tokens
     assert vocab.decode(ids) == vocab.typeset(ids) == text
-    assert Vocab(**vocab.to_dict()).encode(text).tolist() == ids.tolist()
+    assert Vocab.from_dict(vocab.to_dict()).encode(text).tolist() == ids.tolist()
 
 
 def test_vocabularies_without_a_version_keep_the_former_rule():
@@ -95,7 +95,7 @@ def test_splitting_punctuation_reduces_the_vocabulary():
 
 def test_a_vocabulary_keeps_its_tokenizer():
     vocab = Vocab.build([NOVEL], "word", tokenizer="punctuation")
-    again = Vocab(**vocab.to_dict())
+    again = Vocab.from_dict(vocab.to_dict())
     assert again == vocab
     assert again.encode("Yes,").tolist() == vocab.encode("Yes,").tolist()
     assert vocab != Vocab("word", vocab.tokens)

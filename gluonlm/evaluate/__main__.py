@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config.flags import Parser
 from ..run.checkpoint import Checkpoint
-from ..system.console import run_command
+from ..system.console import run_command, show
 from ..system.errors import InputError
 from ..system.files import check_outputs, output_file
 from ..vocab import Vocab
@@ -176,7 +176,7 @@ def main(argv=None) -> None:
     else:
         print("\n" * arguments.ansi + describe(result, unit, arguments))
         for path in filter(None, (arguments.per_token, arguments.html)):
-            print(f"wrote {path}")
+            show(f"wrote {path}", "\n")
 
 
 def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:

@@ -102,7 +102,7 @@ def _symbol(found):
 
 
 def show(text: str, end: str = "", content: bool = False) -> None:
-    """Print text and flush; escape control characters and unencodable characters.
+    """Print text and flush; escape control characters.
 
     Parameters
     ----------

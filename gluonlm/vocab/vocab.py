@@ -29,6 +29,7 @@ from .words import END_OF_LINE, UNKNOWN, VERSION, Words, splitter
 if TYPE_CHECKING:
     import gluonnlp
 
+DETAILS = {"tokenizer", "version", "scores"}  # more arguments of a kind
 # The three have the methods and attributes of Characters.
 KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
@@ -86,7 +87,7 @@ class Vocab:
                 f"vocabulary: {len(self.tokens)} tokens, {len(self.index)} distinct: "
                 "tokens must be non-empty and unique"
             )
-        if unknown := set(details) - {"tokenizer", "version", "scores"}:
+        if unknown := set(details) - DETAILS:
             raise InputError(f"vocabulary: unknown field {min(unknown)!r}")
         try:
             self.kind = KINDS[level](self.tokens, self.index, **details)
@@ -360,7 +361,7 @@ class Vocab:
         InputError
             If a name is unknown or missing, or the vocabulary is invalid.
         """
-        if unknown := set(values) - {"level", "tokens", "tokenizer", "scores"}:
+        if unknown := set(values) - {"level", "tokens", *DETAILS}:
             raise InputError(f"vocabulary: unknown field {min(unknown)[:50]!r}")
         if "level" not in values or not isinstance(values.get("tokens"), list):
             raise InputError("vocabulary: must have a level and a list of tokens")
