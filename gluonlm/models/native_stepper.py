@@ -119,8 +119,11 @@ class NativeStepper:
 
     @property
     def state(self) -> list[list[np.ndarray]]:
-        """A copy of the state: for each layer, h `(N, C)`, and for an LSTM c as well."""
-        return [[h[:, : layer.size].copy() for h in layer.state] for layer in self.layers]
+        """A read-only copy of the state: for each layer, h `(N, C)`, and for an LSTM c as well."""
+        copies = [[h[:, : layer.size].copy() for h in layer.state] for layer in self.layers]
+        for array in (array for arrays in copies for array in arrays):
+            array.flags.writeable = False  # a change would have no effect: set the state instead
+        return copies
 
     @state.setter
     def state(self, state: list[list[np.ndarray]]) -> None:

@@ -6,7 +6,7 @@ import os
 import pytest
 from conftest import start
 
-FLAGS = "--hidden-size 8 --embed-size 8 --batch-size 4 --seq-len 10 --max-steps 4"
+FLAGS = "--hidden-size 8 --embed-size 8 --batch-size 4 --seq-len 10".split()
 LOCALES = {
     "UTF-8": dict(LC_ALL="C.UTF-8", PYTHONUTF8="1", PYTHONIOENCODING="utf-8"),
     "ASCII": dict(
@@ -31,8 +31,8 @@ for words in json.load(open("lines.json")):
 
 def lines(name):
     """Return the command lines of one folder, and the exit code of each."""
-    text, run, flags = f"text{name}.txt", f"run{name}", FLAGS.split()
-    tiny = ["--data", text, *flags]
+    text, run, timed = f"text{name}.txt", f"run{name}", ["--data", f"text{name}.txt", *FLAGS]
+    tiny = [*timed, "--max-steps", "4"]
     vocab = ["--vocab-text", text, "--level", "char"]
     weights = f"net{name}.safetensors"
     out = iter(f"{number}{name}" for number in range(100))
@@ -46,7 +46,7 @@ def lines(name):
         ["generate", run, "--length", "30", "--temperature", "9", "--novelty"],
         ["tune", f"study{name}", *tiny, "--try", "lr=0.001/0.01", "--trials", "2"],
         ["tune", f"study{name}", *tiny, "--try", "lr=0.001/0.01", "--trials", "3"],
-        ["compare", *tiny, "--out", next(out), "--steps", "1", "--rounds", "1"],
+        ["compare", *timed, "--out", next(out), "--steps", "1", "--rounds", "1"],
         ["export", run, "--format", "html", "--out", next(out)],
         ["export", run, "--format", "onnx", "--out", next(out)],
         ["export", run, "--format", "torch", "--out", weights],
