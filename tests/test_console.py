@@ -1,4 +1,4 @@
-"""Control characters: unchanged in files and pipes, visible on a terminal and in pages."""
+"""Control characters: unchanged in files and pipes, visible on a terminal; errors in one line."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, TINY, assert_refused
 
 from gluonlm.run.load import load_model
-from gluonlm.system.console import harmless, visible
+from gluonlm.system.console import harmless, run_command, visible
 
 PAGES = "\f\x1b[1mone two three\x07\nfour\x7f five\x9b six\n"  # separated by form feeds
 CONTROLS = "\f\x1b\x07\x7f\x9b"
@@ -134,3 +134,12 @@ def test_prompts_on_standard_input_are_literal(pages, monkeypatch, command):
     stream = io.TextIOWrapper(io.BytesIO(b"one\\n"))
     monkeypatch.setattr(sys, "stdin", stream)
     assert_refused(command("generate", pages, "--prompt", "-"), "'\\\\'")
+
+
+def test_an_allocation_that_fails_is_one_line(capfd):
+    def allocate():
+        bytearray(1 << 62)
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(allocate)
+    assert_refused((ended.value.code, *capfd.readouterr()), "memory")

@@ -25,7 +25,8 @@ def program() -> str:
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main`, and exit with its code.
 
-    After an `InputError` or `OSError`, it prints one line and exits with 2; after Ctrl-C with 130.
+    After an `InputError`, `OSError` or `MemoryError`, it prints one line and exits with 2; after
+    Ctrl-C with 130.
     """
     for name in ("stdin", "stdout", "stderr"):  # closed by the caller, as with >&-
         if getattr(sys, name) is None:
@@ -46,6 +47,9 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         code = 128 + signal.SIGPIPE
     except OSError as error:  # such as a full disk or a deleted folder
         complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
+        code = 2
+    except MemoryError:
+        complain("error: out of memory: use a smaller model, batch or text")
         code = 2
     except KeyboardInterrupt:
         complain("interrupted")
