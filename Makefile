@@ -60,7 +60,7 @@ $(VENV)/installed: requirements.txt
 # without a compiler, NumPy and MXNet compute everything
 train test test-full tutorials book bench: $(KERNELS)
 
-$(KERNELS): gluonlm/native/stepper.cc | $(VENV)/installed
+$(KERNELS): $(wildcard gluonlm/native/*.cc gluonlm/native/*.h) | $(VENV)/installed
 	@$(RUN) gluonlm/native/build.py
 
 $(VENV)/installed-tutorials: requirements-tutorials.txt $(VENV)/installed

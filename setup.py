@@ -7,6 +7,7 @@ overwrite the other. `make pins` writes requirements*.txt from these requirement
 import platform
 import re
 import runpy
+from glob import glob
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -55,7 +56,8 @@ def extensions():
         return []
     flags = runpy.run_path(str(HERE / "gluonlm/native/build.py"))["FLAGS"]
     arguments = dict(extra_compile_args=flags, extra_link_args=["-pthread"], language="c++")
-    source = "gluonlm/native/stepper.cc"  # it includes itself
+    source, headers = "gluonlm/native/kernels.cc", sorted(glob("gluonlm/native/*.h"))
+    arguments["depends"] = headers
     return [Extension("gluonlm.native.kernels", [source], optional=True, **arguments)]
 
 

@@ -236,6 +236,13 @@ class TrainConfig(Settings):
         "order of the windows in an epoch: mixed (random), or line (the order of version 0.1.0)",
         choices=("mixed", "line"),
     )
+    kernels: str = option(
+        "auto",
+        "on a CPU: native (compiled code), mxnet (the same on every processor), or auto, native "
+        "where it is available",
+        choices=("auto", "native", "mxnet"),
+        on_resume=True,
+    )
     epochs: int = option(
         10,
         "passes over the training text; also the length of --schedule cosine",

@@ -8,9 +8,11 @@ from mxnet import autograd
 from mxnet.gluon import HybridBlock, Parameter, nn
 
 from ..config import SMALLEST
+from .. import native
 from ..system.device import to_device
 from ..system.errors import InputError
 from .loss import losses_and_gradient, negative_log_likelihood
+from .native_network import NativeNetwork
 from .stepper import WindowStepper
 
 LARGEST = 1e6  # initial weight; larger weights overflow in the first product
@@ -35,10 +37,33 @@ class LanguageModel(HybridBlock):
     vocab_size: int
     window: int | None = None
     static_shape = True  # plan buffers once per shape instead of at each call
+    compiled: NativeNetwork | None = None  # computes training passes and losses instead of MXNet
 
     def begin_state(self, batch_size: int, ctx=None) -> list:
         """Return the initial state: zeros on a context, or [] if no state is carried."""
         return []
+
+    def use_kernels(self, choice: str = "auto") -> None:
+        """Compute training passes and losses on a CPU with native kernels, if they support them.
+
+        Parameters
+        ----------
+        choice
+            As for `native.load`.
+        """
+        kernels = native.load(choice)
+        self.compiled = self.native_network(kernels) if kernels else None
+
+    def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
+        """Return this network for native kernels, or None if they do not support it."""
+        return None
+
+    def seed_dropout(self, seed: int) -> None:
+        """Set the seed of the dropout masks of the next passes."""
+        if self.compiled and self.compiled.rates():
+            self.compiled.seed_dropout(seed)
+        else:
+            mx.random.seed(seed)
 
     def forward_backward(self, inputs, targets, state: list) -> tuple[mx.nd.NDArray, list]:
         """Run a training pass, and store the gradient of the summed loss in the parameters.
@@ -53,6 +78,8 @@ class LanguageModel(HybridBlock):
         state
             After the last token, detached: backpropagation through time ends here.
         """
+        if self.compiled and self.compiled.rates() and inputs.context.device_type == "cpu":
+            return self.compiled.forward_backward(inputs, targets, state)
         with autograd.record():
             logits, state = self(inputs, state)  # (M, V)
         losses, gradient = losses_and_gradient(logits, targets)  # (M,), (M, V)
@@ -61,6 +88,8 @@ class LanguageModel(HybridBlock):
 
     def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
         """Return the loss of each target in nats, `(M,)`, float64, and the new state."""
+        if self.compiled and inputs.context.device_type == "cpu":
+            return self.compiled.losses(inputs, targets, state)
         logits, state = self(inputs, state)  # (M, V)
         return negative_log_likelihood(logits, targets), state
 

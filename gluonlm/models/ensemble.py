@@ -9,6 +9,7 @@ from mxnet.gluon import nn
 
 from ..system.errors import InputError
 from ..system.numerics import log_mean_probability
+from ..system.seeds import derive_seed
 from .base import LanguageModel
 from .stepper import EnsembleStepper
 
@@ -66,6 +67,16 @@ class Ensemble(LanguageModel):
         results = [network.forward_backward(inputs, targets, part) for network, part in members]
         losses = mx.nd.add_n(*(losses for losses, _ in results)) / len(results)  # (M,)
         return losses, [array for _, new in results for array in new]
+
+    def use_kernels(self, choice: str = "auto") -> None:
+        """Train every member with native kernels, if they support it."""
+        for network in self.networks:
+            network.use_kernels(choice)
+
+    def seed_dropout(self, seed: int) -> None:
+        """Set the seed of the dropout masks of every member; members draw different masks."""
+        for i, network in enumerate(self.networks):
+            network.seed_dropout(derive_seed(seed, i) if network.compiled else seed)
 
     def begin_at(self, frequencies: np.ndarray) -> None:
         """Set the output bias of every member."""

@@ -1,4 +1,4 @@
-"""The stepper of `stepper.py`, compiled: packs the weights for `native/stepper.cc` and calls it."""
+"""The stepper of `stepper.py`, compiled: packs the weights for `native/stepper.h` and calls it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import native
+from ..native import AFFINE, GRU, LSTM, RNN_RELU, RNN_TANH, aligned
 from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, relu, tanh
 
-ALIGNMENT = 64  # bytes of a cache line
 PARALLEL = 2**20  # weights read in a step above which threads are faster
-RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE = range(5)  # as in stepper.cc
 GATES = {RNN_TANH: 1, RNN_RELU: 1, LSTM: 4, GRU: 3, AFFINE: 1}
 
 _integers, _pointers = ctypes.c_int64, ctypes.c_void_p
@@ -75,14 +74,16 @@ class NativeStepper:
         first = self.layers[0]
         rows = min(self.vocab_size, max(streams, KEPT // first.bias.size))
         self.slots.fill(-1)
-        self.table = _aligned(rows, first.bias.size)
+        self.table = aligned(rows, first.bias.size)
         self.now, self.ids = np.empty((3, streams), np.int64), np.empty(streams, np.int64)
         for layer in self.layers:
             layer.allocate(streams)
         self._layers = (_Layer * len(self._all))(*(layer.fields() for layer in self._all))
         weights = sum(layer.weights for layer in self._all)
+        large = weights * (8 + streams) // 8 > PARALLEL
+        threads = native.threads() if large else 1
         self._stepper = _Stepper(
-            *(streams, self.vocab_size, len(self.layers), _threads(weights * (8 + streams) // 8)),
+            *(streams, self.vocab_size, len(self.layers), threads),
             *(rows, 0, _address(self.embedding), _address(self.table), _address(self.slots)),
             *(_address(self.now), ctypes.addressof(self._layers)),
         )
@@ -145,7 +146,7 @@ class NativeStepper:
 
 
 class _Packed:
-    """A layer's weights in panels (see stepper.cc), and its state for N streams."""
+    """A layer's weights in panels (see stepper.h), and its state for N streams."""
 
     def __init__(self, kernels, kind, size, states, i2h, h2h, bias, new_bias=None):
         self.kind, self.size, self.states, self.inputs = kind, size, states, len(i2h)
@@ -180,7 +181,7 @@ class _Packed:
         if matrix.shape != (rows, self.gates * self.size):
             raise ValueError(f"weights {matrix.shape}: expected {rows, self.gates * self.size}")
         matrix = matrix.reshape(rows, self.gates, self.size)
-        packed = _aligned(self.panels, rows, self.gates, self.units)
+        packed = aligned(self.panels, rows, self.gates, self.units)
         full = self.size // self.units
         whole = matrix[:, :, : full * self.units].reshape(rows, self.gates, full, self.units)
         packed[:full] = whole.transpose(2, 0, 1, 3)
@@ -191,10 +192,10 @@ class _Packed:
 
     def allocate(self, streams):
         """Allocate the state and the buffer of the new hidden state."""
-        self.state = [_aligned(streams, self.columns) for _ in range(self.states)]
+        self.state = [aligned(streams, self.columns) for _ in range(self.states)]
         for array in self.state:
             array.fill(0)
-        self.next = _aligned(streams, self.columns)
+        self.next = aligned(streams, self.columns)
 
     def fields(self):
         """Return the C structure."""
@@ -204,25 +205,8 @@ class _Packed:
         return _Layer(*numbers, *(None if array is None else _address(array) for array in arrays))
 
 
-def _aligned(*shape):
-    """Return an uninitialized float32 array that begins at a cache line."""
-    size = int(np.prod(shape))
-    block = np.empty(4 * size + ALIGNMENT, np.uint8)
-    begin = -_address(block) % ALIGNMENT
-    return block[begin : begin + 4 * size].view(np.float32).reshape(shape)
-
-
 def _address(array):
     return array.ctypes.data
-
-
-def _threads(work):
-    """Return the number of threads for a step that takes as long as reading so many weights."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    usable = len(affinity(0)) if affinity else os.cpu_count() or 1
-    variable = os.environ.get("OMP_NUM_THREADS", "")
-    wanted = int(variable) if variable.isdigit() else usable
-    return max(1, min(wanted, usable)) if work > PARALLEL else 1
 
 
 Stepper = RecurrentStepper | NativeStepper

@@ -81,12 +81,24 @@ def split(parameter: gluon.Parameter, array: nd.NDArray) -> Iterator[tuple]:
 
 def memory_of(array: nd.NDArray) -> np.ndarray:
     """Return a writable NumPy view of a CPU array, after its pending writes."""
-    array.wait_to_read()
+    size = array.size * np.dtype(array.dtype).itemsize
+    numbers = (ctypes.c_char * size).from_address(address_of(array))
+    return np.frombuffer(numbers, array.dtype).reshape(array.shape)
+
+
+def address_of(array: nd.NDArray, to_write: bool = False) -> int:
+    """Return the address of a CPU array's numbers, after its pending writes.
+
+    Parameters
+    ----------
+    to_write
+        Whether to wait for its pending reads, too.
+    """
+    wait = _LIB.MXNDArrayWaitToWrite if to_write else _LIB.MXNDArrayWaitToRead
+    check_call(wait(array.handle))
     address = ctypes.c_void_p()
     check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    size = array.size * np.dtype(array.dtype).itemsize
-    numbers = (ctypes.c_char * size).from_address(address.value or 0)
-    return np.frombuffer(numbers, array.dtype).reshape(array.shape)
+    return address.value or 0
 
 
 class BufferPool:

@@ -9,9 +9,11 @@ from mxnet import gluon, nd
 from mxnet.gluon import HybridBlock, nn, rnn
 from mxnet.util import is_np_array
 
+from .. import native
 from ..system.arguments import check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
+from .native_network import NativeNetwork
 from .native_stepper import Stepper, make_stepper
 from .packed import Packed
 from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RNNCell
@@ -351,6 +353,27 @@ class RNNModel(RecurrentBody):
     def hybrid_forward(self, F, inputs, state):
         hidden, states = super().hybrid_forward(F, inputs, state)
         return self.decoder(hidden), states  # (T*N, V)
+
+    def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
+        """Return this network for native kernels, or None if the text has documents."""
+        if self.separator is not None:
+            return None
+        layers = [
+            (native.KINDS[layer._mode], [getattr(layer, f"l0_{part}") for part in PARTS])
+            for layer in self.layers
+        ]
+        variational = bool(self.dropout._axes)
+        return NativeNetwork(
+            kernels, self.embedding, layers, self.decoder, self._rates, variational=variational
+        )
+
+    def _rates(self):
+        """Return the dropout rates, or None with other noise or penalties; see NativeNetwork."""
+        others = [self.embedding.word_dropout._rate]
+        others += [self.temporal_reg.penalty, self.activation_reg.penalty]
+        others += [layer.weight_drop._rate for layer in self.layers]
+        rates = [self.embed_dropout._rate] + [self.dropout._rate] * len(self.layers)
+        return None if any(others) else rates
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         output = Affine(to_numpy(self.decoder.weight), to_numpy(self.decoder.bias))

@@ -2,9 +2,11 @@
 
 from mxnet.gluon import nn
 
+from .. import native
 from ..system.arguments import check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel
+from .native_network import NativeNetwork
 from .stepper import ACTIVATIONS
 
 
@@ -73,3 +75,11 @@ class UnrolledRNN(LanguageModel):
             for step in steps[1:]:
                 hidden = self.activation(self.h2h(hidden)) + step  # (N, C)
         return self.decoder(self.dropout(hidden)), state  # (N, V)
+
+    def native_network(self, kernels: native.Kernels) -> NativeNetwork:
+        """Return this network for native kernels."""
+        relu = self.activation._act_type == "relu"
+        kind = (native.RNN_TANH if self.fold else native.UNROLLED_TANH) + relu
+        parameters = [self.i2h.weight, self.h2h.weight, self.i2h.bias, self.h2h.bias]
+        layers, rates = [(kind, parameters)], lambda: [self.dropout._rate] * 2
+        return NativeNetwork(kernels, self.embedding, layers, self.decoder, rates, window=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 from pathlib import Path
 
@@ -17,14 +18,17 @@ from ..system.errors import InputError
 
 VARIABLE, CHOICES = "GLUONLM_KERNELS", ("auto", "native", "mxnet")
 LIBRARY = Path(__file__).with_name("kernels.so")
-VERSION = 1  # of the interface, as in stepper.cc
+VERSION = 2  # of the interface, as in kernels.cc
 SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
+RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
+KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
+ALIGNMENT = 64  # bytes of a cache line
 
 
 class Kernels:
     """The functions of the library for one instruction set.
 
-    `step` and `units` have pointers as arguments: only `NativeStepper` calls them.
+    All but `draw` have pointers as arguments: only `NativeStepper` and `NativeNetwork` call them.
     """
 
     def __init__(self, library: ctypes.PyDLL, lanes: int):
@@ -38,6 +42,11 @@ class Kernels:
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
         self.step = function("step", ctypes.c_int, pointer, pointer, pointer)
         self.units = function("units", integer, integer)
+        self.plan = function("plan", integer, pointer)
+        self.run_pass = function("pass", ctypes.c_int, pointer)
+        self.squares = function("squares", None, integer, integer, pointer, pointer, pointer)
+        self.adam = function("adam", None, integer, integer, *[pointer] * 5)
+        self.sgd = function("sgd", None, integer, integer, *[pointer] * 2, *[ctypes.c_double] * 3)
         numbers = (integer, integer, integer, pointer, ctypes.c_double, pointer, pointer)
         self._draw = function("draw", None, *numbers)
 
@@ -96,26 +105,47 @@ def _found() -> Kernels | str:
     return Kernels(open_library(), lanes) if lanes else "this processor has no AVX2"
 
 
-def load() -> Kernels | None:
+def load(choice: str = "auto") -> Kernels | None:
     """Return the native kernels, or None if NumPy and MXNet compute everything.
 
-    The environment variable GLUONLM_KERNELS selects them: `auto` (the default) uses native kernels
-    if possible, `native` requires them, and `mxnet` disables them.
+    Parameters
+    ----------
+    choice
+        `auto` (use native kernels if possible, unless the environment variable GLUONLM_KERNELS
+        is another choice), `native` (require them) or `mxnet` (do not use them).
 
     Raises
     ------
     InputError
-        If native kernels are required but unavailable, or the variable has another value.
+        If native kernels are required but unavailable, or there is no such choice.
     """
-    choice = os.environ.get(VARIABLE, "auto")
+    name = "`kernels`"
+    if choice == "auto":
+        name, choice = VARIABLE, os.environ.get(VARIABLE, "auto")
     if choice not in CHOICES:
-        raise InputError(f"{VARIABLE}={choice!r}: expected one of {', '.join(CHOICES)}")
+        raise InputError(f"{name} {choice!r}: must be one of {', '.join(CHOICES)}")
     found = _found() if choice != "mxnet" else "disabled"
     if isinstance(found, Kernels):
         return found
     if choice == "native":
-        raise InputError(f"{VARIABLE}=native: {found}")
+        raise InputError(f"{name} native: {found}")
     return None
+
+
+def threads() -> int:
+    """Return OMP_NUM_THREADS, at most one for each processor that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity else os.cpu_count() or 1
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(int(variable), usable)) if variable.isdigit() else usable
+
+
+def aligned(*shape: int) -> np.ndarray:
+    """Return an uninitialized float32 array that begins at a cache line."""
+    size = math.prod(shape)
+    block = np.empty(4 * size + ALIGNMENT, np.uint8)
+    begin = -block.ctypes.data % ALIGNMENT
+    return block[begin : begin + 4 * size].view(np.float32).reshape(shape)
 
 
 def description() -> str:

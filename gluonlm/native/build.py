@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("stepper.cc")
+SOURCE = Path(__file__).with_name("kernels.cc")
 LIBRARY = SOURCE.with_name("kernels.so")
 # no -march: each function is compiled for its instruction set, which is selected when loaded
 FLAGS = ["-std=gnu++17", "-O3", "-g0", "-fno-math-errno", "-ffp-contract=fast"]
@@ -17,7 +17,8 @@ FLAGS += ["-fopenmp-simd", "-Wno-pass-failed"]  # of clang: it does not vectoris
 
 def build() -> None:
     """Compile the library if its source is newer and there is a compiler."""
-    if LIBRARY.exists() and LIBRARY.stat().st_mtime >= SOURCE.stat().st_mtime:
+    newest = max(path.stat().st_mtime for path in SOURCE.parent.glob("*.[ch]*"))
+    if LIBRARY.exists() and LIBRARY.stat().st_mtime >= newest:
         return
     compiler = os.environ.get("CXX") or ("g++" if shutil.which("g++") else "clang++")
     if shutil.which(compiler.split()[0]):

@@ -39,4 +39,5 @@ def load_model(run, which: str = "best", ctx=None) -> tuple[LanguageModel, Check
     model.check_arrays(checkpoint.parameters)  # before allocating anything of a forged size
     model.prepare(contexts(ctx), seed=None).load_arrays(checkpoint.parameters)
     model.pack()
+    model.use_kernels()
     return model, checkpoint

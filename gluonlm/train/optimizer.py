@@ -10,11 +10,13 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon, nd
 
+from .. import native
 from ..config import SMALLEST, TrainConfig
 from ..models.packed import split, together
 from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from .kvstore import FlatGradients, MPIStore
+from .native_rules import native_rule, sums_of_squares
 from .replicas import copy_array
 
 # tested: clipping inside the update equals clipping the gradients, and resuming is exact
@@ -68,7 +70,9 @@ class Optimizer:
         world: Processes = ALONE,
     ):
         self.parameters, self.ctx = parameters, ctx
-        self.rule, self.weight_decay = make_rule(config), config.weight_decay
+        on_cpu = all(device.device_type == "cpu" for device in ctx)
+        self.kernels = native.load(config.kernels) if on_cpu else None
+        self.rule, self.weight_decay = make_rule(config, self.kernels), config.weight_decay
         # elementwise rules update all parameters as one array
         apart = config.optimizer.lower() in BY_ARRAY
         updated = parameters if apart else [together(parameters)]
@@ -118,9 +122,13 @@ class Optimizer:
             self.gluon_trainer.allreduce_grads()
         if self.flat:
             losses = self.flat.tails[0]  # (2,): the summed loss and the number of stop requests
-        squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
-        figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
-        losses, squares = np.split(figures, [losses.size])
+        if self.kernels:
+            losses = losses.asnumpy().astype(np.float64)
+            squares = sums_of_squares(self.kernels, self.gradients)
+        else:
+            squares = nd.multi_sum_sq(*self.gradients, num_arrays=len(self.gradients))
+            figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
+            losses, squares = np.split(figures, [losses.size])
         if self.flat:
             losses, stop_requested = losses[:1], losses[1] > 0
         return losses, squares, stop_requested
@@ -192,8 +200,8 @@ class Optimizer:
         self.rule._set_current_context(0)
 
 
-def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
-    """Return the update rule that the settings name.
+def make_rule(config: TrainConfig, kernels: native.Kernels | None = None) -> mx.optimizer.Optimizer:
+    """Return the update rule that the settings name, with native kernels if it has some.
 
     Raises
     ------
@@ -206,11 +214,12 @@ def make_rule(config: TrainConfig) -> mx.optimizer.Optimizer:
         raise InputError(f"`optimizer` {name!r}: {reason}; choose one of {', '.join(SUPPORTED)}")
     params = parse_params(config.optimizer_params)
     try:
-        return mx.optimizer.create(name, learning_rate=config.lr, **params)
+        rule = mx.optimizer.create(name, learning_rate=config.lr, **params)
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise InputError(
             f"`optimizer_params` {config.optimizer_params!r}: rejected by {name}: {error}"
         ) from None
+    return native_rule(rule, kernels, learning_rate=config.lr, **params) if kernels else rule
 
 
 def parse_params(text: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from mxnet import autograd, nd
 
 from ..batchify.batches import shares
 from ..models import LanguageModel
-from ..models.packed import BufferPool
+from ..models.packed import BufferPool, memory_of
 from ..system.arguments import check_ids
 from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
@@ -60,8 +60,12 @@ class Replicas:
             each, self.state[device] = self.model.forward_backward(
                 read, expected, self.state[device]
             )
-            losses.append(each.sum().as_in_context(self.ctx[0]))
+            losses.append(self._sum(each).as_in_context(self.ctx[0]))
         return nd.concat(*losses, dim=0) if len(losses) > 1 else losses[0]
+
+    def _sum(self, losses):
+        """Return the sum of the losses; MXNet's own would wake its threads for a step in C++."""
+        return nd.array([memory_of(losses).sum()]) if self.model.compiled else losses.sum()
 
     def _empty_pass(self, ctx):
         """Set zero gradients on a device without streams; return the loss, which is 0."""

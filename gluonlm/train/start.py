@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import native
 from ..config import BEFORE, Config, DataConfig, changed_settings
 from ..corpus import Corpus, check_trusted, load_corpus, share_corpus
 from ..corpus.load import has_own_parts
@@ -93,7 +94,7 @@ class FreshStart:
     def __init__(
         self, settings: dict[str, Any], folder=None, overwrite: bool = False, source="configuration"
     ):
-        self.config = Config.from_dict(settings, source)
+        self.config = with_kernels(Config.from_dict(settings, source))
         self.data = self.config.data
         self.folder, self.overwrite = folder, overwrite
         self.notes: list[str] = []
@@ -126,7 +127,7 @@ class WarmStart:
         names = ("level", "tokenizer", "lower", "keep_line_ends")
         kept = {name: getattr(config.data, name) for name in names}
         kept.update(vars(config.model))
-        self.config = Config.from_dict({**kept, **settings}, "`init_from`")
+        self.config = with_kernels(Config.from_dict({**kept, **settings}, "`init_from`"))
         self.data = self.config.data
         for name in ("level", "tokenizer"):
             old, new = getattr(config.data, name), getattr(self.data, name)
@@ -191,10 +192,17 @@ class ResumedRun:
         self.checkpoint, path = self.run.load("last"), self.run.path
         kept = self.checkpoint.config
         self.config = Config.from_dict({**kept.to_dict(), **settings}, "`resume`")
+        self.notes: list[str] = []
+        try:
+            self.config = with_kernels(self.config)
+        except InputError as error:
+            if "kernels" in settings:
+                raise
+            self.config = with_kernels(self.config, "mxnet")
+            self.notes.append(f"{error}; resuming with MXNet, which draws other dropout masks")
         self.data = check_trusted(self.config.data, settings)
         self.fingerprint: str | None = str(self.checkpoint.progress.get("corpus"))
         self.vocab: Vocab | None = self.checkpoint.vocab
-        self.notes: list[str] = []
         for name, old, new, allowed in changed_settings(kept, self.config):
             if not allowed and preset:
                 raise InputError(
@@ -251,6 +259,18 @@ class JoinedStart:
 
     def close(self) -> None:
         """Do nothing: this process has no run."""
+
+
+def with_kernels(config: Config, choice: str = "") -> Config:
+    """Return the settings with the kernels that are used here, with which a run goes on.
+
+    Raises
+    ------
+    InputError
+        As for `native.load`.
+    """
+    kernels = "native" if native.load(choice or config.training.kernels) else "mxnet"
+    return Config.from_dict({**config.to_dict(), "kernels": kernels})
 
 
 def _rule(data: DataConfig) -> tuple[str, str]:

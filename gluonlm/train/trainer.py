@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 
 from ..batchify.batches import make_batches
@@ -81,6 +80,7 @@ class Trainer:
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
         model.pack()  # replaces parameters: before gradients and optimizer state are created
+        model.use_kernels(config.kernels)
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.average = Average(model, config, self.ctx[0])
@@ -177,7 +177,7 @@ class Trainer:
             self.replicas.begin(self.streams)
         if self.random_steps:
             mine = ("process", self.world.rank) if self.world.rank else ()
-            mx.random.seed(derive_seed(config.seed, "step", progress.step, *mine))
+            self.model.seed_dropout(derive_seed(config.seed, "step", progress.step, *mine))
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
         losses, squares = self._reduce(losses)

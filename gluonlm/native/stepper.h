@@ -1,22 +1,9 @@
-// The stepper of gluonlm/models/stepper.py, compiled: one token of N streams through recurrent
-// layers and an output. float32; gluonlm/models/native_stepper.py allocates and packs the arrays.
-//
-// The file includes itself for each instruction set. Python selects one when the library is loaded.
+// The stepper of gluonlm/models/stepper.py: one token of N streams through recurrent layers and an
+// output. gluonlm/models/native_stepper.py allocates and packs the arrays. Included by kernels.cc.
 //
 // A panel contains all gates of UNITS units of a layer, with columns in the order (gate, unit): a
 // matrix (K, gates * C) is packed as (panels, K, width), with zeros for units from C on. The arrays
-// h, c and the logits have panels * UNITS columns. A panel is computed by one thread in a fixed
-// order, so results do not depend on the number of threads.
-#ifndef LANES
-#include <atomic>
-#include <cstdint>
-#include <cstring>
-#include <linux/futex.h>
-#include <pthread.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-enum Kind { RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE };
+// h, c and the logits have panels * UNITS columns. A panel is computed by one thread.
 
 // the same fields as in native_stepper.py; sizes are checked there
 struct Layer {
@@ -41,140 +28,12 @@ struct Job {  // a layer of a step
   int64_t stride, missing;  // of x; number of tokens that are not in the table
 };
 
-// Threads that help with the panels of a phase. The caller takes panels as well, so it waits only
-// for panels in progress; idle helpers sleep. Calls are serialised by Python's lock.
-namespace pool {
-using Work = void (*)(const Job &job, int64_t panel);
-enum { SPINS = 500 };
-static std::atomic<uint64_t> left{0};  // phase << 32 | panels not yet taken
-static std::atomic<uint32_t> phase{0}, done{0}, sleeping{0};
-static Work work;
-static const Job *job;
-static uint32_t count;
-static int64_t helpers = 0;
-
-static void futex(std::atomic<uint32_t> &word, int operation, uint32_t value) {
-  syscall(SYS_futex, &word, operation, value, nullptr, nullptr, 0);
-}
-static void wake(std::atomic<uint32_t> &word) { futex(word, FUTEX_WAKE_PRIVATE, INT32_MAX); }
-static void take_panels(uint32_t mine) {  // until none of this phase is left
-  for (uint64_t seen = left.load(); seen >> 32 == mine && uint32_t(seen);)
-    if (left.compare_exchange_weak(seen, seen - 1)) {
-      const uint32_t all = count;  // of this phase, which cannot end before this panel is done
-      work(*job, uint32_t(seen) - 1);
-      if (done.fetch_add(1) + 1 == all) wake(done);
-      seen = left.load();
-    }
-}
-static void *help(void *) {
-  for (uint32_t seen = 0;; take_panels(seen = phase)) {
-    for (int spun = 0; phase == seen && spun < SPINS; spun++) __builtin_ia32_pause();
-    for (sleeping++; phase == seen;) futex(phase, FUTEX_WAIT_PRIVATE, seen);
-    sleeping--;
-  }
-}
-static void forget() { helpers = sleeping = 0; }  // a forked process has none
-static void start(int64_t wanted) {
-  static bool registered = pthread_atfork(nullptr, nullptr, forget) == 0;
-  for (pthread_t thread; registered && helpers < wanted; helpers++) {
-    if (pthread_create(&thread, nullptr, help, nullptr)) return;
-    pthread_detach(thread);
-  }
-}
-static void run(Work function, const Job &about, int64_t panels, int64_t threads) {
-  if (threads < 2) {
-    for (int64_t panel = 0; panel < panels; panel++) function(about, panel);
-    return;
-  }
-  if (helpers < threads - 1) start(threads - 1);
-  work = function, job = &about, count = panels, done = 0;
-  const uint32_t mine = phase + 1;
-  left = uint64_t(mine) << 32 | count;
-  phase = mine;
-  if (sleeping) wake(phase);
-  take_panels(mine);
-  for (int spun = 0; done < count && spun < SPINS; spun++) __builtin_ia32_pause();
-  for (uint32_t seen; (seen = done) < count;) futex(done, FUTEX_WAIT_PRIVATE, seen);
-}
-}  // namespace pool
-
-extern "C" int version() { return 1; }  // of the two structs and the functions' arguments
-extern "C" int lanes() {                // of the widest instruction set of this processor, or 0
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? 16 : 8;
-}
-
-#define PRAGMA(text) _Pragma(#text)
-#ifdef __clang__
-#define BEGIN(set) PRAGMA(clang attribute push(__attribute__((target(set))), apply_to = function))
-#define END PRAGMA(clang attribute pop)
-#else
-#define BEGIN(set) PRAGMA(GCC push_options) PRAGMA(GCC target(set))
-#define END PRAGMA(GCC pop_options)
-#endif
-
-#define LANES 8
-#define EXPORT(name) name##_avx2
-BEGIN("avx2,fma")
-namespace avx2 {
-#include "stepper.cc"
-}
-END
-#undef LANES
-#undef EXPORT
-#define LANES 16
-#define EXPORT(name) name##_avx512
-BEGIN("avx512f,avx512dq,avx2,fma")
-namespace avx512 {
-#include "stepper.cc"
-}
-END
-
-#else  // for one instruction set
-#define IN static inline __attribute__((always_inline))
-typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-
-constexpr int REGISTERS = LANES == 16 ? 24 : 12;  // for sums
 constexpr int64_t ROWS = 32;   // streams whose sums are in the first-level cache
 constexpr int64_t DEPTH = 64;  // terms added up before they are added to the sums
 template <int GATES_, int R> struct Shape {  // of a panel
   enum { GATES = GATES_, W = GATES * R, UNITS = R * LANES, WIDTH = W * LANES };
   enum { M = REGISTERS / W };  // streams at a time
 };
-
-IN int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-IN Vector load(const float *p) { return *(const Vector *)p; }
-IN void store(float *p, Vector x) { *(Vector *)p = x; }
-IN void copy(float *to, const float *from, int64_t size) { memcpy(to, from, sizeof(float) * size); }
-IN Vector all(float x) { return x - Vector{}; }
-
-IN Vector exp(Vector x) {  // to 1e-7; Cephes, clamped to finite results; NaN stays NaN
-  const Vector low = all(-87.3f), high = all(88.3f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
-  Vector n = x * 1.44269504f + 12582912.0f;  // rounds to an integer, in the low bits
-  const Integers power = ((Integers)n << 23) + (127 << 23);
-  n -= 12582912.0f;
-  const Vector r = x - n * 0.693359375f - n * -2.12194440e-4f;
-  Vector p = (r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f;
-  p = ((p * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r + 5.0000001201e-1f;
-  return (p * r * r + r + 1.0f) * (Vector)power;
-}
-IN Vector sigmoid(Vector x) { return 1.0f / (1.0f + exp(-x)); }
-IN Vector tanh(Vector x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
-IN Vector relu(Vector x) { return x < Vector{} ? Vector{} : x; }  // NaN stays NaN
-
-// c' = f c + i g, h' = o tanh(c')
-IN Vector lstm(Vector i, Vector f, Vector g, Vector o, Vector &c) {
-  c = sigmoid(f) * c + sigmoid(i) * tanh(g);
-  return sigmoid(o) * tanh(c);
-}
-// n = tanh(W x + b + r (W h + b)), h' = (1 - z) n + z h
-IN Vector gru(Vector r, Vector z, Vector read, Vector sums, Vector h) {
-  const Vector n = tanh(read + sigmoid(r) * sums);
-  return n + sigmoid(z) * (h - n);
-}
 
 // sums (M, W vectors) += x (M, K), rows `step` apart, times a packed matrix (K, W vectors).
 // Sliced: sums (1, W vectors) += x (1, M * K) times a matrix (M * K, W vectors), where `step` is K;
@@ -269,7 +128,8 @@ template <class S> static void advance_panel(const Job &job, int64_t panel) {
   }
 }
 
-struct Plan { int64_t units; pool::Work read, advance; };
+using Work = void (*)(const Job &job, int64_t panel);
+struct Plan { int64_t units; Work read, advance; };
 template <class S> static Plan of() { return {S::UNITS, read_panel<S>, advance_panel<S>}; }
 static Plan plan(int64_t kind) {
   return kind == LSTM ? of<Shape<4, 1>>() : kind == GRU ? of<Shape<3, 2>>() : of<Shape<1, 4>>();
@@ -296,13 +156,16 @@ extern "C" int EXPORT(step)(Stepper *s, const int64_t *ids, float *logits) {
   for (int64_t i = 0; i < s->streams; i++)
     if (ids[i] < 0 || ids[i] >= s->vocab_size) return -1;
   Job job = {s, s->layers, nullptr, 0, find(*s, ids)};
-  if (job.missing) pool::run(plan(job.layer->kind).read, job, job.layer->panels, s->threads);
+  const auto run = [&](Work work) {
+    pool::each(job.layer->panels, s->threads, [&](int64_t panel) { work(job, panel); });
+  };
+  if (job.missing) run(plan(job.layer->kind).read);
   for (int64_t i = 0; i < s->depth + (logits != nullptr); i++) {
     Layer layer = s->layers[i];
     if (i == s->depth) layer.next = logits;
     job.layer = &layer;
     const Plan how = plan(layer.kind);
-    pool::run(how.advance, job, layer.panels, s->threads);
+    run(how.advance);
     job.x = layer.h, job.stride = layer.panels * how.units;
     if (i < s->depth) copy(layer.h, layer.next, s->streams * job.stride);
   }
@@ -345,5 +208,3 @@ extern "C" void EXPORT(draw)(int64_t N, int64_t V, int64_t stride, const float *
     }
   }
 }
-#undef IN
-#endif

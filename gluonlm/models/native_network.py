@@ -1,0 +1,170 @@
+"""Training and scoring in C++: passes the arrays of a network to `native/training.h`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mxnet import gluon, nd
+
+from .. import native
+from .packed import address_of
+
+_integer, _pointer, _number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+
+
+def _fields(kind, names):
+    return [(name, kind) for name in names.split()]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *_fields(_integer, "kind inputs size"),
+        *_fields(_pointer, "i2h h2h i2h_bias h2h_bias"),
+        *_fields(_pointer, "i2h_gradient h2h_gradient i2h_bias_gradient h2h_bias_gradient"),
+        *_fields(_pointer, "h0 c0 h1 c1"),
+        *_fields(_number, "dropout"),
+        *_fields(_pointer, "h c out read of_h"),
+    ]
+
+
+class _Pass(ctypes.Structure):
+    _fields_ = [
+        *_fields(_integer, "steps streams vocab_size embed_size depth threads"),
+        *_fields(_integer, "begin tied variational seed"),
+        *_fields(_pointer, "inputs targets embedding weight bias"),
+        *_fields(_pointer, "embedding_gradient weight_gradient bias_gradient losses"),
+        *_fields(_number, "dropout"),
+        *_fields(_pointer, "layers memory x gradient h_gradient c_gradient"),
+        *_fields(_pointer, "to_read to_h sums logits"),
+        *_fields(_integer, "rows"),
+    ]
+
+
+class NativeNetwork:
+    """Trains and scores a network in C++; outputs and gradients equal MXNet's to about 1e-6.
+
+    MXNet keeps the parameters and their gradients. A dropout mask is a hash of the seed and of each
+    number's place, so it is the same on every processor. Results do not depend on the number of
+    threads: OMP_NUM_THREADS, at most one for each processor that the process may use.
+
+    Parameters
+    ----------
+    layers
+        For each layer its kind, as in `native.KINDS`, and its four parameters in MXNet's order.
+    rates
+        Returns the dropout rates: of the embedding, and after each layer. None if a training pass
+        has more noise or penalties than dropout, so that MXNet must compute it.
+    window
+        Whether only the last time step predicts a token.
+    variational
+        Whether all time steps have the same dropout mask.
+    """
+
+    def __init__(
+        self,
+        kernels: native.Kernels,
+        embedding: gluon.nn.Embedding,
+        layers: Sequence[tuple[int, list]],
+        decoder: gluon.nn.Dense,
+        rates: Callable[[], list[float] | None],
+        window: bool = False,
+        variational: bool = False,
+    ):
+        self.kernels, self.rates, self.window = kernels, rates, window
+        self.parameters = [embedding.weight, decoder.weight, decoder.bias]
+        self.parameters += [parameter for _, four in layers for parameter in four]
+        self.layers = (_Layer * len(layers))()
+        for layer, (kind, (i2h, h2h, *_)) in zip(self.layers, layers):
+            layer.kind, layer.inputs, layer.size = kind, i2h.shape[1], h2h.shape[1]
+        vocab_size, embed_size = embedding.weight.shape
+        self.arguments = _Pass(
+            vocab_size=vocab_size,
+            embed_size=embed_size,
+            depth=len(layers),
+            tied=embedding.weight is decoder.weight,
+            variational=variational,
+            layers=ctypes.addressof(self.layers),
+        )
+        self.seed, self.passes = 0, 0
+
+    def seed_dropout(self, seed: int) -> None:
+        """Set the seed of the dropout masks of the next passes, which all differ."""
+        self.seed, self.passes = seed, 0
+
+    def forward_backward(
+        self, inputs: nd.NDArray, targets: nd.NDArray, state: list
+    ) -> tuple[nd.NDArray, list]:
+        """Run a training pass; see `LanguageModel.forward_backward`."""
+        losses = nd.empty(targets.shape, inputs.context)
+        self.passes += 1
+        self.arguments.seed = self.seed * 0x9E3779B1 + self.passes * 0xC2B2AE35 & 0xFFFFFFFF
+        # no MXNet operator reads old gradients any more: each such operator writes weights, for
+        # which `_run` waits
+        gradients = [address_of(p.grad(inputs.context)) for p in self.parameters]
+        state = self._run(inputs, targets, state, address_of(losses), self.rates(), gradients)
+        return losses, state
+
+    def losses(
+        self, inputs: nd.NDArray, targets: nd.NDArray, state: list
+    ) -> tuple[np.ndarray, list]:
+        """Score a batch; see `LanguageModel.losses`."""
+        losses = np.empty(targets.shape, np.float32)
+        rates, gradients = [0.0] * (1 + len(self.layers)), [None] * len(self.parameters)
+        state = self._run(inputs, targets, state, losses.ctypes.data, rates, gradients)
+        return losses.astype(np.float64), state
+
+    def _run(self, inputs, targets, state, losses, rates, gradients):
+        """Run a pass; return the new state."""
+        arguments, ctx = self.arguments, inputs.context
+        arguments.steps, arguments.streams = inputs.shape
+        arguments.begin = arguments.steps - 1 if self.window else 0
+        if targets.size != (arguments.steps - arguments.begin) * arguments.streams:
+            raise ValueError(f"targets {targets.shape} do not fit inputs {inputs.shape}")
+        arguments.inputs, arguments.targets = address_of(inputs), address_of(targets)
+        arguments.losses, arguments.threads = losses, native.threads()
+        arguments.dropout, *after = rates
+        weights = [address_of(parameter.data(ctx)) for parameter in self.parameters]
+        names = ("embedding", "weight", "bias")
+        _set(arguments, names, weights[:3], gradients[:3])
+        new = [nd.empty(array.shape, ctx) for array in state]
+        each = len(state) // len(self.layers)
+        for i, layer in enumerate(self.layers):
+            part = slice(3 + 4 * i, 7 + 4 * i)
+            names = ("i2h", "h2h", "i2h_bias", "h2h_bias")
+            _set(layer, names, weights[part], gradients[part])
+            layer.dropout = after[i]
+            for names, arrays in (("h0", "c0"), state), (("h1", "c1"), new):
+                for name, array in zip(names, arrays[i * each : (i + 1) * each]):
+                    setattr(layer, name, address_of(array))
+        self._call()
+        return new
+
+    def _call(self):
+        place = ctypes.addressof(self.arguments)
+        self.arguments.memory = None
+        memory = workspace(self.kernels.plan(place))
+        self.arguments.memory = memory.ctypes.data
+        self.kernels.plan(place)
+        if self.kernels.run_pass(place):
+            vocab_size = self.arguments.vocab_size
+            raise IndexError(f"an id is not in the vocabulary of 0 to {vocab_size - 1}")
+
+
+def _set(structure, names, weights, gradients):
+    for name, weight, gradient in zip(names, weights, gradients):
+        setattr(structure, name, weight)
+        setattr(structure, name + "_gradient", gradient)
+
+
+_memory = np.empty(0, np.float32)
+
+
+def workspace(size: int) -> np.ndarray:
+    """Return uninitialized memory of at least `size` numbers for one pass; the next reuses it."""
+    global _memory
+    if _memory.size < size:
+        _memory = np.empty(0, np.float32)  # release it first
+        _memory = native.aligned(size)
+    return _memory
