@@ -7,8 +7,8 @@ import numpy as np
 from mxnet import autograd
 from mxnet.gluon import HybridBlock, Parameter, nn
 
-from ..config import SMALLEST
 from .. import native
+from ..config import SMALLEST
 from ..system.device import to_device
 from ..system.errors import InputError
 from .loss import losses_and_gradient, negative_log_likelihood

@@ -11,6 +11,7 @@ from mxnet import gluon, nd
 from .. import native
 from .packed import address_of
 
+WEIGHTS = ("i2h", "h2h", "i2h_bias", "h2h_bias")
 _integer, _pointer, _number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 
 
@@ -126,18 +127,18 @@ class NativeNetwork:
         arguments.losses, arguments.threads = losses, native.threads()
         arguments.dropout, *after = rates
         weights = [address_of(parameter.data(ctx)) for parameter in self.parameters]
-        names = ("embedding", "weight", "bias")
-        _set(arguments, names, weights[:3], gradients[:3])
+        _set(arguments, ("embedding", "weight", "bias"), weights, gradients)
         new = [nd.empty(array.shape, ctx) for array in state]
         each = len(state) // len(self.layers)
         for i, layer in enumerate(self.layers):
-            part = slice(3 + 4 * i, 7 + 4 * i)
-            names = ("i2h", "h2h", "i2h_bias", "h2h_bias")
-            _set(layer, names, weights[part], gradients[part])
+            _set(layer, WEIGHTS, weights[3 + 4 * i :], gradients[3 + 4 * i :])
             layer.dropout = after[i]
-            for names, arrays in (("h0", "c0"), state), (("h1", "c1"), new):
-                for name, array in zip(names, arrays[i * each : (i + 1) * each]):
-                    setattr(layer, name, address_of(array))
+            part = slice(i * each, (i + 1) * each)
+            for before, later, old, array in zip(
+                ("h0", "c0"), ("h1", "c1"), state[part], new[part]
+            ):
+                setattr(layer, before, address_of(old))
+                setattr(layer, later, address_of(array))
         self._call()
         return new
 
