@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .errors import InputError
-from .memory import end, is_exhausted, out_of_memory
+from .memory import end, is_exhausted, library_failed, out_of_memory
 
 LONGEST = 4800  # characters of an error: a path may take 4,096
 _HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -46,19 +46,19 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe has closed it
         drop_output()
         code = 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        complain("interrupted")
-        code = 128 + signal.SIGINT
     except SystemExit:
         raise
     except BaseException as error:  # of Rust's panics too
-        if is_exhausted(error):
+        code = 2
+        if is_exhausted(error) or library_failed():
             complain(f"error: {out_of_memory()}")
         elif isinstance(error, OSError):  # such as a full disk or a deleted folder
             complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
+        elif isinstance(error, KeyboardInterrupt):
+            complain("interrupted")
+            code = 128 + signal.SIGINT
         else:
             raise
-        code = 2
     end(code)
 
 

@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import sys
-import traceback
 import warnings
 from typing import NoReturn
 
@@ -30,7 +29,7 @@ ALLOCATION = "bad_alloc|out of memory|failed to allocate|memory allocation|Align
 AT_LIMIT = (
     "cannot allocate memory|could not create a|failed to (map segment|serialize)|mmap failed|"
     "can't (start|create)|thread creation failed|resource temporarily unavailable|"
-    "segmentation fault|deallocated bytearray"
+    "segmentation fault|deallocated bytearray|codec configuration"
 )
 _supervised = False  # whether this process is the child
 
@@ -58,6 +57,21 @@ def is_exhausted(error: BaseException | None) -> bool:
 def _mentions_memory(text):
     known = ALLOCATION if memory_limit() == math.inf else f"{ALLOCATION}|{AT_LIMIT}"
     return re.search(known, text, re.IGNORECASE) is not None
+
+
+def library_failed() -> bool:
+    """Return whether a library has printed that an allocation failed, seen only under a limit.
+
+    OpenBLAS then raises SIGINT, for example.
+    """
+    return _supervised and _mentions_memory(_read(2))
+
+
+def _read(noise):
+    try:
+        return os.pread(noise, LONGEST, 0).decode(errors="replace")
+    except OSError:  # the caller closed standard error
+        return ""
 
 
 def out_of_memory() -> str:
@@ -117,21 +131,32 @@ def _separate(noise):
         return
     sys.stderr.flush()
     os.set_inheritable(own := os.dup(2), False)
-    sys.stderr = sys.__stderr__ = open(own, "w", buffering=1, errors="backslashreplace")
+    sys.stderr = open(own, "w", buffering=1, errors="backslashreplace")
     os.dup2(noise, 2)
 
-    def warn(message, category, filename, lineno, file=None, line=None):
-        os.write(2, warnings.formatwarning(message, category, filename, lineno, line).encode())
+    warnings.showwarning = _warn
+    sys.excepthook, sys.unraisablehook = _print_error, _print_unraisable
 
-    def hook(kind, error, trace):
-        if is_exhausted(error):
-            print(f"gluonlm: error: {out_of_memory()}", file=sys.stderr, flush=True)
-            os._exit(2)
-        traceback.print_exception(kind, error, trace)
 
-    warnings.showwarning = warn
-    sys.excepthook = hook
-    sys.unraisablehook = lambda found: hook(found.exc_type, found.exc_value, found.exc_traceback)
+def _warn(message, category, filename, lineno, file=None, line=None):
+    os.write(2, warnings.formatwarning(message, category, filename, lineno, line).encode())
+
+
+def _print_error(kind, error, trace):
+    _stop(error)
+    sys.__excepthook__(kind, error, trace)
+
+
+def _print_unraisable(found):
+    _stop(found.exc_value)
+    sys.__unraisablehook__(found)
+
+
+def _stop(error):
+    """End this process if memory is exhausted."""
+    if is_exhausted(error):
+        print(f"gluonlm: error: {out_of_memory()}", file=sys.stderr, flush=True)
+        os._exit(2)
 
 
 def _wait(child, noise, apart):
@@ -145,14 +170,15 @@ def _wait(child, noise, apart):
         elif apart or found.si_code != FROM_KERNEL:
             os.kill(child, found.si_signo)
     code = os.waitstatus_to_exitcode(status)
-    content = os.pread(noise, LONGEST, 0)
-    failed = code in FAILURES and _mentions_memory(content.decode(errors="replace"))
-    if failed or code in CRASHES:
-        content, code = f"gluonlm: error: {out_of_memory()}\n".encode(), 2
+    content = _read(noise)
+    known = _mentions_memory(content)
+    if code in CRASHES or (code in FAILURES and known):
+        crash = "" if known else f"{signal.Signals(-code).name}, probably "
+        content, code = f"gluonlm: error: {crash}{out_of_memory()}\n", 2
     elif code == 2:  # Python has printed the error
-        content = b""
+        content = ""
     with contextlib.suppress(OSError):  # closed by the caller or the reader
-        os.write(2, content)
+        os.write(2, content.encode())
     if code < 0:
         with contextlib.suppress(OSError):  # SIGKILL
             signal.signal(-code, signal.SIG_DFL)

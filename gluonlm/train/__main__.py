@@ -295,6 +295,11 @@ def attempt(what: str, work: Callable, *arguments) -> Any:
 
     The trained model is already saved, so a failed plot, a damaged line of metrics or a terminal
     that cannot encode a name must not end the command with an error.
+
+    Raises
+    ------
+    InputError
+        If memory is exhausted.
     """
     try:
         return work(*arguments)
