@@ -96,6 +96,7 @@ def test_a_model_that_exceeds_the_limit_leaves_no_run(text_file, tmp_path):
         "from mxnet import nd; nd.zeros(1 << 30).wait_to_read()",
         "os.write(2, b'terminate called\\n'); os.abort()",
         "os.kill(os.getpid(), signal.SIGSEGV)",
+        "os.write(2, b'cannot allocate memory for thread-local data\\n'); os._exit(127)",
         "os.write(2, b'OpenBLAS error: Memory allocation still failed\\n'); os._exit(1)",
     ],
 )

@@ -19,7 +19,8 @@ import warnings
 from typing import NoReturn
 
 CRASHES = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE)
-FAILURES = (1, 255, -signal.SIGINT)  # of OpenBLAS and OpenMP, MXNet's SIGSEGV, OpenBLAS's threads
+# exit codes of OpenBLAS and OpenMP, MXNet after SIGSEGV, glibc, and OpenBLAS without threads
+FAILURES = (1, 255, 127, -signal.SIGINT)
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 FROM_KERNEL = 0x80  # si_code of a signal from the terminal, which all its processes receive
 PR_SET_PDEATHSIG = 1
