@@ -9,14 +9,15 @@ import os
 import signal
 import sys
 
-if (  # Ctrl-C must not print a traceback while a command is imported; see `console.run_command`
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    and (
-        (sys.argv[:1] == ["-m"] and "gluonlm" in " ".join(getattr(sys, "orig_argv", "")))
-        or os.path.basename("".join(sys.argv[:1])) == "gluonlm"
-    )
-):
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from .system import memory
+
+if (sys.argv[:1] == ["-m"] and "gluonlm" in " ".join(getattr(sys, "orig_argv", ""))) or (
+    os.path.basename("".join(sys.argv[:1])) == "gluonlm"
+):  # a command
+    # Ctrl-C must not print a traceback while it is imported; see `console.run_command`
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    memory.supervise()
 
 from .system import runtime  # noqa: F401  must precede any import of MXNet
 from .system.errors import InputError

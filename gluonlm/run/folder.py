@@ -300,7 +300,7 @@ def _names(folder):
     """Return the names in a folder, none if it is missing."""
     try:
         return os.listdir(folder)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

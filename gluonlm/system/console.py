@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from .errors import InputError
+from .memory import end, is_exhausted, library_failed, out_of_memory
 
 LONGEST = 4800  # characters of an error: a path may take 4,096
 _HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -25,8 +26,8 @@ def program() -> str:
 def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Run a command line's `main`, and exit with its code.
 
-    After an `InputError`, `OSError` or `MemoryError`, it prints one line and exits with 2; after
-    Ctrl-C with 130.
+    After an `InputError` or `OSError`, or if memory is exhausted, it prints one line and exits with
+    2; after Ctrl-C with 130.
     """
     for name in ("stdin", "stdout", "stderr"):  # closed by the caller, as with >&-
         if getattr(sys, name) is None:
@@ -45,16 +46,20 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe has closed it
         drop_output()
         code = 128 + signal.SIGPIPE
-    except OSError as error:  # such as a full disk or a deleted folder
-        complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
+    except SystemExit:
+        raise
+    except BaseException as error:  # of Rust's panics too
         code = 2
-    except MemoryError:
-        complain("error: out of memory: use a smaller model, batch or text")
-        code = 2
-    except KeyboardInterrupt:
-        complain("interrupted")
-        code = 128 + signal.SIGINT
-    sys.exit(code)
+        if is_exhausted(error) or library_failed():
+            complain(f"error: {out_of_memory()}")
+        elif isinstance(error, OSError):  # such as a full disk or a deleted folder
+            complain(f"error: {error.strerror}: {error.filename or 'while writing'}")
+        elif isinstance(error, KeyboardInterrupt):
+            complain("interrupted")
+            code = 128 + signal.SIGINT
+        else:
+            raise
+    end(code)
 
 
 def drop_output() -> None:

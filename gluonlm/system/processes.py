@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .memory import is_exhausted, out_of_memory
 
 # launchers' variables for the number of processes; Slurm also sets PMI_SIZE
 SIZES = {"PMI_SIZE": "MPICH", "OMPI_COMM_WORLD_SIZE": "Open MPI"}
@@ -191,8 +192,10 @@ class MPIProcesses(Processes):
             time.sleep(PAUSE)
         if not alike:
             where = f"process {self.rank} of {self.size} on {socket.gethostname()}"
-            known = isinstance(error, (InputError, OSError, MemoryError, KeyboardInterrupt))
-            line = f"gluonlm: error: {where}: {str(error) or type(error).__name__}"
+            exhausted = is_exhausted(error)
+            known = exhausted or isinstance(error, (InputError, OSError, KeyboardInterrupt))
+            reason = out_of_memory() if exhausted else str(error) or type(error).__name__
+            line = f"gluonlm: error: {where}: {reason}"
             print(line if known else f"{traceback.format_exc()}{line}", file=sys.stderr, flush=True)
             time.sleep(FORWARDING)
             self.comm.Abort(2 if known else 1)

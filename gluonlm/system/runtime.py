@@ -23,6 +23,7 @@ from pathlib import Path
 from .compat.modules import adapt
 from .compat.repairs import repair
 from .errors import InputError
+from .memory import is_exhausted, memory_limit
 
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
 MOST_THREADS = 16  # per logical processor
@@ -42,11 +43,11 @@ def physical_cores() -> int:
 
 
 def free_memory() -> float:
-    """Return the bytes of available memory, or infinity if the system does not report it."""
+    """Return an upper bound of the bytes of available memory, or infinity if it is unknown."""
     path = Path("/proc/meminfo")
     text = path.read_text(encoding="ascii") if path.exists() else ""
     found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.M)
-    return int(found[1]) * 1024.0 if found else math.inf
+    return min(int(found[1]) * 1024.0 if found else math.inf, memory_limit())
 
 
 def threads_for(operation: float) -> int:
@@ -222,6 +223,8 @@ def load_mxnet():
         with _interrupt_kept():
             import mxnet
     except OSError as error:
+        if is_exhausted(error):
+            raise
         gpu = any(name in str(error) for name in ("libcu", "libnv", "libnccl"))
         remedy = (
             "install the libraries of this GPU build: pip install --no-deps -r requirements-gpu.txt"

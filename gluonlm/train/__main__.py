@@ -18,6 +18,7 @@ from ..system import runtime
 from ..system.console import complain, run_command, show, speak_flags
 from ..system.device import get_ctx
 from ..system.errors import InputError
+from ..system.memory import is_exhausted, out_of_memory
 from ..system.processes import Processes, joined
 from .effects import check_effects
 from .start import (
@@ -294,12 +295,19 @@ def attempt(what: str, work: Callable, *arguments) -> Any:
 
     The trained model is already saved, so a failed plot, a damaged line of metrics or a terminal
     that cannot encode a name must not end the command with an error.
+
+    Raises
+    ------
+    InputError
+        If memory is exhausted.
     """
     try:
         return work(*arguments)
     except BrokenPipeError:
         raise
     except Exception as error:
+        if is_exhausted(error):
+            raise InputError(f"{what}: {out_of_memory()}; the trained model is saved") from None
         expected = isinstance(error, InputError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
         complain(f"{what} could not be created ({speak_flags(reason)}); the trained model is saved")

@@ -22,7 +22,7 @@ from .saving import Saver, save_checkpoint
 
 NO_RUN: Any = None  # placeholder for the Run in every process but the first
 SPLITS = ("90/10/0", "80/20/0", "50/50/0", "100/0/0")  # advised for short texts, best first
-COPIES = 4  # of each parameter in training: weight, gradient, and two moments of Adam
+COPIES = {"adam": 4}  # of each parameter in training: weight, gradient, two moments; others: 2
 
 if TYPE_CHECKING:
     from ..evaluate.scoring import Unit
@@ -363,12 +363,13 @@ def settings_on_resume(settings: dict[str, Any]) -> dict[str, Any]:
 def _check_memory(config, vocab_size):
     """Reject a model too large for this machine, before the system kills the process."""
     parameters = config.model.count_parameters(vocab_size)
-    needed, free = 4 * COPIES * parameters, free_memory()
+    copies = COPIES.get(config.training.optimizer.lower(), 2)
+    needed, free = 4 * copies * parameters, free_memory()
     if needed > free:
         raise InputError(
             f"`hidden_size` {', '.join(map(str, config.model.layer_sizes()[:4]))}: "
             f"{parameters:,} parameters take about {needed / 1e9:,.1f} GB to train, "
-            f"and {free / 1e9:,.1f} GB are free; use a smaller model"
+            f"and {free / 1e9:,.1f} GB of memory are free; use a smaller model"
         )
 
 
