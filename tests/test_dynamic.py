@@ -275,13 +275,13 @@ def test_generation_after_learning_from_the_prompt(trained, command):
         for dynamic in (
             (),
             ("--dynamic", "rms", "--dynamic-lr", 0),
-            ("--dynamic", "sgd", "--dynamic-lr", 3, "--dynamic-seq-len", 6),
+            ("--dynamic", "sgd", "--dynamic-lr", 9, "--dynamic-seq-len", 6),
         )
     )
     assert plain == none
     assert plain[0] == learnt[0] == 0
     assert plain[1] != learnt[1]
-    again = command("generate", trained, *flags, "--dynamic", "sgd", "--dynamic-lr", 3,
+    again = command("generate", trained, *flags, "--dynamic", "sgd", "--dynamic-lr", 9,
                     "--dynamic-seq-len", 6)  # fmt: skip
     assert again == learnt
     assert_refused(command("generate", trained, "--dynamic", "sgd"), "--dynamic", "--prompt")

@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_good_checkpoint(text):
 def test_a_process_out_of_memory_is_one_line_and_ends_the_job(text):
     (line,) = fails(text, "large", (OUT_OF_MEMORY, "1", "RLIMIT_AS", str(1 << 30)))
     assert "process 1 of 2" in line
-    assert "allocate" in line
+    assert "memory" in line
     assert_continues(text, "large")
 
 

@@ -18,14 +18,16 @@ FLAGS = (
 ).split()
 
 
-@pytest.fixture(scope="module")
-def whole(text_file, tmp_path_factory):
-    """The uninterrupted run."""
+@pytest.fixture(scope="module", params=["auto", "mxnet"])
+def whole(request, text_file, tmp_path_factory):
+    """The uninterrupted run, with native kernels if there are some, and with MXNet alone."""
     from gluonlm.train.__main__ import main
 
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert main(["--data", str(text_file), "--run", str(folder), *FLAGS]) == 0
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLUONLM_KERNELS", request.param)
+        assert main(["--data", str(text_file), "--run", str(folder), *FLAGS]) == 0
+        yield folder
 
 
 def kill_and_finish(how_and_when, text_file, run, command):

@@ -9,38 +9,10 @@ import numpy as np
 from mxnet import gluon, nd
 
 from .. import native
+from ..native import NativeLayer, NativePass
 from .packed import address_of
 
 WEIGHTS = ("i2h", "h2h", "i2h_bias", "h2h_bias")
-_integer, _pointer, _number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
-
-
-def _fields(kind, names):
-    return [(name, kind) for name in names.split()]
-
-
-class _Layer(ctypes.Structure):
-    _fields_ = [
-        *_fields(_integer, "kind inputs size"),
-        *_fields(_pointer, "i2h h2h i2h_bias h2h_bias"),
-        *_fields(_pointer, "i2h_gradient h2h_gradient i2h_bias_gradient h2h_bias_gradient"),
-        *_fields(_pointer, "h0 c0 h1 c1"),
-        *_fields(_number, "dropout"),
-        *_fields(_pointer, "h c out read of_h"),
-    ]
-
-
-class _Pass(ctypes.Structure):
-    _fields_ = [
-        *_fields(_integer, "steps streams vocab_size embed_size depth threads"),
-        *_fields(_integer, "begin tied variational seed"),
-        *_fields(_pointer, "inputs targets embedding weight bias"),
-        *_fields(_pointer, "embedding_gradient weight_gradient bias_gradient losses"),
-        *_fields(_number, "dropout"),
-        *_fields(_pointer, "layers memory x gradient h_gradient c_gradient"),
-        *_fields(_pointer, "to_read to_h sums logits"),
-        *_fields(_integer, "rows"),
-    ]
 
 
 class NativeNetwork:
@@ -76,11 +48,11 @@ class NativeNetwork:
         self.kernels, self.rates, self.window = kernels, rates, window
         self.parameters = [embedding.weight, decoder.weight, decoder.bias]
         self.parameters += [parameter for _, four in layers for parameter in four]
-        self.layers = (_Layer * len(layers))()
+        self.layers = (NativeLayer * len(layers))()
         for layer, (kind, (i2h, h2h, *_)) in zip(self.layers, layers):
             layer.kind, layer.inputs, layer.size = kind, i2h.shape[1], h2h.shape[1]
         vocab_size, embed_size = embedding.weight.shape
-        self.arguments = _Pass(
+        self.arguments = NativePass(
             vocab_size=vocab_size,
             embed_size=embed_size,
             depth=len(layers),

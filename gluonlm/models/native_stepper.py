@@ -1,34 +1,26 @@
-"""The stepper of `stepper.py`, compiled: packs the weights for `native/stepper.h` and calls it."""
+"""The stepper of `stepper.py`, compiled: passes its weights and state to `native/stepper.h`."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from .. import native
-from ..native import AFFINE, GRU, LSTM, RNN_RELU, RNN_TANH, aligned
+from ..native import GRU, LSTM, RNN_RELU, RNN_TANH, NativeLayer, NativePass, aligned
 from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, relu, tanh
 
 PARALLEL = 2**20  # weights read in a step above which threads are faster
-GATES = {RNN_TANH: 1, RNN_RELU: 1, LSTM: 4, GRU: 3, AFFINE: 1}
-
-_integers, _pointers = ctypes.c_int64, ctypes.c_void_p
-
-
-class _Layer(ctypes.Structure):
-    _fields_ = [
-        *((name, _integers) for name in ("kind", "inputs", "size", "panels")),
-        *((name, _pointers) for name in ("i2h", "h2h", "bias", "new_bias", "h", "c", "next")),
-    ]
+GATES = {RNN_TANH: 1, RNN_RELU: 1, LSTM: 4, GRU: 3}
 
 
 class _Stepper(ctypes.Structure):
     _fields_ = [
-        *((n, _integers) for n in ("streams", "vocab_size", "depth", "threads", "rows", "used")),
-        *((name, _pointers) for name in ("embedding", "table", "slots", "now", "layers")),
+        ("arguments", NativePass),
+        *((name, ctypes.c_void_p) for name in ("weights", "memory")),
+        *((name, ctypes.c_int64) for name in ("rows", "used")),
+        *((name, ctypes.c_void_p) for name in ("table", "slots", "now")),
     ]
 
 
@@ -53,41 +45,81 @@ class NativeStepper:
         batch_size: int = 1,
         separator: int | None = None,
     ):
-        self.kernels, self.separator, self.vocab_size = kernels, separator, len(embedding)
+        self.kernels, self.separator = kernels, separator
+        self.vocab_size = len(embedding)
         self.embedding = np.ascontiguousarray(embedding, np.float32)
-        self.layers = [_Packed.cell(kernels, cell) for cell in cells]
-        dense = isinstance(output, Affine)
-        self.logits = _Packed.affine(kernels, output) if dense else None
-        self.output: Any = None if dense else output
-        self._all = self.layers + ([self.logits] if self.logits else [])
-        sizes = [self.embedding.shape[1], *(layer.size for layer in self.layers)]
-        for layer, inputs in zip(self._all, sizes):
-            if layer.inputs != inputs:
-                raise ValueError(f"a layer of {layer.inputs} inputs after {inputs}")
+        weights = [_mxnet_weights(cell) for cell in cells]
+        self.layers = (NativeLayer * len(weights))()
+        for layer, (kind, i2h, h2h, i2h_bias, h2h_bias) in zip(self.layers, weights):
+            layer.kind, layer.inputs, layer.size = kind, i2h.shape[1], h2h.shape[1]
+            layer.i2h, layer.h2h = i2h.ctypes.data, h2h.ctypes.data
+            layer.i2h_bias, layer.h2h_bias = i2h_bias.ctypes.data, h2h_bias.ctypes.data
+        self.sizes = [layer.size for layer in self.layers]
+        self.output = None if isinstance(output, Affine) else output
+        self._check_sizes(weights, output)
+        self._stepper = _Stepper()
+        self.arguments = self._stepper.arguments
+        arguments, layers = self.arguments, ctypes.addressof(self.layers)
+        arguments.steps, arguments.depth, arguments.layers = 1, len(self.layers), layers
+        arguments.vocab_size, arguments.embed_size = self.embedding.shape
+        arguments.embedding, arguments.threads = self.embedding.ctypes.data, native.threads()
+        if self.output is None:
+            matrix, bias = _rows(output.weight.T), _rows(output.bias)
+            arguments.weight, arguments.bias = matrix.ctypes.data, bias.ctypes.data
+        self._place = ctypes.addressof(self._stepper)
+        self._weights = aligned(kernels.pack(self._place))
+        self._stepper.weights = self._weights.ctypes.data
+        kernels.pack(self._place)
         self.slots = np.full(self.vocab_size, -1, np.int64)
-        self._hold([[np.zeros((batch_size, layer.size))] * layer.states for layer in self.layers])
+        self._hold(
+            [
+                [np.zeros((batch_size, size), "f")] * (1 + (layer.kind == LSTM))
+                for size, layer in zip(self.sizes, self.layers)
+            ]
+        )
+
+    def _check_sizes(self, weights, output):
+        inputs = [self.embedding.shape[1], *self.sizes]
+        for (kind, *arrays), below, size in zip(weights, inputs, self.sizes):
+            rows = GATES[kind] * size
+            expected, found = (
+                [(rows, below), (rows, size), (rows,), (rows,)],
+                [a.shape for a in arrays],
+            )
+            if found != expected:
+                raise ValueError(f"weights {found}: expected {expected}")
+        if self.output is None:
+            expected = (self.sizes[-1], self.vocab_size)
+            if output.weight.shape != expected or output.bias.shape != expected[1:]:
+                raise ValueError(f"an output of {output.weight.shape}: expected {expected}")
 
     def _hold(self, state):
         """Allocate the arrays of this state's streams, and fill them."""
-        streams = len(state[0][0])
-        first = self.layers[0]
-        rows = min(self.vocab_size, max(streams, KEPT // first.bias.size))
+        streams, stepper = len(state[0][0]), self._stepper
+        self.arguments.streams = streams
+        gates = GATES[self.layers[0].kind] * self.sizes[0]
+        stepper.rows, stepper.used = min(self.vocab_size, max(streams, KEPT // gates)), 0
         self.slots.fill(-1)
-        self.table = aligned(rows, first.bias.size)
         self.now, self.ids = np.empty((3, streams), np.int64), np.empty(streams, np.int64)
-        for layer in self.layers:
-            layer.allocate(streams)
-        self._layers = (_Layer * len(self._all))(*(layer.fields() for layer in self._all))
-        weights = sum(layer.weights for layer in self._all)
-        large = weights * (8 + streams) // 8 > PARALLEL
-        threads = native.threads() if large else 1
-        self._stepper = _Stepper(
-            *(streams, self.vocab_size, len(self.layers), threads),
-            *(rows, 0, _address(self.embedding), _address(self.table), _address(self.slots)),
-            *(_address(self.now), ctypes.addressof(self._layers)),
-        )
-        self._arguments = ctypes.addressof(self._stepper), _address(self.ids)
+        stepper.slots, stepper.now = self.slots.ctypes.data, self.now.ctypes.data
+        stepper.memory = None
+        self._memory = aligned(self.kernels.arrange(self._place))
+        self._memory.fill(0)
+        stepper.memory = self._memory.ctypes.data
+        self.kernels.arrange(self._place)
+        large = self._weights.size * (8 + streams) // 8 > PARALLEL
+        self.arguments.threads = native.threads() if large else 1
         self.state = state
+
+    def _arrays(self):
+        """Return for each layer the panels of h, and for an LSTM c, `(panels, N, PANEL)`."""
+        panel, streams = 2 * self.kernels.lanes, len(self.ids)
+        for layer in self.layers:
+            shape = -(-layer.size // panel), 2, streams, panel  # before and after a step
+            addresses = [layer.h, layer.c] if layer.kind == LSTM else [layer.h]
+            begins = [(address - self._memory.ctypes.data) // 4 for address in addresses]
+            size = int(np.prod(shape))
+            yield [self._memory[at : at + size].reshape(shape)[:, 0] for at in begins]
 
     def step(self, ids: np.ndarray) -> np.ndarray:
         """Read one token of each stream, ids `(N,)`; return the logits of the next, `(N, V)`.
@@ -104,23 +136,23 @@ class NativeStepper:
         np.copyto(self.ids, ids, casting="same_kind")
         if self.separator is not None:
             kept = np.not_equal(self.ids, self.separator)[:, None]
-            for array in (array for layer in self.layers for array in layer.state):
+            for array in (array for arrays in self._arrays() for array in arrays):
                 array *= kept
-        if self.logits is None:
-            self._step(None)
-            return self.output(self.hidden)
-        logits = np.empty((len(self.ids), self.logits.columns), np.float32)
-        self._step(logits.ctypes.data)
-        return logits[:, : self.logits.size]
-
-    def _step(self, logits):
-        if self.kernels.step(*self._arguments, logits):
+        logits = None
+        if self.output is None:
+            logits = np.empty((len(self.ids), self.vocab_size), np.float32)
+        place = None if logits is None else logits.ctypes.data
+        if self.kernels.step(self._place, self.ids.ctypes.data, place):
             raise IndexError(f"ids {self.ids}: the vocabulary has 0 to {self.vocab_size - 1}")
+        return self.output(self.hidden) if self.output else logits
 
     @property
     def state(self) -> list[list[np.ndarray]]:
         """A read-only copy of the state: for each layer, h `(N, C)`, and for an LSTM c as well."""
-        copies = [[h[:, : layer.size].copy() for h in layer.state] for layer in self.layers]
+        copies = [
+            [np.hstack(array)[:, :size].copy() for array in arrays]
+            for arrays, size in zip(self._arrays(), self.sizes)
+        ]
         for array in (array for arrays in copies for array in arrays):
             array.flags.writeable = False  # a change would have no effect: set the state instead
         return copies
@@ -130,82 +162,34 @@ class NativeStepper:
         """Set the state of every layer; the number of streams may change."""
         if len(state[0][0]) != len(self.ids):
             return self._hold(state)
-        for layer, arrays in zip(self.layers, state):
-            for array, new in zip(layer.state, arrays):
-                array[:, : layer.size] = new
+        for arrays, new, size in zip(self._arrays(), state, self.sizes):
+            for array, numbers in zip(arrays, new, strict=True):
+                panels, streams, panel = array.shape
+                padded = np.zeros((streams, panels * panel), np.float32)
+                padded[:, :size] = np.reshape(numbers, (streams, size))
+                array[:] = padded.reshape(streams, panels, panel).swapaxes(0, 1)
 
     @property
     def hidden(self) -> np.ndarray:
         """A copy of the hidden state of the last layer, `(N, C)`."""
-        return self.layers[-1].state[0][:, : self.layers[-1].size].copy()
+        *_, (h, *_) = self._arrays()
+        return np.hstack(h)[:, : self.sizes[-1]]
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these streams in this order; beam search drops some and duplicates others."""
         self.state = [[array[rows] for array in arrays] for arrays in self.state]
 
 
-class _Packed:
-    """A layer's weights in panels (see stepper.h), and its state for N streams."""
-
-    def __init__(self, kernels, kind, size, states, i2h, h2h, bias, new_bias=None):
-        self.kind, self.size, self.states, self.inputs = kind, size, states, len(i2h)
-        self.gates, self.units = GATES[kind], kernels.units(kind)
-        self.panels = -(-size // self.units)
-        self.columns = self.panels * self.units
-        self.i2h = self._pack(i2h, self.inputs)  # (panels, C_in, gates * units)
-        self.h2h = self._pack(h2h, size) if states else None  # (panels, C, gates * units)
-        self.bias = self._pack(bias[None], 1)
-        self.new_bias = None if new_bias is None else self._pack(new_bias[None], 1)
-        self.weights = (self.inputs + size * (states > 0)) * self.bias.size
-        self.next = None
-
-    @classmethod
-    def cell(cls, kernels, cell):
-        """Pack a recurrent layer."""
-        weights = cell.size, cell.states, cell.i2h, cell.h2h, cell.bias
-        if isinstance(cell, GRUCell):
-            new_bias = np.concatenate([np.zeros(2 * cell.size, np.float32), cell.new_bias])
-            return cls(kernels, GRU, *weights, new_bias)
-        if isinstance(cell, LSTMCell):
-            return cls(kernels, LSTM, *weights)
-        return cls(kernels, {tanh: RNN_TANH, relu: RNN_RELU}[cell.activation], *weights)
-
-    @classmethod
-    def affine(cls, kernels, output):
-        """Pack an output layer."""
-        return cls(kernels, AFFINE, len(output.bias), 0, output.weight, None, output.bias)
-
-    def _pack(self, matrix, rows):
-        """Return a matrix `(K, gates * C)` as `(panels, K, gates, units)`, with zeros after C."""
-        if matrix.shape != (rows, self.gates * self.size):
-            raise ValueError(f"weights {matrix.shape}: expected {rows, self.gates * self.size}")
-        matrix = matrix.reshape(rows, self.gates, self.size)
-        packed = aligned(self.panels, rows, self.gates, self.units)
-        full = self.size // self.units
-        whole = matrix[:, :, : full * self.units].reshape(rows, self.gates, full, self.units)
-        packed[:full] = whole.transpose(2, 0, 1, 3)
-        if full < self.panels:
-            packed[full] = 0
-            packed[full, :, :, : self.size - full * self.units] = matrix[:, :, full * self.units :]
-        return packed
-
-    def allocate(self, streams):
-        """Allocate the state and the buffer of the new hidden state."""
-        self.state = [aligned(streams, self.columns) for _ in range(self.states)]
-        for array in self.state:
-            array.fill(0)
-        self.next = aligned(streams, self.columns)
-
-    def fields(self):
-        """Return the C structure."""
-        numbers = self.kind, self.inputs, self.size, self.panels
-        h, c = (*self.state, None, None)[:2] if self.states else (None, None)
-        arrays = self.i2h, self.h2h, self.bias, self.new_bias, h, c, self.next
-        return _Layer(*numbers, *(None if array is None else _address(array) for array in arrays))
+def _mxnet_weights(cell):
+    """Return the kind of a cell, and its weights and biases as MXNet stores them."""
+    kinds = {GRUCell: GRU, LSTMCell: LSTM}
+    kind = kinds.get(type(cell)) or {tanh: RNN_TANH, relu: RNN_RELU}[cell.activation]
+    arrays = cell.i2h.T, cell.h2h.T, cell.i2h_bias, cell.h2h_bias
+    return kind, *map(_rows, arrays)
 
 
-def _address(array):
-    return array.ctypes.data
+def _rows(array):
+    return np.ascontiguousarray(array, np.float32)
 
 
 Stepper = RecurrentStepper | NativeStepper

@@ -23,6 +23,39 @@ SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vec
 RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
 KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
 ALIGNMENT = 64  # bytes of a cache line
+_integer, _pointer, _number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+
+
+def _fields(kind, names):
+    return [(name, kind) for name in names.split()]
+
+
+class NativeLayer(ctypes.Structure):
+    """`Trained` of training.h."""
+
+    _fields_ = [
+        *_fields(_integer, "kind inputs size"),
+        *_fields(_pointer, "i2h h2h i2h_bias h2h_bias"),
+        *_fields(_pointer, "i2h_gradient h2h_gradient i2h_bias_gradient h2h_bias_gradient"),
+        *_fields(_pointer, "h0 c0 h1 c1"),
+        *_fields(_number, "dropout"),
+        *_fields(_pointer, "to_read to_h biases h c out read of_h"),
+    ]
+
+
+class NativePass(ctypes.Structure):
+    """`Pass` of training.h."""
+
+    _fields_ = [
+        *_fields(_integer, "steps streams vocab_size embed_size depth threads"),
+        *_fields(_integer, "begin tied variational seed"),
+        *_fields(_pointer, "inputs targets embedding weight bias"),
+        *_fields(_pointer, "embedding_gradient weight_gradient bias_gradient losses"),
+        *_fields(_number, "dropout"),
+        *_fields(_pointer, "layers memory x gradient h_gradient c_gradient"),
+        *_fields(_pointer, "to_logits from_logits biases logits"),
+        *_fields(_integer, "rows"),
+    ]
 
 
 class Kernels:
@@ -32,7 +65,7 @@ class Kernels:
     """
 
     def __init__(self, library: ctypes.PyDLL, lanes: int):
-        self.instruction_set = SETS[lanes]
+        self.lanes, self.instruction_set = lanes, SETS[lanes]
 
         def function(name, result, *arguments):
             found = library[f"{name}_{self.instruction_set}"]
@@ -40,11 +73,12 @@ class Kernels:
             return found
 
         pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        self.pack = function("pack", integer, pointer)
+        self.arrange = function("arrange", integer, pointer)
         self.step = function("step", ctypes.c_int, pointer, pointer, pointer)
-        self.units = function("units", integer, integer)
         self.plan = function("plan", integer, pointer)
         self.run_pass = function("pass", ctypes.c_int, pointer)
-        self.squares = function("squares", None, integer, integer, pointer, pointer, pointer)
+        self.squares = function("squares", ctypes.c_double, integer, integer, pointer)
         self.adam = function("adam", None, integer, integer, *[pointer] * 5)
         self.sgd = function("sgd", None, integer, integer, *[pointer] * 2, *[ctypes.c_double] * 3)
         numbers = (integer, integer, integer, pointer, ctypes.c_double, pointer, pointer)

@@ -1,6 +1,6 @@
 // The native kernels: threads, and the choice of an instruction set. float32.
 //
-// stepper.h reads one token of N streams, to generate; training.h trains on a batch and scores it.
+// training.h trains on a batch or scores it; stepper.h reads one token of N streams, to generate.
 // They are compiled for each instruction set, and Python selects one when it loads the library.
 // Results do not depend on the number of threads: each number is computed by one thread, in a fixed
 // order.
@@ -107,9 +107,9 @@ extern "C" int lanes() {                // of the widest instruction set of this
 #define EXPORT(name) name##_avx2
 BEGIN("avx2,fma")
 namespace avx2 {
-#include "vectors.h"
-#include "stepper.h"
+#include "products.h"
 #include "training.h"
+#include "stepper.h"
 }
 END
 #undef LANES
@@ -118,8 +118,8 @@ END
 #define EXPORT(name) name##_avx512
 BEGIN("avx512f,avx512dq,avx2,fma")
 namespace avx512 {
-#include "vectors.h"
-#include "stepper.h"
+#include "products.h"
 #include "training.h"
+#include "stepper.h"
 }
 END

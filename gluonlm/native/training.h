@@ -1,16 +1,6 @@
 // A training pass of recurrent layers between an embedding and an output with softmax, or only its
 // forward half, to score. gluonlm/models/native_network.py fills the structs. Included by
-// kernels.cc.
-//
-// Arrays of tokens and units are stored in panels of PANEL units: (panels, tokens, PANEL). A token
-// is (t, n). The gates of a layer have a panel for each gate of a panel of units, in the order
-// (panel, gate). So a tile of a product reads adjacent numbers, from either side: nothing is copied
-// except weights, whose panels are packed. Padding is computed where that is simpler than not to,
-// but never added up.
-
-constexpr int64_t PANEL = 2 * LANES, TALL = REGISTERS / 2;  // columns and rows of a tile
-constexpr int64_t BLOCK = 96, CHUNK = 256;  // rows and terms of a product that stay in the caches
-constexpr int64_t SQUARE = PANEL * PANEL;   // numbers of a panel for PANEL terms
+// kernels.cc. Arrays are panelled, see products.h, except those of MXNet; a token is (t, n).
 
 struct Trained {  // a layer
   int64_t kind, inputs, size;                    // C_in, C
@@ -19,6 +9,7 @@ struct Trained {  // a layer
   const float *h0, *c0;  // (N, C): the state before the first token, or null for zeros
   float *h1, *c1;        // (N, C): the state after the last, or null
   double dropout;        // after the layer
+  float *to_read, *to_h, *biases;  // packed weights, and the biases of the gates: of h, then of x
   float *h, *c;          // T + 1 times N tokens: states, beginning with the one before the first
   float *out;            // h after dropout
   float *read, *of_h;    // gates, later their gradients: of the products with x, and with h
@@ -36,14 +27,11 @@ struct Pass {
   float *memory;                           // null: only measure how much is needed
   float *x, *gradient;             // input of the first layer; gradient of the input of any layer
   float *h_gradient, *c_gradient;  // N tokens: what reaches h, except by the next gates, and c
-  float *to_read, *to_h;           // packed weights
-  float *sums, *logits;            // biases or their gradients; logits of some tokens
-  int64_t rows;                    // of logits
+  float *to_logits, *from_logits, *biases;  // packed weights of the output, and its biases
+  float *logits;                            // of some tokens
+  int64_t rows;                             // how many
 };
 
-IN int64_t parts(int64_t x, int64_t size) { return (x + size - 1) / size; }
-IN int64_t up(int64_t x, int64_t size) { return parts(x, size) * size; }
-IN int64_t gates_of(int64_t kind) { return kind == LSTM ? 4 : kind == GRU ? 3 : 1; }
 IN bool apart(int64_t kind) { return kind >= GRU; }  // of_h differs from read
 IN Vector slope(bool relu, Vector y) {               // of an activation with this result
   return relu ? (y > 0.0f ? all(1) : Vector{}) : 1.0f - y * y;
@@ -66,173 +54,6 @@ IN Vector mask(uint32_t seed, int64_t place, double rate) {
 IN Vector mask(const Pass &p, int64_t layer, int64_t token, int64_t size, int64_t unit, double rate) {
   const int64_t own = p.variational ? token % p.streams : token;
   return mask(uint32_t(p.seed) + uint32_t(layer) * 0x85EBCA6Bu, own * size + unit, rate);
-}
-
-struct Panels {  // panel q begins at p + q * stride, and its rows are PANEL apart
-  float *p;
-  int64_t stride;
-};
-struct Terms {  // what a product adds up: `full` pieces of PANEL terms, and others of `rest`
-  int64_t pieces, full, rest;
-  int64_t operator[](int64_t q) const { return q < full ? PANEL : rest; }
-};
-IN Terms units(int64_t size, int64_t gates = 1) {  // of one layer, or of all its gates
-  return {parts(size, PANEL) * gates, size / PANEL * gates, size % PANEL};
-}
-
-// c (M, W vectors) = start + a (M, terms) b (terms, PANEL): the pieces q0 to q1; pieces of a are
-// `jump` apart. Transposed, the rows of a tile are adjacent columns of a. Rows of start are `under`
-// apart, and rows of c `stride`.
-template <int M, int W, bool TRANSPOSED, bool AHEAD>
-static void kernel(Terms terms, int64_t q0, int64_t q1, const float *a, int64_t jump,
-                   const float *b, float *c, int64_t stride, const float *start, int64_t under) {
-  constexpr int ROW = TRANSPOSED ? 1 : PANEL, TERM = TRANSPOSED ? PANEL : 1;
-  Vector sum[M][W] = {};
-  if (start)
-#pragma GCC unroll 12
-    for (int i = 0; i < M; i++)
-#pragma GCC unroll 2
-      for (int j = 0; j < W; j++) sum[i][j] = load(start + i * under + j * LANES);
-  for (int64_t q = q0; q < q1; q++, a += jump, b += SQUARE)
-    for (int64_t k = 0; k < terms[q]; k++) {
-      Vector right[W];
-#pragma GCC unroll 2
-      for (int j = 0; j < W; j++) {
-        right[j] = load(b + k * PANEL + j * LANES);
-        if (AHEAD) __builtin_prefetch(b + SQUARE + k * PANEL + j * LANES, 0, 2);
-      }
-#pragma GCC unroll 12
-      for (int i = 0; i < M; i++) {
-        const Vector left = all(a[i * ROW + k * TERM]);
-#pragma GCC unroll 2
-        for (int j = 0; j < W; j++) sum[i][j] += left * right[j];
-      }
-    }
-#pragma GCC unroll 12
-  for (int i = 0; i < M; i++)
-#pragma GCC unroll 2
-    for (int j = 0; j < W; j++) store(c + i * stride + j * LANES, sum[i][j]);
-}
-template <bool TRANSPOSED, int M = TALL>
-IN void kernels(int rows, int64_t columns, bool ahead, Terms terms, int64_t q0, int64_t q1,
-                const float *a, int64_t jump, const float *b, float *c, int64_t stride,
-                const float *start, int64_t under) {
-  if constexpr (M > 1)
-    if (rows < M)
-      return kernels<TRANSPOSED, M - 1>(rows, columns, ahead, terms, q0, q1, a, jump, b, c, stride,
-                                        start, under);
-  auto chosen = &kernel<M, 2, TRANSPOSED, false>;
-  if (columns <= LANES) chosen = &kernel<M, 1, TRANSPOSED, false>;
-  else if (ahead) chosen = &kernel<M, 2, TRANSPOSED, true>;
-  chosen(terms, q0, q1, a, jump, b, c, stride, start, under);
-}
-
-// c (M, columns) = bias or, with `add`, c, + a (M, terms) times a packed matrix (terms, columns);
-// tiles of rows t0 to t1, and panels of columns p0 to p1.
-static void multiply_part(int64_t M, Panels a, Terms terms, const float *packed, Panels c,
-                          int64_t columns, const float *bias, bool add, int64_t t0, int64_t t1,
-                          int64_t p0, int64_t p1) {
-  const int64_t tall = parts(M, TALL), chunks = parts(terms.pieces, CHUNK / PANEL);
-  const bool large = terms.pieces * (p1 - p0) * SQUARE > 1 << 17;  // than the first-level cache
-  for (int64_t chunk = 0; chunk < chunks; chunk++) {
-    const int64_t q0 = terms.pieces * chunk / chunks, q1 = terms.pieces * (chunk + 1) / chunks;
-    for (int64_t p = p0; p < p1; p++)
-      for (int64_t t = t0; t < t1; t++) {
-        const int64_t i = M * t / tall, m = M * (t + 1) / tall - i;
-        float *to = c.p + p * c.stride + i * PANEL;
-        const bool more = add || chunk;
-        const float *start = more ? to : bias ? bias + p * PANEL : nullptr;
-        kernels<false>(m, columns - p * PANEL, large && t == t0, terms, q0, q1,
-                       a.p + q0 * a.stride + i * PANEL, a.stride,
-                       packed + (p * terms.pieces + q0) * SQUARE, to, PANEL, start,
-                       more ? PANEL : 0);
-      }
-  }
-}
-static void multiply(int64_t threads, int64_t M, Panels a, Terms terms, const float *packed,
-                     Panels c, int64_t columns, const float *bias) {
-  const int64_t tall = parts(M, TALL), panels = parts(columns, PANEL);
-  const int64_t high = smaller(tall, up(parts(M, BLOCK), threads));
-  const int64_t wide = high < 4 * threads ? smaller(panels, parts(4 * threads, high)) : 1;
-  pool::each(high * wide, threads, [&](int64_t item) {
-    const int64_t i = item / wide, j = item % wide;
-    multiply_part(M, a, terms, packed, c, columns, bias, false, tall * i / high,
-                  tall * (i + 1) / high, panels * j / wide, panels * (j + 1) / wide);
-  });
-}
-// The gradient of weights (rows, columns): the sum over M tokens of a column of `a` times a row of
-// `b`. Panels of `a` are those of gates: panel q has `rows[q]` of the weights, in MXNet's order.
-static void multiply_gradient(int64_t threads, int64_t M, Panels a, Terms rows, int64_t gates,
-                              Panels b, int64_t columns, float *weight, bool add) {
-  const int64_t size = (rows.full * PANEL + (rows.pieces - rows.full) * rows.rest) / gates;
-  const int64_t chunks = parts(M, CHUNK), panels = parts(columns, PANEL);
-  const int64_t items = smaller(rows.pieces, up(parts(rows.pieces * PANEL, BLOCK), threads));
-  pool::each(items, threads, [&](int64_t item) {
-    const int64_t first = rows.pieces * item / items, end = rows.pieces * (item + 1) / items;
-    alignas(64) float edge[TALL * PANEL];
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
-      const int64_t k0 = M * chunk / chunks, k1 = M * (chunk + 1) / chunks;
-      for (int64_t p = 0; p < panels; p++)
-        for (int64_t q = first; q < end; q++) {
-          const int64_t tall = parts(rows[q], TALL), row = q % gates * size + q / gates * PANEL;
-          const int64_t width = smaller(PANEL, columns - p * PANEL);
-          for (int64_t t = 0; t < tall; t++) {
-            const int64_t i = rows[q] * t / tall, m = rows[q] * (t + 1) / tall - i;
-            float *to = weight + (row + i) * columns + p * PANEL;
-            const bool direct = width % LANES == 0, more = add || chunk;
-            kernels<true>(m, width, t == 0 && q == first, {1, 0, k1 - k0}, 0, 1,
-                          a.p + q * a.stride + k0 * PANEL + i, 0, b.p + p * b.stride + k0 * PANEL,
-                          direct ? to : edge, direct ? columns : PANEL,
-                          direct && more ? to : nullptr, columns);
-            for (int64_t j = 0; j < m && !direct; j++)
-              for (int64_t n = 0; n < width; n++)
-                to[j * columns + n] = edge[j * PANEL + n] + (more ? to[j * columns + n] : 0);
-          }
-        }
-    }
-  });
-}
-// the same of a bias: sums over M tokens
-static void add_up(int64_t threads, int64_t M, Panels a, Terms rows, int64_t gates, float *bias,
-                   bool add) {
-  const int64_t size = (rows.full * PANEL + (rows.pieces - rows.full) * rows.rest) / gates;
-  pool::each(rows.pieces, threads, [&](int64_t q) {
-    Vector sums[2] = {};
-    for (int64_t i = 0; i < M; i++)
-      for (int j = 0; j < 2; j++) sums[j] += load(a.p + q * a.stride + i * PANEL + j * LANES);
-    float *to = bias + q % gates * size + q / gates * PANEL;
-    for (int64_t j = 0; j < rows[q]; j++) to[j] = sums[j / LANES][j % LANES] + (add ? to[j] : 0);
-  });
-}
-
-// Pack weights (gates * size, K) as a matrix (size of all gates, K): for gradients of inputs.
-static void pack_rows(int64_t threads, const float *from, int64_t gates, int64_t size, int64_t K,
-                      float *to) {
-  const Terms terms = units(size, gates);
-  pool::each(terms.pieces, threads, [&](int64_t q) {
-    for (int64_t j = 0; j < terms[q]; j++) {
-      const float *row = from + (q % gates * size + q / gates * PANEL + j) * K;
-      for (int64_t n = 0; n < K; n += PANEL) {
-        float *out = to + (n / PANEL * terms.pieces + q) * SQUARE + j * PANEL;
-        const int64_t width = smaller(PANEL, K - n);
-        if (width == PANEL) copy(out, row + n, PANEL);
-        else for (int64_t k = 0; k < PANEL; k++) out[k] = k < width ? row[n + k] : 0;
-      }
-    }
-  });
-}
-// Pack their transpose (K, size of all gates): for the gates of inputs.
-static void pack_columns(int64_t threads, const float *from, int64_t gates, int64_t size, int64_t K,
-                         float *to) {
-  const Terms terms = units(size, gates), inner = units(K);
-  pool::each(terms.pieces, threads, [&](int64_t q) {
-    const float *first = from + (q % gates * size + q / gates * PANEL) * K;
-    float *out = to + q * inner.pieces * SQUARE;
-    for (int64_t k0 = 0; k0 < K; k0 += 16)
-      for (int64_t j = 0; j < PANEL; j++)
-        for (int64_t k = k0; k < smaller(K, k0 + 16); k++)
-          out[k * PANEL + j] = j < terms[q] ? first[j * K + k] : 0;
-  });
 }
 
 struct View {  // of a layer: sizes and arrays
@@ -258,8 +79,8 @@ static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel
   const Panels to = {(apart(l.kind) ? l.of_h : l.read) + first * stride + at, stride};
   for (int64_t g = 0; g < v.gates && !alone; g++)
     multiply_part(N, {l.h + at, v.h.stride}, units(l.size),
-                  p.to_h + (first + g) * parts(l.size, PANEL) * SQUARE,
-                  {to.p + g * stride, stride}, width, p.sums + (first + g) * PANEL, !apart(l.kind),
+                  l.to_h + (first + g) * parts(l.size, PANEL) * SQUARE,
+                  {to.p + g * stride, stride}, width, l.biases + (first + g) * PANEL, !apart(l.kind),
                   0, parts(N, TALL), 0, 1);
   for (int64_t n = 0; n < N; n++)
     for (int64_t u = 0; u < width; u += LANES) {
@@ -301,7 +122,7 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
   const int64_t N = v.N, at = t * N * PANEL, stride = v.read.stride;
   const int64_t width = smaller(PANEL, l.size - panel * PANEL), first = panel * v.gates;
   if (t + 1 < p.steps)
-    multiply_part(N, {l.of_h + at + N * PANEL, stride}, units(l.size, v.gates), p.to_h,
+    multiply_part(N, {l.of_h + at + N * PANEL, stride}, units(l.size, v.gates), l.to_h,
                   {p.h_gradient, N * PANEL}, l.size, nullptr, true, 0, parts(N, TALL), panel,
                   panel + 1);
   for (int64_t n = 0; n < N; n++)
@@ -342,39 +163,46 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
     }
 }
 
-// Copy a state (N, C) into the rows of a panelled array, or zeros if it is null; or out of them.
-static void set_rows(Panels to, const float *from, int64_t N, int64_t C) {
-  for (int64_t u = 0; u < up(C, PANEL); u++)
-    for (int64_t n = 0; n < N; n++)
-      to.p[u / PANEL * to.stride + n * PANEL + u % PANEL] = from && u < C ? from[n * C + u] : 0;
+// Copy a state (N, C), or zeros if there is none, into the first rows of an array; or out of them.
+static void put(Panels to, const float *from, int64_t N, int64_t C) {
+  for (int64_t i = 0; i < up(C, PANEL) * N; i++) {
+    const int64_t n = i / PANEL % N, j = i % PANEL, panel = i / PANEL / N, u = panel * PANEL + j;
+    to.p[panel * to.stride + n * PANEL + j] = from && u < C ? from[n * C + u] : 0;
+  }
 }
-static void get_rows(Panels from, float *to, int64_t N, int64_t C) {
-  for (int64_t u = 0; u < C; u++)
-    for (int64_t n = 0; n < N; n++)
-      to[n * C + u] = from.p[u / PANEL * from.stride + n * PANEL + u % PANEL];
+static void get(Panels from, float *to, int64_t N, int64_t C) {
+  for (int64_t i = 0; i < N * C; i++) {
+    const int64_t n = i / C, u = i % C;
+    to[i] = from.p[u / PANEL * from.stride + n * PANEL + u % PANEL];
+  }
+}
+static void pack(int64_t threads, const Trained &l) {  // the weights for a forward pass
+  const int64_t gates = gates_of(l.kind);
+  const Terms rows = units(l.size, gates);
+  pack_columns(threads, l.i2h, gates, l.size, l.inputs, l.to_read);
+  pack_columns(threads, l.h2h, gates, l.size, l.size, l.to_h);
+  float *of_x = l.biases + rows.pieces * PANEL;
+  for (int64_t j = 0; j < rows.pieces * PANEL; j++) {
+    const int64_t q = j / PANEL, row = q % gates * l.size + q / gates * PANEL + j % PANEL;
+    const bool padding = j % PANEL >= rows[q];
+    l.biases[j] = padding ? 0 : l.h2h_bias[row];
+    of_x[j] = (padding ? 0 : l.i2h_bias[row]) + (apart(l.kind) ? 0 : l.biases[j]);
+  }
 }
 static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   const View v(p, layer);
   const Trained &l = v.l;
-  const Terms rows = units(l.size, v.gates);
-  pack_columns(p.threads, l.i2h, v.gates, l.size, l.inputs, p.to_read);
-  pack_columns(p.threads, l.h2h, v.gates, l.size, l.size, p.to_h);
-  const int64_t columns = rows.pieces * PANEL;
-  float *of_x = p.sums + columns;  // biases; those of h are first
-  for (int64_t j = 0; j < columns; j++) {
-    const int64_t q = j / PANEL, row = q % v.gates * l.size + q / v.gates * PANEL + j % PANEL;
-    const bool padding = j % PANEL >= rows[q];
-    p.sums[j] = padding ? 0 : l.h2h_bias[row];
-    of_x[j] = (padding ? 0 : l.i2h_bias[row]) + (apart(l.kind) ? 0 : p.sums[j]);
-  }
-  multiply(p.threads, v.tokens, x, units(l.inputs), p.to_read, v.read, columns, of_x);
-  set_rows(v.h, l.h0, v.N, l.size);
-  if (l.kind == LSTM) set_rows(v.c, l.c0, v.N, l.size);
+  const int64_t columns = v.panels * v.gates * PANEL;
+  pack(p.threads, l);
+  multiply(p.threads, v.tokens, x, units(l.inputs), l.to_read, v.read, columns,
+           l.biases + columns);
+  put(v.h, l.h0, v.N, l.size);
+  if (l.kind == LSTM) put(v.c, l.c0, v.N, l.size);
   for (int64_t t = 0; t < p.steps; t++)
     pool::each(v.panels, p.threads, [&](int64_t panel) { forward_panel(p, layer, t, panel); });
   const int64_t last = v.tokens * PANEL;
-  if (l.h1) get_rows({l.h + last, v.h.stride}, l.h1, v.N, l.size);
-  if (l.c1) get_rows({l.c + last, v.c.stride}, l.c1, v.N, l.size);
+  if (l.h1) get({l.h + last, v.h.stride}, l.h1, v.N, l.size);
+  if (l.c1) get({l.c + last, v.c.stride}, l.c1, v.N, l.size);
 }
 // From the gradient of the outputs to that of the inputs, in the same array, and of the weights.
 static void backward_layer(const Pass &p, int64_t layer, Panels x) {
@@ -383,11 +211,11 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
   const Terms rows = units(l.size, v.gates);
   memset(p.h_gradient, 0, 4 * v.panels * v.N * PANEL);
   memset(p.c_gradient, 0, 4 * v.panels * v.N * PANEL);
-  pack_rows(p.threads, l.h2h, v.gates, l.size, l.size, p.to_h);
+  pack_rows(p.threads, l.h2h, v.gates, l.size, l.size, l.to_h);
   for (int64_t t = p.steps - 1; t >= 0; t--)
     pool::each(v.panels, p.threads, [&](int64_t panel) { backward_panel(p, layer, t, panel); });
-  pack_rows(p.threads, l.i2h, v.gates, l.size, l.inputs, p.to_read);
-  multiply(p.threads, v.tokens, v.read, rows, p.to_read, {p.gradient, v.tokens * PANEL}, l.inputs,
+  pack_rows(p.threads, l.i2h, v.gates, l.size, l.inputs, l.to_read);
+  multiply(p.threads, v.tokens, v.read, rows, l.to_read, {p.gradient, v.tokens * PANEL}, l.inputs,
            nullptr);
   const auto gradient = [&](Panels gates, Panels b, int64_t columns, float *weight) {
     multiply_gradient(p.threads, v.tokens, gates, rows, v.gates, b, columns, weight, false);
@@ -445,20 +273,20 @@ static void output(const Pass &p) {
   const int64_t most = V < 4096 ? BLOCK : 24;  // rows of logits in the second-level cache
   const int64_t panels = parts(V, PANEL);
   const bool train = p.weight_gradient;
-  pack_columns(p.threads, p.weight, 1, V, C, p.to_read);
-  if (train) pack_rows(p.threads, p.weight, 1, V, C, p.to_h);
-  for (int64_t j = 0; j < panels * PANEL; j++) p.sums[j] = j < V ? p.bias[j] : -1e30f;
+  pack_columns(p.threads, p.weight, 1, V, C, p.to_logits);
+  if (train) pack_rows(p.threads, p.weight, 1, V, C, p.from_logits);
+  for (int64_t j = 0; j < panels * PANEL; j++) p.biases[j] = j < V ? p.bias[j] : -1e30f;
   for (int64_t i0 = 0; i0 < M; i0 += p.rows) {
     const int64_t rows = smaller(p.rows, M - i0), stride = rows * PANEL;
     const Panels x = {v.out.p + (begin + i0) * PANEL, v.out.stride};
     pool::each(parts(rows, most), p.threads, [&](int64_t block) {
       const int64_t i = most * block, m = smaller(most, rows - i), tall = parts(m, TALL);
       const Panels z = {p.logits + i * PANEL, stride};
-      multiply_part(m, {x.p + i * PANEL, x.stride}, units(C), p.to_read, z, V, p.sums, false, 0,
+      multiply_part(m, {x.p + i * PANEL, x.stride}, units(C), p.to_logits, z, V, p.biases, false, 0,
                     tall, 0, panels);
       softmax(z, m, V, p.targets + i0 + i, p.losses + i0 + i, train);
       if (train)
-        multiply_part(m, z, units(V), p.to_h,
+        multiply_part(m, z, units(V), p.from_logits,
                       {p.gradient + (begin + i0 + i) * PANEL, v.tokens * PANEL}, C, nullptr, false,
                       0, tall, 0, v.panels);
     });
@@ -497,40 +325,55 @@ static void embed_gradient(const Pass &p) {  // added to the output's if weights
   });
 }
 
+struct Memory {  // gives its numbers away
+  float *begin;  // null: only count them
+  int64_t used = 0;
+  float *take(int64_t size) {
+    used = up(used, PANEL) + size;
+    return begin + used - size;
+  }
+  void take_weights(Trained &l) {
+    const int64_t P = up(l.size, PANEL), Q = gates_of(l.kind) * P;
+    l.to_read = take(Q * up(l.inputs, PANEL)), l.to_h = take(Q * P), l.biases = take(2 * Q);
+  }
+};
 // Assign the arrays of a pass to its memory; return the size of that memory in numbers.
 extern "C" int64_t EXPORT(plan)(Pass *p) {
   const bool train = p->weight_gradient;
   const int64_t N = p->streams, M = p->steps * N, W = up(p->vocab_size, PANEL);
-  int64_t used = 0, widest = up(p->embed_size, PANEL), gates = 0, to_read = 0, to_h = 0;
-  const auto larger = [](int64_t &a, int64_t b) { a = a > b ? a : b; };
-  const auto take = [&](int64_t size) {
-    used = up(used, PANEL) + size;
-    return p->memory + used - size;
-  };
+  const int64_t C = up(p->layers[p->depth - 1].size, PANEL);
+  Memory memory = {p->memory};
+  int64_t widest = up(p->embed_size, PANEL), gates = 0, most = 0;
+  const auto larger = [](int64_t a, int64_t b) { return a > b ? a : b; };
   for (int64_t i = 0; i < p->depth; i++) {
-    const int64_t P = up(p->layers[i].size, PANEL), Q = gates_of(p->layers[i].kind) * P;
-    larger(widest, P), larger(gates, Q);
-    larger(to_read, Q * up(p->layers[i].inputs, PANEL)), larger(to_h, Q * P);
-    larger(to_read, W * P), larger(to_h, W * P);
+    const int64_t P = up(p->layers[i].size, PANEL);
+    widest = larger(widest, P), gates = larger(gates, gates_of(p->layers[i].kind) * P);
   }
-  p->x = take(M * up(p->embed_size, PANEL));
+  p->x = memory.take(M * up(p->embed_size, PANEL));
   for (int64_t i = 0; i < p->depth; i++) {
     Trained &l = p->layers[i];
-    const int64_t P = up(l.size, PANEL), Q = gates_of(l.kind) * P;
-    l.h = take((M + N) * P);
-    l.c = l.kind == LSTM ? take((M + N) * P) : nullptr;
-    l.out = l.dropout ? take(M * P) : nullptr;
-    l.read = i && !train ? p->layers->read : take(M * (train ? Q : gates));
-    l.of_h = !apart(l.kind) ? l.read : i && !train ? p->layers->of_h : take(M * (train ? Q : gates));
+    const int64_t P = up(l.size, PANEL), Q = train ? gates_of(l.kind) * P : gates;
+    l.h = memory.take((M + N) * P);
+    l.c = l.kind == LSTM ? memory.take((M + N) * P) : nullptr;
+    l.out = l.dropout ? memory.take(M * P) : nullptr;
+    l.read = i && !train ? p->layers->read : memory.take(M * Q);
+    l.of_h = !apart(l.kind) ? l.read : i && !train ? p->layers->of_h : memory.take(M * Q);
   }
-  p->gradient = train ? take(M * widest) : nullptr;
-  p->h_gradient = train ? take(N * widest) : nullptr;
-  p->c_gradient = train ? take(N * widest) : nullptr;
-  p->to_read = take(to_read), p->to_h = take(to_h);
-  p->sums = take(2 * gates > W ? 2 * gates : W);
+  const int64_t begin = memory.used = up(memory.used, PANEL);
+  for (int64_t i = 0; i < p->depth; i++) {  // one layer at a time needs its packed weights
+    memory.used = begin;
+    memory.take_weights(p->layers[i]);
+    most = larger(most, memory.used);
+  }
+  memory.used = most;
+  p->gradient = train ? memory.take(M * widest) : nullptr;
+  p->h_gradient = train ? memory.take(N * widest) : nullptr;
+  p->c_gradient = train ? memory.take(N * widest) : nullptr;
+  p->to_logits = memory.take(W * C), p->from_logits = train ? memory.take(W * C) : nullptr;
+  p->biases = memory.take(W);
   p->rows = smaller(M - p->begin * N, up(1 + (1 << 22) / W, BLOCK));
-  p->logits = take(p->rows * W);
-  return used;
+  p->logits = memory.take(p->rows * W);
+  return memory.used;
 }
 // Run a pass: states change, losses and, in training, gradients are written; -1: an invalid id.
 extern "C" int EXPORT(pass)(Pass *p) {
@@ -549,44 +392,37 @@ extern "C" int EXPORT(pass)(Pass *p) {
   return 0;
 }
 
-// The sums of squares of arrays, each added up in blocks.
-extern "C" void EXPORT(squares)(int64_t threads, int64_t count, const float *const *arrays,
-                                const int64_t *sizes, double *sums) {
-  constexpr int64_t AT_ONCE = 1024;  // blocks of LANES * AT_ONCE numbers
-  double block_sums[AT_ONCE];
-  for (int64_t array = 0; array < count; array++) {
-    sums[array] = 0;
-    for (int64_t begin = 0; begin < sizes[array]; begin += AT_ONCE * LANES * AT_ONCE) {
-      const int64_t size = smaller(sizes[array] - begin, AT_ONCE * LANES * AT_ONCE);
-      const float *from = arrays[array] + begin;
-      const int64_t blocks = parts(size, LANES * AT_ONCE);
-      pool::each(blocks, size < 1 << 15 ? 1 : threads, [&](int64_t block) {
-        const int64_t first = LANES * AT_ONCE * block, end = smaller(size, first + LANES * AT_ONCE);
-        Vector sum = {};
-        int64_t i = first;
-        for (; i + LANES <= end; i += LANES) sum += load(from + i) * load(from + i);
-        double total = 0;
-        for (; i < end; i++) total += from[i] * from[i];
-        for (int j = 0; j < LANES; j++) total += sum[j];
-        block_sums[block] = total;
-      });
-      for (int64_t block = 0; block < blocks; block++) sums[array] += block_sums[block];
-    }
-  }
+
+constexpr int64_t SMALL = 1 << 15;  // numbers that one thread reads faster
+// The sum of the squares of an array, added up in blocks.
+extern "C" double EXPORT(squares)(int64_t threads, int64_t size, const float *from) {
+  constexpr int64_t MOST = 1024;
+  double sums[MOST], sum = 0;
+  const int64_t length = up(parts(size, MOST), 64 * LANES), blocks = parts(size, length);
+  pool::each(blocks, size < SMALL ? 1 : threads, [&](int64_t block) {
+    Vector squares = {};
+    sums[block] = 0;
+    for (int64_t i = length * block; i < smaller(size, length * (block + 1)); i += LANES)
+      if (i + LANES <= size) squares += load(from + i) * load(from + i);
+      else for (; i < size; i++) sums[block] += from[i] * from[i];
+    for (int j = 0; j < LANES; j++) sums[block] += squares[j];
+  });
+  for (int64_t block = 0; block < blocks; block++) sum += sums[block];
+  return sum;
 }
-// Kingma and Ba 2015: m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g^2, w' = w - lr m' / (sqrt(v') + e)
+constexpr int64_t PART = 8192;  // numbers that a thread updates at once
 struct Adam { double lr, beta1, beta2, epsilon, scale, decay; };
+// Kingma and Ba 2015: m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g^2, w' = w - lr m' / (sqrt(v') + e)
 extern "C" void EXPORT(adam)(int64_t threads, int64_t size, float *weight, const float *gradient,
                              float *mean, float *variance, const Adam *rule) {
   const float lr = rule->lr, beta1 = rule->beta1, beta2 = rule->beta2, epsilon = rule->epsilon;
-  const float scale = rule->scale, decay = rule->decay, rest1 = 1 - rule->beta1;
-  const float rest2 = 1 - rule->beta2;
-  pool::each(parts(size, 8192), size < 1 << 15 ? 1 : threads, [&](int64_t block) {
+  const float scale = rule->scale, decay = rule->decay;
+  pool::each(parts(size, PART), size < SMALL ? 1 : threads, [&](int64_t part) {
 #pragma omp simd
-    for (int64_t i = 8192 * block; i < smaller(size, 8192 * block + 8192); i++) {
+    for (int64_t i = PART * part; i < smaller(size, PART * part + PART); i++) {
       const float g = gradient[i] * scale + decay * weight[i];
-      mean[i] = beta1 * mean[i] + rest1 * g;
-      variance[i] = beta2 * variance[i] + rest2 * g * g;
+      mean[i] = beta1 * mean[i] + (1 - beta1) * g;
+      variance[i] = beta2 * variance[i] + (1 - beta2) * g * g;
       weight[i] -= lr * mean[i] / (sqrtf(variance[i]) + epsilon);
     }
   });
@@ -595,10 +431,9 @@ extern "C" void EXPORT(adam)(int64_t threads, int64_t size, float *weight, const
 extern "C" void EXPORT(sgd)(int64_t threads, int64_t size, float *weight, const float *gradient,
                             double lr, double scale, double decay) {
   const float keep = 1 - lr * decay, step = lr * scale;
-  pool::each(parts(size, 8192), size < 1 << 15 ? 1 : threads, [&](int64_t block) {
+  pool::each(parts(size, PART), size < SMALL ? 1 : threads, [&](int64_t part) {
 #pragma omp simd
-    for (int64_t i = 8192 * block; i < smaller(size, 8192 * block + 8192); i++)
+    for (int64_t i = PART * part; i < smaller(size, PART * part + PART); i++)
       weight[i] = keep * weight[i] - step * gradient[i];
   });
 }
-#undef IN

@@ -71,9 +71,5 @@ def native_rule(
 
 def sums_of_squares(kernels: native.Kernels, arrays: list[nd.NDArray]) -> np.ndarray:
     """Return the squared norm of each CPU array, float64."""
-    count, sums = len(arrays), np.empty(len(arrays))
-    addresses = (ctypes.c_void_p * count)(*map(address_of, arrays))
-    sizes = (ctypes.c_int64 * count)(*(array.size for array in arrays))
-    places = ctypes.addressof(addresses), ctypes.addressof(sizes), sums.ctypes.data
-    kernels.squares(native.threads(), count, *places)
-    return sums
+    threads = native.threads()
+    return np.array([kernels.squares(threads, a.size, address_of(a)) for a in arrays])

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import mxnet as mx
 import numpy as np
 
 from ..batchify.batches import make_batches
@@ -177,7 +178,7 @@ class Trainer:
             self.replicas.begin(self.streams)
         if self.random_steps:
             mine = ("process", self.world.rank) if self.world.rank else ()
-            self.model.seed_dropout(derive_seed(config.seed, "step", progress.step, *mine))
+            self._seed(derive_seed(config.seed, "step", progress.step, *mine))
         inputs, targets = self.batches(epoch, index)  # (T, N), (M,)
         losses = self.replicas.forward_backward(inputs, targets)  # (devices,)
         losses, squares = self._reduce(losses)
@@ -196,6 +197,12 @@ class Trainer:
             self._skip(loss, norm)
         progress.step += 1
         self._notify("step", step=progress.step, loss=loss, tokens=targets.size, grad_norm=norm)
+
+    def _seed(self, seed):
+        """Seed the dropout masks, and the noise of the optimizer."""
+        self.model.seed_dropout(seed)
+        if self.config.optimizer.lower() == "sgld":
+            mx.random.seed(seed)
 
     def _reduce(self, losses):
         """Sum the gradients and losses over devices and processes; see `Optimizer.reduce`.

@@ -1,0 +1,229 @@
+// Vectors of one instruction set, and matrix products. Included by kernels.cc.
+//
+// Arrays of tokens and units are stored in panels of PANEL units: (panels, tokens, PANEL). The gates
+// of a layer have a panel for each gate of a panel of units, in the order (panel, gate). So a tile
+// of a product reads adjacent numbers, from either side: nothing is copied but weights, which are
+// packed. Padding is computed where that is simpler than not to, but never added up.
+#define IN static inline __attribute__((always_inline))
+typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+constexpr int REGISTERS = LANES == 16 ? 24 : 12;  // for sums
+
+IN int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+IN Vector load(const float *p) { return *(const Vector *)p; }
+IN void store(float *p, Vector x) { *(Vector *)p = x; }
+IN void copy(float *to, const float *from, int64_t size) { memcpy(to, from, sizeof(float) * size); }
+IN Vector all(float x) { return x - Vector{}; }
+
+IN Vector exp(Vector x) {  // to 1e-7; Cephes, clamped to finite results; NaN stays NaN
+  const Vector low = all(-87.3f), high = all(88.3f);
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  Vector n = x * 1.44269504f + 12582912.0f;  // rounds to an integer, in the low bits
+  const Integers power = ((Integers)n << 23) + (127 << 23);
+  n -= 12582912.0f;
+  const Vector r = x - n * 0.693359375f - n * -2.12194440e-4f;
+  Vector p = (r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f;
+  p = ((p * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r + 5.0000001201e-1f;
+  return (p * r * r + r + 1.0f) * (Vector)power;
+}
+IN Vector sigmoid(Vector x) { return 1.0f / (1.0f + exp(-x)); }
+IN Vector tanh(Vector x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+IN Vector relu(Vector x) { return x < Vector{} ? Vector{} : x; }  // NaN stays NaN
+
+constexpr int64_t PANEL = 2 * LANES, TALL = REGISTERS / 2;  // columns and rows of a tile
+constexpr int64_t BLOCK = 96, CHUNK = 256;  // rows and terms of a product that stay in the caches
+constexpr int64_t SQUARE = PANEL * PANEL;   // numbers of a panel for PANEL terms
+
+IN int64_t parts(int64_t x, int64_t size) { return (x + size - 1) / size; }
+IN int64_t up(int64_t x, int64_t size) { return parts(x, size) * size; }
+IN int64_t gates_of(int64_t kind) { return kind == LSTM ? 4 : kind == GRU ? 3 : 1; }
+
+struct Panels {  // panel q begins at p + q * stride, and its rows are PANEL apart
+  float *p;
+  int64_t stride;
+};
+struct Terms {  // what a product adds up: `full` pieces of PANEL terms, and others of `rest`
+  int64_t pieces, full, rest;
+  int64_t operator[](int64_t q) const { return q < full ? PANEL : rest; }
+};
+IN Terms units(int64_t size, int64_t gates = 1) {  // of one layer, or of all its gates
+  return {parts(size, PANEL) * gates, size / PANEL * gates, size % PANEL};
+}
+
+// c (M, W vectors) = start + a (M, terms) b (terms, PANEL): the pieces q0 to q1; pieces of a are
+// `jump` apart. Transposed, the rows of a tile are adjacent columns of a. Rows of start are `under`
+// apart, and rows of c `stride`.
+template <int M, int W, bool TRANSPOSED, bool AHEAD>
+static void kernel(Terms terms, int64_t q0, int64_t q1, const float *a, int64_t jump,
+                   const float *b, float *c, int64_t stride, const float *start, int64_t under) {
+  constexpr int ROW = TRANSPOSED ? 1 : PANEL, TERM = TRANSPOSED ? PANEL : 1;
+  Vector sum[M][W] = {};
+  if (start)
+#pragma GCC unroll 12
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+      for (int j = 0; j < W; j++) sum[i][j] = load(start + i * under + j * LANES);
+  for (int64_t q = q0; q < q1; q++, a += jump, b += SQUARE)
+    for (int64_t k = 0; k < terms[q]; k++) {
+      Vector right[W];
+#pragma GCC unroll 2
+      for (int j = 0; j < W; j++) {
+        right[j] = load(b + k * PANEL + j * LANES);
+        if (AHEAD) __builtin_prefetch(b + SQUARE + k * PANEL + j * LANES, 0, 2);
+      }
+#pragma GCC unroll 12
+      for (int i = 0; i < M; i++) {
+        const Vector left = all(a[i * ROW + k * TERM]);
+#pragma GCC unroll 2
+        for (int j = 0; j < W; j++) sum[i][j] += left * right[j];
+      }
+    }
+#pragma GCC unroll 12
+  for (int i = 0; i < M; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < W; j++) store(c + i * stride + j * LANES, sum[i][j]);
+}
+// The same for one row: four pieces at a time, so that sums do not wait for each other.
+template <int W>
+static void kernel_of_row(Terms terms, int64_t q0, int64_t q1, const float *a, int64_t jump,
+                          const float *b, float *c, const float *start) {
+  Vector sum[4][W] = {};
+  for (int64_t q = q0, together; q < q1; q += together, a += together * jump) {
+    together = q + 4 <= q1 && terms[q + 3] == terms[q] ? 4 : 1;
+    for (int64_t k = 0; k < terms[q]; k++, b += PANEL)
+      for (int i = 0; i < 4; i++)
+        for (int j = 0; j < W && i < together; j++)
+          sum[i][j] += all(a[i * jump + k]) * load(b + i * SQUARE + j * LANES);
+    b += (together - 1) * SQUARE + (PANEL - terms[q]) * PANEL;
+  }
+  for (int j = 0; j < W; j++)
+    store(c + j * LANES, (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]) +
+                             (start ? load(start + j * LANES) : Vector{}));
+}
+template <bool TRANSPOSED, int M = TALL>
+IN void kernels(int rows, int64_t columns, bool ahead, Terms terms, int64_t q0, int64_t q1,
+                const float *a, int64_t jump, const float *b, float *c, int64_t stride,
+                const float *start, int64_t under) {
+  if constexpr (M > 1)
+    if (rows < M)
+      return kernels<TRANSPOSED, M - 1>(rows, columns, ahead, terms, q0, q1, a, jump, b, c, stride,
+                                        start, under);
+  if (M == 1 && !TRANSPOSED) {
+    auto chosen = columns <= LANES ? &kernel_of_row<1> : &kernel_of_row<2>;
+    return chosen(terms, q0, q1, a, jump, b, c, start);
+  }
+  auto chosen = &kernel<M, 2, TRANSPOSED, false>;
+  if (columns <= LANES) chosen = &kernel<M, 1, TRANSPOSED, false>;
+  else if (ahead) chosen = &kernel<M, 2, TRANSPOSED, true>;
+  chosen(terms, q0, q1, a, jump, b, c, stride, start, under);
+}
+
+// c (M, columns) = bias or, with `add`, c, + a (M, terms) times a packed matrix (terms, columns);
+// tiles of rows t0 to t1, and panels of columns p0 to p1.
+static void multiply_part(int64_t M, Panels a, Terms terms, const float *packed, Panels c,
+                          int64_t columns, const float *bias, bool add, int64_t t0, int64_t t1,
+                          int64_t p0, int64_t p1) {
+  const int64_t tall = parts(M, TALL), chunks = parts(terms.pieces, CHUNK / PANEL);
+  const bool large = terms.pieces * (p1 - p0) * SQUARE > 1 << 17;  // than the first-level cache
+  for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    const int64_t q0 = terms.pieces * chunk / chunks, q1 = terms.pieces * (chunk + 1) / chunks;
+    for (int64_t p = p0; p < p1; p++)
+      for (int64_t t = t0; t < t1; t++) {
+        const int64_t i = M * t / tall, m = M * (t + 1) / tall - i;
+        float *to = c.p + p * c.stride + i * PANEL;
+        const bool more = add || chunk;
+        const float *start = more ? to : bias ? bias + p * PANEL : nullptr;
+        kernels<false>(m, columns - p * PANEL, large && t == t0, terms, q0, q1,
+                       a.p + q0 * a.stride + i * PANEL, a.stride,
+                       packed + (p * terms.pieces + q0) * SQUARE, to, PANEL, start,
+                       more ? PANEL : 0);
+      }
+  }
+}
+static void multiply(int64_t threads, int64_t M, Panels a, Terms terms, const float *packed,
+                     Panels c, int64_t columns, const float *bias) {
+  const int64_t tall = parts(M, TALL), panels = parts(columns, PANEL);
+  const int64_t high = smaller(tall, up(parts(M, BLOCK), threads));
+  const int64_t wide = high < 4 * threads ? smaller(panels, parts(4 * threads, high)) : 1;
+  pool::each(high * wide, threads, [&](int64_t item) {
+    const int64_t i = item / wide, j = item % wide;
+    multiply_part(M, a, terms, packed, c, columns, bias, false, tall * i / high,
+                  tall * (i + 1) / high, panels * j / wide, panels * (j + 1) / wide);
+  });
+}
+// The gradient of weights (rows, columns): the sum over M tokens of a column of `a` times a row of
+// `b`. Panels of `a` are those of gates: panel q has `rows[q]` of the weights, in MXNet's order.
+static void multiply_gradient(int64_t threads, int64_t M, Panels a, Terms rows, int64_t gates,
+                              Panels b, int64_t columns, float *weight, bool add) {
+  const int64_t size = (rows.full * PANEL + (rows.pieces - rows.full) * rows.rest) / gates;
+  const int64_t chunks = parts(M, CHUNK), panels = parts(columns, PANEL);
+  const int64_t items = smaller(rows.pieces, up(parts(rows.pieces * PANEL, BLOCK), threads));
+  pool::each(items, threads, [&](int64_t item) {
+    const int64_t first = rows.pieces * item / items, end = rows.pieces * (item + 1) / items;
+    alignas(64) float edge[TALL * PANEL];
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+      const int64_t k0 = M * chunk / chunks, k1 = M * (chunk + 1) / chunks;
+      for (int64_t p = 0; p < panels; p++)
+        for (int64_t q = first; q < end; q++) {
+          const int64_t tall = parts(rows[q], TALL), row = q % gates * size + q / gates * PANEL;
+          const int64_t width = smaller(PANEL, columns - p * PANEL);
+          for (int64_t t = 0; t < tall; t++) {
+            const int64_t i = rows[q] * t / tall, m = rows[q] * (t + 1) / tall - i;
+            float *to = weight + (row + i) * columns + p * PANEL;
+            const bool direct = width % LANES == 0, more = add || chunk;
+            kernels<true>(m, width, t == 0 && q == first, {1, 0, k1 - k0}, 0, 1,
+                          a.p + q * a.stride + k0 * PANEL + i, 0, b.p + p * b.stride + k0 * PANEL,
+                          direct ? to : edge, direct ? columns : PANEL,
+                          direct && more ? to : nullptr, columns);
+            for (int64_t j = 0; j < m && !direct; j++)
+              for (int64_t n = 0; n < width; n++)
+                to[j * columns + n] = edge[j * PANEL + n] + (more ? to[j * columns + n] : 0);
+          }
+        }
+    }
+  });
+}
+// the same of a bias: sums over M tokens
+static void add_up(int64_t threads, int64_t M, Panels a, Terms rows, int64_t gates, float *bias,
+                   bool add) {
+  const int64_t size = (rows.full * PANEL + (rows.pieces - rows.full) * rows.rest) / gates;
+  pool::each(rows.pieces, threads, [&](int64_t q) {
+    Vector sums[2] = {};
+    for (int64_t i = 0; i < M; i++)
+      for (int j = 0; j < 2; j++) sums[j] += load(a.p + q * a.stride + i * PANEL + j * LANES);
+    float *to = bias + q % gates * size + q / gates * PANEL;
+    for (int64_t j = 0; j < rows[q]; j++) to[j] = sums[j / LANES][j % LANES] + (add ? to[j] : 0);
+  });
+}
+
+// Pack weights (gates * size, K) as a matrix (size of all gates, K): for gradients of inputs.
+static void pack_rows(int64_t threads, const float *from, int64_t gates, int64_t size, int64_t K,
+                      float *to) {
+  const Terms terms = units(size, gates);
+  pool::each(terms.pieces, threads, [&](int64_t q) {
+    for (int64_t j = 0; j < terms[q]; j++) {
+      const float *row = from + (q % gates * size + q / gates * PANEL + j) * K;
+      for (int64_t n = 0; n < K; n += PANEL) {
+        float *out = to + (n / PANEL * terms.pieces + q) * SQUARE + j * PANEL;
+        const int64_t width = smaller(PANEL, K - n);
+        if (width == PANEL) copy(out, row + n, PANEL);
+        else for (int64_t k = 0; k < PANEL; k++) out[k] = k < width ? row[n + k] : 0;
+      }
+    }
+  });
+}
+// Pack their transpose (K, size of all gates): for the gates of inputs.
+static void pack_columns(int64_t threads, const float *from, int64_t gates, int64_t size, int64_t K,
+                         float *to) {
+  const Terms terms = units(size, gates), inner = units(K);
+  pool::each(terms.pieces, threads, [&](int64_t q) {
+    const float *first = from + (q % gates * size + q / gates * PANEL) * K;
+    float *out = to + q * inner.pieces * SQUARE;
+    for (int64_t k0 = 0; k0 < K; k0 += 16)
+      for (int64_t j = 0; j < PANEL; j++)
+        for (int64_t k = k0; k < smaller(K, k0 + 16); k++)
+          out[k * PANEL + j] = j < terms[q] ? first[j * K + k] : 0;
+  });
+}
