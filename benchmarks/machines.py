@@ -37,6 +37,7 @@ def step_times(world, name):
     """Return this process's median seconds of a step and of its all-reduce, and the parameters."""
     from ours import settings
 
+    from gluonlm import native
     from gluonlm.system import runtime
 
     workload, summing, sizes = WORKLOADS[name], [], []
@@ -51,7 +52,7 @@ def step_times(world, name):
 
     world.__class__ = Timed
     config = settings(workload)
-    threads = runtime.threads_for(config.largest_operation())
+    threads = runtime.threads_for(config.largest_operation(), native.used())
     runtime.configure(otherwise=min(threads, world.cores(runtime.physical_cores())))
     from gluonlm import Trainer, build_model
     from gluonlm.system import device  # imports MXNet, which reads the number of threads

@@ -47,11 +47,13 @@ def time_steps(curve, size, adaptive):
     """Return the seconds of each step, measured in this process."""
     from ours import settings
 
+    from gluonlm import native
     from gluonlm.system import device, runtime
 
     work = workload(curve, size)
     config = settings(work)
-    runtime.configure(otherwise=runtime.threads_for(config.largest_operation()))
+    threads = runtime.threads_for(config.largest_operation(), native.used())
+    runtime.configure(otherwise=threads)
     from gluonlm import Trainer, build_model
 
     cutoffs = tuple(cutoff for cutoff in CUTOFFS if cutoff < size) if adaptive else ()

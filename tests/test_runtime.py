@@ -147,7 +147,10 @@ def test_memory_allocation_can_be_left_unchanged(monkeypatch, variable):
 
 def test_the_number_of_threads_depends_on_the_size_of_the_model():
     assert runtime.threads_for(2 * 32 * 256 * 256) == 1
-    assert runtime.threads_for(2 * 32 * 64 * 256 * 256) == runtime.physical_cores()
+    cores = runtime.physical_cores()
+    assert runtime.threads_for(2 * 32 * 256 * 256, "native") == cores
+    assert runtime.threads_for(2 * 32 * 16 * 256, "native") == 1
+    assert runtime.threads_for(2 * 32 * 64 * 256 * 256) == cores
 
 
 def test_an_unusable_numpy_is_refused_with_a_remedy(monkeypatch):

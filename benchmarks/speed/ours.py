@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from workloads import WORKLOADS, clock, resident
 
+from gluonlm import native
 from gluonlm.config import Config
 from gluonlm.system import device, runtime
 
@@ -46,6 +47,7 @@ def score(workload, model, config) -> tuple[Callable, None]:
     from gluonlm.evaluate.scoring import batch_losses
 
     model.pack()  # as `load_model` does
+    model.use_kernels()
     ids = workload.ids(workload.read)
     batches = make_batches(model.window, ids, workload.batch, workload.length)
     losses = batch_losses(model, batches, device.get_ctx()[0])
@@ -64,7 +66,8 @@ def generate(workload, model, config) -> tuple[Callable, None]:
 def main(name) -> None:
     workload = WORKLOADS[name]
     config = settings(workload)
-    runtime.configure(otherwise=runtime.threads_for(config.largest_operation()))
+    threads = runtime.threads_for(config.largest_operation(), native.used())
+    runtime.configure(otherwise=threads)
     ctx = device.get_ctx()
     from gluonlm import build_model
 

@@ -166,6 +166,11 @@ def load(choice: str = "auto") -> Kernels | None:
     return None
 
 
+def used(choice: str = "auto") -> str:
+    """Return the kernels that `load` selects: "native" or "mxnet"."""
+    return "native" if load(choice) else "mxnet"
+
+
 def threads() -> int:
     """Return OMP_NUM_THREADS, at most one for each processor that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -85,19 +85,25 @@ static void kernel(Terms terms, int64_t q0, int64_t q1, const float *a, int64_t 
 #pragma GCC unroll 2
     for (int j = 0; j < W; j++) store(c + i * stride + j * LANES, sum[i][j]);
 }
-// The same for one row: four pieces at a time, so that sums do not wait for each other.
-template <int W>
+// The same for one row: four parts of the terms at a time, so that sums do not wait for each other
+// and memory is read in four places.
+template <int W, bool AHEAD>
 static void kernel_of_row(Terms terms, int64_t q0, int64_t q1, const float *a, int64_t jump,
                           const float *b, float *c, const float *start) {
+  const int64_t part = (smaller(q1, terms.full) - smaller(q0, terms.full)) / 4;  // pieces
   Vector sum[4][W] = {};
-  for (int64_t q = q0, together; q < q1; q += together, a += together * jump) {
-    together = q + 4 <= q1 && terms[q + 3] == terms[q] ? 4 : 1;
-    for (int64_t k = 0; k < terms[q]; k++, b += PANEL)
+  for (int64_t q = 0; q < part; q++)
+    for (int64_t k = 0; k < PANEL; k++)
       for (int i = 0; i < 4; i++)
-        for (int j = 0; j < W && i < together; j++)
-          sum[i][j] += all(a[i * jump + k]) * load(b + i * SQUARE + j * LANES);
-    b += (together - 1) * SQUARE + (PANEL - terms[q]) * PANEL;
-  }
+        for (int j = 0; j < W; j++) {
+          const float *from = b + (i * part + q) * SQUARE + k * PANEL + j * LANES;
+          sum[i][j] += all(a[(i * part + q) * jump + k]) * load(from);
+          if (AHEAD) __builtin_prefetch(from + SQUARE, 0, 2);
+        }
+  for (int64_t q = 4 * part; q < q1 - q0; q++)
+    for (int64_t k = 0; k < terms[q0 + q]; k++)
+      for (int j = 0; j < W; j++)
+        sum[0][j] += all(a[q * jump + k]) * load(b + q * SQUARE + k * PANEL + j * LANES);
   for (int j = 0; j < W; j++)
     store(c + j * LANES, (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]) +
                              (start ? load(start + j * LANES) : Vector{}));
@@ -111,7 +117,9 @@ IN void kernels(int rows, int64_t columns, bool ahead, Terms terms, int64_t q0, 
       return kernels<TRANSPOSED, M - 1>(rows, columns, ahead, terms, q0, q1, a, jump, b, c, stride,
                                         start, under);
   if (M == 1 && !TRANSPOSED) {
-    auto chosen = columns <= LANES ? &kernel_of_row<1> : &kernel_of_row<2>;
+    auto chosen = &kernel_of_row<2, false>;
+    if (columns <= LANES) chosen = &kernel_of_row<1, false>;
+    else if (ahead) chosen = &kernel_of_row<2, true>;
     return chosen(terms, q0, q1, a, jump, b, c, start);
   }
   auto chosen = &kernel<M, 2, TRANSPOSED, false>;
@@ -125,8 +133,8 @@ IN void kernels(int rows, int64_t columns, bool ahead, Terms terms, int64_t q0, 
 static void multiply_part(int64_t M, Panels a, Terms terms, const float *packed, Panels c,
                           int64_t columns, const float *bias, bool add, int64_t t0, int64_t t1,
                           int64_t p0, int64_t p1) {
-  const int64_t tall = parts(M, TALL), chunks = parts(terms.pieces, CHUNK / PANEL);
-  const bool large = terms.pieces * (p1 - p0) * SQUARE > 1 << 17;  // than the first-level cache
+  const int64_t tall = parts(M, TALL), chunks = M == 1 ? 1 : parts(terms.pieces, CHUNK / PANEL);
+  const bool large = terms.pieces * SQUARE > 1 << 14;  // weights come from the last cache
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t q0 = terms.pieces * chunk / chunks, q1 = terms.pieces * (chunk + 1) / chunks;
     for (int64_t p = p0; p < p1; p++)

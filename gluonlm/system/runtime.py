@@ -28,7 +28,8 @@ from .memory import is_exhausted, memory_limit
 THREADS_VARIABLE, MALLOC_VARIABLE = "OMP_NUM_THREADS", "GLUONLM_MALLOC"
 MOST_THREADS = 16  # per logical processor
 COPY_VARIABLE = "MXNET_CPU_PARALLEL_SIZE"
-SMALL_OPERATION = 5e7  # floating-point operations below which multithreading is slower
+# floating-point operations below which multithreading is slower
+SMALL_OPERATION = {"mxnet": 5e7, "native": 3e6}
 
 
 def physical_cores() -> int:
@@ -50,9 +51,15 @@ def free_memory() -> float:
     return min(int(found[1]) * 1024.0 if found else math.inf, memory_limit())
 
 
-def threads_for(operation: float) -> int:
-    """Return the number of threads for a model from the cost of its largest operation."""
-    return 1 if operation < SMALL_OPERATION else physical_cores()
+def threads_for(operation: float, kernels: str = "mxnet") -> int:
+    """Return the number of threads for a model from the cost of its largest operation.
+
+    Parameters
+    ----------
+    kernels
+        "mxnet", or "native", whose threads cost less.
+    """
+    return 1 if operation < SMALL_OPERATION[kernels] else physical_cores()
 
 
 def threads_in_use() -> str:

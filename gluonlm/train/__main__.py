@@ -236,8 +236,10 @@ def run(argv, world: Processes) -> int:
     with contextlib.closing(chosen) as start:
         for note in start.notes:
             log(note)
-        operation = start.config.largest_operation()
-        threads = min(runtime.threads_for(operation), world.cores(runtime.physical_cores()))
+        operation, kernels = start.config.largest_operation(), start.config.training.kernels
+        threads = min(
+            runtime.threads_for(operation, kernels), world.cores(runtime.physical_cores())
+        )
         runtime.configure(arguments.threads, threads)
         training = begin(start, get_ctx(arguments.ctx), world)
         return train_silently(training) if world.rank else train(training, arguments.quiet, log)

@@ -269,7 +269,7 @@ def with_kernels(config: Config, choice: str = "") -> Config:
     InputError
         As for `native.load`.
     """
-    kernels = "native" if native.load(choice or config.training.kernels) else "mxnet"
+    kernels = native.used(choice or config.training.kernels)
     return Config.from_dict({**config.to_dict(), "kernels": kernels})
 
 

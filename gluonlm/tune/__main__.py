@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .. import native
 from ..config import Config
 from ..config.flags import Parser, add_device, chosen, explicit
 from ..corpus import load_corpus
@@ -259,7 +260,9 @@ def draw_study(outcomes: Sequence[Outcome], space: Space, unit: Unit) -> bytes:
 def main(argv=None) -> int:
     settings, arguments, space = parse(argv)
     config = Config.from_dict(settings)
-    runtime.configure(arguments.threads, runtime.threads_for(config.largest_operation()))
+    kernels = native.used(config.training.kernels)
+    threads = runtime.threads_for(config.largest_operation(), kernels)
+    runtime.configure(arguments.threads, threads)
     ctx, corpus = get_ctx(arguments.ctx), load_corpus(config.data)
     if not len(corpus.valid):
         raise InputError("`split`: a search needs a validation part")
