@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,52 +47,48 @@ class NativeStepper:
         separator: int | None = None,
     ):
         self.kernels, self.separator = kernels, separator
-        self.vocab_size = len(embedding)
-        self.embedding = np.ascontiguousarray(embedding, np.float32)
-        weights = [_mxnet_weights(cell) for cell in cells]
-        self.layers = (NativeLayer * len(weights))()
-        for layer, (kind, i2h, h2h, i2h_bias, h2h_bias) in zip(self.layers, weights):
-            layer.kind, layer.inputs, layer.size = kind, i2h.shape[1], h2h.shape[1]
-            layer.i2h, layer.h2h = i2h.ctypes.data, h2h.ctypes.data
-            layer.i2h_bias, layer.h2h_bias = i2h_bias.ctypes.data, h2h_bias.ctypes.data
-        self.sizes = [layer.size for layer in self.layers]
-        self.output = None if isinstance(output, Affine) else output
-        self._check_sizes(weights, output)
+        self.embedding, self.vocab_size = _rows(embedding), len(embedding)
+        affine = output if isinstance(output, Affine) else None
+        self.output: Any = None if affine else output  # computed in Python
+        layers = [_mxnet_weights(cell) for cell in cells]
+        self.layers = (NativeLayer * len(layers))()
+        self.sizes = [h2h.shape[1] for _, _, h2h, *_ in layers]
+        self._check_sizes(layers, affine)
         self._stepper = _Stepper()
-        self.arguments = self._stepper.arguments
-        arguments, layers = self.arguments, ctypes.addressof(self.layers)
-        arguments.steps, arguments.depth, arguments.layers = 1, len(self.layers), layers
-        arguments.vocab_size, arguments.embed_size = self.embedding.shape
-        arguments.embedding, arguments.threads = self.embedding.ctypes.data, native.threads()
-        if self.output is None:
-            matrix, bias = _rows(output.weight.T), _rows(output.bias)
-            arguments.weight, arguments.bias = matrix.ctypes.data, bias.ctypes.data
-        self._place = ctypes.addressof(self._stepper)
-        self._weights = aligned(kernels.pack(self._place))
-        self._stepper.weights = self._weights.ctypes.data
-        kernels.pack(self._place)
+        self._place, self.arguments = ctypes.addressof(self._stepper), self._stepper.arguments
+        self._pack(layers, affine)
         self.slots = np.full(self.vocab_size, -1, np.int64)
-        self._hold(
-            [
-                [np.zeros((batch_size, size), "f")] * (1 + (layer.kind == LSTM))
-                for size, layer in zip(self.sizes, self.layers)
-            ]
-        )
+        zeros = [np.zeros((batch_size, size), np.float32) for size in self.sizes]
+        states = [2 if layer.kind == LSTM else 1 for layer in self.layers]
+        self._hold([[array] * count for array, count in zip(zeros, states)])
 
-    def _check_sizes(self, weights, output):
+    def _check_sizes(self, layers, affine):
         inputs = [self.embedding.shape[1], *self.sizes]
-        for (kind, *arrays), below, size in zip(weights, inputs, self.sizes):
+        for (kind, *arrays), below, size in zip(layers, inputs, self.sizes):
             rows = GATES[kind] * size
-            expected, found = (
-                [(rows, below), (rows, size), (rows,), (rows,)],
-                [a.shape for a in arrays],
-            )
-            if found != expected:
-                raise ValueError(f"weights {found}: expected {expected}")
-        if self.output is None:
-            expected = (self.sizes[-1], self.vocab_size)
-            if output.weight.shape != expected or output.bias.shape != expected[1:]:
-                raise ValueError(f"an output of {output.weight.shape}: expected {expected}")
+            expected = [(rows, below), (rows, size), (rows,), (rows,)]
+            _check([array.shape for array in arrays], expected)
+        if affine:
+            output = self.sizes[-1], self.vocab_size
+            _check([affine.weight.shape, affine.bias.shape], [output, output[1:]])
+
+    def _pack(self, layers, affine):
+        """Pack the weights into memory of their own; they are not needed any more."""
+        names = ("i2h", "h2h", "i2h_bias", "h2h_bias")
+        for layer, (kind, *arrays) in zip(self.layers, layers):
+            layer.kind, layer.inputs, layer.size = kind, arrays[0].shape[1], arrays[1].shape[1]
+            for name, array in zip(names, arrays):
+                setattr(layer, name, array.ctypes.data)
+        given = self.arguments
+        given.steps, given.depth, given.layers = 1, len(layers), ctypes.addressof(self.layers)
+        given.vocab_size, given.embed_size = self.embedding.shape
+        given.embedding, given.threads = self.embedding.ctypes.data, native.threads()
+        output = [_rows(affine.weight.T), _rows(affine.bias)] if affine else []
+        for name, array in zip(("weight", "bias"), output):
+            setattr(given, name, array.ctypes.data)
+        self._weights = aligned(self.kernels.pack(self._place))
+        self._stepper.weights = self._weights.ctypes.data
+        self.kernels.pack(self._place)
 
     def _hold(self, state):
         """Allocate the arrays of this state's streams, and fill them."""
@@ -138,13 +135,16 @@ class NativeStepper:
             kept = np.not_equal(self.ids, self.separator)[:, None]
             for array in (array for arrays in self._arrays() for array in arrays):
                 array *= kept
-        logits = None
-        if self.output is None:
-            logits = np.empty((len(self.ids), self.vocab_size), np.float32)
-        place = None if logits is None else logits.ctypes.data
-        if self.kernels.step(self._place, self.ids.ctypes.data, place):
+        if self.output:
+            self._step(None)
+            return self.output(self.hidden)
+        logits = np.empty((len(self.ids), self.vocab_size), np.float32)
+        self._step(logits.ctypes.data)
+        return logits
+
+    def _step(self, logits):
+        if self.kernels.step(self._place, self.ids.ctypes.data, logits):
             raise IndexError(f"ids {self.ids}: the vocabulary has 0 to {self.vocab_size - 1}")
-        return self.output(self.hidden) if self.output else logits
 
     @property
     def state(self) -> list[list[np.ndarray]]:
@@ -186,6 +186,11 @@ def _mxnet_weights(cell):
     kind = kinds.get(type(cell)) or {tanh: RNN_TANH, relu: RNN_RELU}[cell.activation]
     arrays = cell.i2h.T, cell.h2h.T, cell.i2h_bias, cell.h2h_bias
     return kind, *map(_rows, arrays)
+
+
+def _check(shapes, expected):
+    if shapes != expected:
+        raise ValueError(f"arrays of shapes {shapes}: expected {expected}")
 
 
 def _rows(array):

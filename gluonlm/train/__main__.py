@@ -236,11 +236,9 @@ def run(argv, world: Processes) -> int:
     with contextlib.closing(chosen) as start:
         for note in start.notes:
             log(note)
-        operation, kernels = start.config.largest_operation(), start.config.training.kernels
-        threads = min(
-            runtime.threads_for(operation, kernels), world.cores(runtime.physical_cores())
-        )
-        runtime.configure(arguments.threads, threads)
+        config, cores = start.config, world.cores(runtime.physical_cores())
+        threads = runtime.threads_for(config.largest_operation(), config.training.kernels)
+        runtime.configure(arguments.threads, min(threads, cores))
         training = begin(start, get_ctx(arguments.ctx), world)
         return train_silently(training) if world.rank else train(training, arguments.quiet, log)
 
