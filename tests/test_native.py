@@ -324,7 +324,7 @@ def test_the_kernels_are_chosen_by_the_variable(monkeypatch):
     monkeypatch.setenv(native.VARIABLE, "mxnet")
     assert native.load() is None
     assert isinstance(make_stepper(*parts), RecurrentStepper)
-    assert native.description() == "numpy (disabled)"
+    assert native.description() == "mxnet (disabled)"
     monkeypatch.setenv(native.VARIABLE, "fast")
     with pytest.raises(InputError, match=r"'fast'.*auto, native, mxnet"):
         native.load()
@@ -355,7 +355,7 @@ def test_without_a_valid_library_numpy_is_used(content, library, monkeypatch, co
     if content is not None:
         library.write_bytes(content)
     assert native.load() is None
-    assert native.description().startswith("numpy (")
+    assert native.description().startswith("mxnet (")
     assert isinstance(make_stepper(*network()), RecurrentStepper)
     monkeypatch.setenv(native.VARIABLE, "native")
     result = command("generate", trained, "--length", 3)
@@ -371,7 +371,7 @@ def test_processors_without_avx2_use_numpy(library, monkeypatch):
     monkeypatch.setattr(native, "open_library", Old)
     library.touch()
     native._found.cache_clear()
-    assert native.description() == "numpy (this processor has no AVX2)"
+    assert native.description() == "mxnet (this processor has no AVX2)"
     monkeypatch.undo()
 
 

@@ -1,7 +1,8 @@
 """Compiled kernels, chosen in one place: `load()`.
 
 They need g++ or clang when gluonlm is installed, and a processor with AVX2 and FMA; there is also
-code for AVX-512. Without them, NumPy and MXNet compute the same results up to the last bits.
+code for AVX-512. Without them, NumPy and MXNet compute the same up to the last bits, except that
+they draw other dropout masks.
 """
 
 from __future__ import annotations
@@ -187,10 +188,10 @@ def aligned(*shape: int) -> np.ndarray:
     return block[begin : begin + 4 * size].view(np.float32).reshape(shape)
 
 
-def description() -> str:
-    """Return the selected kernels in a few words, as `native avx2` or `numpy (not compiled)`."""
-    kernels = load()
+def description(choice: str = "auto") -> str:
+    """Return the selected kernels in a few words, as `native avx2` or `mxnet (not compiled)`."""
+    kernels = load(choice)
     if kernels:
         return f"native {kernels.instruction_set}"
-    why = "disabled" if os.environ.get(VARIABLE) == "mxnet" else _found()
-    return f"numpy ({why})"
+    disabled = "mxnet" in (choice, os.environ.get(VARIABLE))
+    return f"mxnet ({'disabled' if disabled else _found()})"

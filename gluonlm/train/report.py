@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import native
 from ..config import Config
 from ..corpus import Corpus
 from ..evaluate.scoring import PARTS, Unit, score
@@ -22,13 +23,14 @@ def introduce(training: Training) -> str:
     config, corpus, trainer = training.config, training.corpus, training.trainer
     level, model, ctx = config.data.level, trainer.model, trainer.ctx
     parts = " + ".join(f"{len(ids):,}" for ids in (corpus.train, corpus.valid, corpus.test))
-    threads = f", {runtime.threads_in_use()} threads" if ctx[0].device_type == "cpu" else ""
+    kernels = native.description(config.training.kernels)
+    on_cpu = f", {runtime.threads_in_use()} threads, kernels {kernels}"
     steps = f"{config.training.batch_size} x {model.window or config.training.seq_len}"
     lines = [
         f"{corpus.name}: {parts} {level}s for training, validation, test; "
         f"{len(corpus.vocab):,} distinct",
         f"{config.model.model}: {model.count_parameters():,} parameters on "
-        f"{', '.join(map(str, ctx))}{threads}; "
+        f"{', '.join(map(str, ctx))}{on_cpu if ctx[0].device_type == 'cpu' else ''}; "
         f"{trainer.total_steps:,} steps of {steps}; run {training.run.path}",
     ]
     devices = trainer.replicas.count
