@@ -189,13 +189,25 @@ static void pack(int64_t threads, const Trained &l) {  // the weights for a forw
     of_x[j] = (padding ? 0 : l.i2h_bias[row]) + (apart(l.kind) ? 0 : l.biases[j]);
   }
 }
+// Whether the first layer multiplies each id once instead of each token: to score long texts.
+static bool by_id(const Pass &p) {
+  return !p.weight_gradient && p.vocab_size < p.steps * p.streams;
+}
 static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   const View v(p, layer);
   const Trained &l = v.l;
   const int64_t columns = v.panels * v.gates * PANEL;
   pack(p.threads, l);
-  multiply(p.threads, v.tokens, x, units(l.inputs), l.to_read, v.read, columns,
+  const bool each_id = layer == 0 && by_id(p);
+  const Panels to = each_id ? Panels{p.gradient, p.vocab_size * PANEL} : v.read;
+  multiply(p.threads, each_id ? p.vocab_size : v.tokens, x, units(l.inputs), l.to_read, to, columns,
            l.biases + columns);
+  if (each_id)
+    pool::each(columns / PANEL, p.threads, [&](int64_t q) {
+      for (int64_t i = 0; i < v.tokens; i++)
+        copy(v.read.p + q * v.read.stride + i * PANEL,
+             to.p + q * to.stride + p.inputs[i] * PANEL, PANEL);
+    });
   put(v.h, l.h0, v.N, l.size);
   if (l.kind == LSTM) put(v.c, l.c0, v.N, l.size);
   for (int64_t t = 0; t < p.steps; t++)
@@ -297,13 +309,14 @@ static void output(const Pass &p) {
   }
 }
 
-static void embed(const Pass &p) {  // x = embedding[inputs], after dropout
-  const int64_t M = p.steps * p.streams, E = p.embed_size;
+static void embed(const Pass &p) {  // x = embedding[inputs], after dropout; or of all ids
+  const int64_t M = by_id(p) ? p.vocab_size : p.steps * p.streams, E = p.embed_size;
   pool::each(parts(M, 64), p.threads, [&](int64_t block) {
     for (int64_t i = 64 * block; i < smaller(M, 64 * block + 64); i++)
       for (int64_t u = 0; u < E; u += LANES) {
         Vector x = {};
-        copy((float *)&x, p.embedding + p.inputs[i] * E + u, smaller(LANES, E - u));
+        const float *row = p.embedding + (by_id(p) ? i : p.inputs[i]) * E;
+        copy((float *)&x, row + u, smaller(LANES, E - u));
         if (p.dropout) x *= mask(p, 0, i, E, u, p.dropout);
         store(p.x + (u / PANEL * M + i) * PANEL + u % PANEL, x);
       }
@@ -366,7 +379,7 @@ extern "C" int64_t EXPORT(plan)(Pass *p) {
     most = larger(most, memory.used);
   }
   memory.used = most;
-  p->gradient = train ? memory.take(M * widest) : nullptr;
+  p->gradient = memory.take(train ? M * widest : by_id(*p) ? p->vocab_size * gates : 0);
   p->h_gradient = train ? memory.take(N * widest) : nullptr;
   p->c_gradient = train ? memory.take(N * widest) : nullptr;
   p->to_logits = memory.take(W * C), p->from_logits = train ? memory.take(W * C) : nullptr;
@@ -382,7 +395,8 @@ extern "C" int EXPORT(pass)(Pass *p) {
     if (p->inputs[i] < 0 || p->inputs[i] >= p->vocab_size) return -1;
   for (int64_t i = 0; i < targets; i++)
     if (p->targets[i] < 0 || p->targets[i] >= p->vocab_size) return -1;
-  const auto input = [&](int64_t i) { return i ? View(*p, i - 1).out : Panels{p->x, M * PANEL}; };
+  const int64_t rows = by_id(*p) ? p->vocab_size : M;
+  const auto input = [&](int64_t i) { return i ? View(*p, i - 1).out : Panels{p->x, rows * PANEL}; };
   embed(*p);
   for (int64_t i = 0; i < p->depth; i++) forward_layer(*p, i, input(i));
   output(*p);
