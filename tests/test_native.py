@@ -413,7 +413,8 @@ def test_the_tests_of_the_kernels_pass_with_sanitizers(tmp_path):
         "import pathlib, sys, pytest; from gluonlm import native; "
         f"native.LIBRARY = pathlib.Path({str(tmp_path / 'kernels.so')!r}); "
         "native.load() or sys.exit('the library cannot be loaded'); "
-        f"sys.exit(pytest.main(['-qs', '-p', 'no:xdist', '-m', 'not full', '-x', {__file__!r}]))"
+        "sys.exit(pytest.main(['-qs', '-p', 'no:xdist', '-m', 'not full', '-x', "
+        f"{__file__!r}, {str(ROOT / 'tests' / 'test_native_network.py')!r}]))"
     )
     environment = {
         "LD_PRELOAD": " ".join(runtime.stdout.strip() for runtime in runtimes),

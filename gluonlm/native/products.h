@@ -134,7 +134,7 @@ static void multiply_part(int64_t M, Panels a, Terms terms, const float *packed,
                           int64_t columns, const float *bias, bool add, int64_t t0, int64_t t1,
                           int64_t p0, int64_t p1) {
   const int64_t tall = parts(M, TALL), chunks = M == 1 ? 1 : parts(terms.pieces, CHUNK / PANEL);
-  const bool large = terms.pieces * SQUARE > 1 << 14;  // weights come from the last cache
+  const bool large = terms.pieces * PANEL >= 512;  // packed weights come from the last cache
   for (int64_t chunk = 0; chunk < chunks; chunk++) {
     const int64_t q0 = terms.pieces * chunk / chunks, q1 = terms.pieces * (chunk + 1) / chunks;
     for (int64_t p = p0; p < p1; p++)
