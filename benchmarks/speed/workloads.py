@@ -87,10 +87,10 @@ SCORE = functools.partial(Workload, "score", steps=24)
 GENERATE = functools.partial(Workload, "generate", length=1)
 WORKLOADS = {
     "train ptb 256-128": TRAIN("lstm", (256, 128), 200, 1.2, 2, steps=15, **PENN_TREEBANK),
-    "train char lstm 2x256": TRAIN("lstm", *SMALL, 1.2, 2, 0.65, **CHARACTERS),
+    "train char lstm 2x256": TRAIN("lstm", *SMALL, 1.2, 2, 0.75, **CHARACTERS),
     "train char gru 2x256": TRAIN("gru", *SMALL, 1.7, 0, 0.65, **CHARACTERS),
     "train char rnn 2x256": TRAIN("rnn", *SMALL, 1.7, steps=24, **CHARACTERS),
-    "train char lstm 2x1000": TRAIN("lstm", *LARGE, 1.2, 0, 0.85, steps=5, **CHARACTERS),
+    "train char lstm 2x1000": TRAIN("lstm", *LARGE, 1.1, 0, 0.75, steps=5, **CHARACTERS),
     "train unrolled 256": TRAIN(
         "unrolled", (256,), 30, 1.0, 2, length=UNROLLED, warm_up=50, steps=600
     ),
