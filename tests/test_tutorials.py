@@ -31,6 +31,7 @@ COURSE = [
     "14-attention",
     "15-devices-and-speed",
     "16-taking-it-along",
+    "17-inside-a-fused-layer",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")

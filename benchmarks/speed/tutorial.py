@@ -1,6 +1,6 @@
 """MXNet as in the tutorials: their training loops, and the fused layer called for each token.
 
-MXNet is imported without our settings.
+gluonlm only adapts MXNet's modules to NumPy 2; the process has none of its settings.
 """
 
 import json
@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-np.bool = np.bool_  # required to import MXNet 1.9.1 with current NumPy
+from gluonlm.system import runtime
+
+runtime.configure = lambda: None
 import mxnet as mx  # noqa: E402
 from mxnet import autograd, gluon, nd  # noqa: E402
 from mxnet.gluon import nn, rnn  # noqa: E402
