@@ -6,13 +6,18 @@ import shlex
 import pytest
 from conftest import TINY, assert_resume_hint
 
-from gluonlm.train.hints import on_parts
+from gluonlm.train.hints import _has_punctuation, on_parts
 
 LOUD = [flag for flag in TINY if flag != "--quiet"]
 
 
 def flags_of(line):
     return shlex.split(line.partition("    #")[0])[4:]
+
+
+def test_words_with_attached_punctuation_are_recognised():
+    words = ["end.", "(so", "a.b", "...", "so", "\u2028", " "]
+    assert [word for word in words if _has_punctuation(word)] == ["end.", "(so"]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,8 @@ def _has_phrases(words, counts):
 def _has_punctuation(word):
     """Return whether punctuation is attached to the beginning or the end of a word."""
     symbols = [not part.strip(JOINER)[:1].isalnum() for part in split_punctuation(word)]
-    return (symbols[0] or symbols[-1]) and not all(symbols)
+    # a forged vocabulary may have words of white space only, which have no parts
+    return any(symbols[:1] + symbols[-1:]) and not all(symbols)
 
 
 def on_parts(valid: float | None, test: float) -> list[str]:
