@@ -354,6 +354,17 @@ def test_other_noise_is_left_to_mxnet(noise):
     np.testing.assert_allclose(scores, model.losses(*given)[0], atol=1e-5)
 
 
+def test_gpus_are_left_to_mxnet(monkeypatch):
+    model = RNNModel("gru", 30, 12, (24,), dropout=0.5).prepare()
+    monkeypatch.setattr(mx.gluon.Parameter, "list_ctx", lambda self: [mx.gpu(0)])
+    seeds = []
+    monkeypatch.setattr(mx.random, "seed", seeds.append)
+    model.use_kernels()
+    model.seed_dropout(7)
+    assert model.compiled is None
+    assert seeds == [7]
+
+
 def test_documents_are_left_to_mxnet():
     model = RNNModel("gru", 30, 12, (24,), separator=0)
     model.prepare().use_kernels()

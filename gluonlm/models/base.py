@@ -44,7 +44,9 @@ class LanguageModel(HybridBlock):
         return []
 
     def use_kernels(self, choice: str = "auto") -> None:
-        """Compute training passes and losses on a CPU with native kernels, if they support them.
+        """Compute training passes and losses with native kernels, if they support them.
+
+        On a GPU, MXNet computes everything. The weights must be initialized.
 
         Parameters
         ----------
@@ -52,7 +54,9 @@ class LanguageModel(HybridBlock):
             As for `native.load`.
         """
         kernels = native.load(choice)
-        self.compiled = self.native_network(kernels) if kernels else None
+        contexts = next(iter(self.parameters().values())).list_ctx()
+        on_cpu = all(ctx.device_type == "cpu" for ctx in contexts)
+        self.compiled = self.native_network(kernels) if kernels and on_cpu else None
 
     def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
         """Return this network for native kernels, or None if they do not support it."""
@@ -78,7 +82,7 @@ class LanguageModel(HybridBlock):
         state
             After the last token, detached: backpropagation through time ends here.
         """
-        if self.compiled and self.compiled.rates() and inputs.context.device_type == "cpu":
+        if self.compiled and self.compiled.rates():
             return self.compiled.forward_backward(inputs, targets, state)
         with autograd.record():
             logits, state = self(inputs, state)  # (M, V)
@@ -88,7 +92,7 @@ class LanguageModel(HybridBlock):
 
     def losses(self, inputs, targets, state: list) -> tuple[np.ndarray, list]:
         """Return the loss of each target in nats, `(M,)`, float64, and the new state."""
-        if self.compiled and inputs.context.device_type == "cpu":
+        if self.compiled:
             return self.compiled.losses(inputs, targets, state)
         logits, state = self(inputs, state)  # (M, V)
         return negative_log_likelihood(logits, targets), state

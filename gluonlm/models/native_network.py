@@ -9,10 +9,8 @@ import numpy as np
 from mxnet import gluon, nd
 
 from .. import native
-from ..native import NativeLayer, NativePass
+from ..native import WEIGHTS, NativeLayer, NativePass
 from .packed import address_of
-
-WEIGHTS = ("i2h", "h2h", "i2h_bias", "h2h_bias")
 
 
 class NativeNetwork:

@@ -74,10 +74,9 @@ class NativeStepper:
 
     def _pack(self, layers, affine):
         """Pack the weights into memory of their own; they are not needed any more."""
-        names = ("i2h", "h2h", "i2h_bias", "h2h_bias")
         for layer, (kind, *arrays) in zip(self.layers, layers):
             layer.kind, layer.inputs, layer.size = kind, arrays[0].shape[1], arrays[1].shape[1]
-            for name, array in zip(names, arrays):
+            for name, array in zip(native.WEIGHTS, arrays):
                 setattr(layer, name, array.ctypes.data)
         given = self.arguments
         given.steps, given.depth, given.layers = 1, len(layers), ctypes.addressof(self.layers)

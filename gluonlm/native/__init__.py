@@ -23,6 +23,7 @@ VERSION = 2  # of the interface, as in kernels.cc
 SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
 RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
 KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
+WEIGHTS = ("i2h", "h2h", "i2h_bias", "h2h_bias")  # of a layer, in MXNet's order
 ALIGNMENT = 64  # bytes of a cache line
 _integer, _pointer, _number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 

@@ -199,7 +199,10 @@ class ResumedRun:
             if "kernels" in settings:
                 raise
             self.config = with_kernels(self.config, "mxnet")
-            self.notes.append(f"{error}; resuming with MXNet, which draws other dropout masks")
+            reason = str(error).partition(": ")[2]
+            self.notes.append(
+                f"no native kernels ({reason}): resuming with MXNet and other dropout masks"
+            )
         self.data = check_trusted(self.config.data, settings)
         self.fingerprint: str | None = str(self.checkpoint.progress.get("corpus"))
         self.vocab: Vocab | None = self.checkpoint.vocab
