@@ -61,7 +61,8 @@ def extensions():
     return [Extension("gluonlm.native.kernels", [source], optional=True, **arguments)]
 
 
-TUTORIALS = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8", "ipywidgets>=8,<9"]
+RUN = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8"]
+TUTORIALS = [*RUN, "ipywidgets>=8,<9"]
 TUNE = ["optuna>=4.5,<6"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
 GLUONNLP = ["gluonnlp==0.10.0"]  # a source package: needs a C compiler
@@ -138,6 +139,7 @@ setup(
         "gpu": GPU,
         "onnx": ONNX,
         "mpi": MPI,
+        "run": RUN,
         "tune": TUNE,
         "tutorials": TUTORIALS,
         "test": [

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": ("convert a model for ONNX Runtime, PyTorch or a browser", "convert.export"),
     "import": ("convert weights from Gluon, GluonNLP or PyTorch to a run", "convert.import_"),
     "compare": ("time training on each device and number of threads", "compare"),
+    "run": ("execute an old Gluon notebook or script, with repairs", "compat.__main__"),
     "corpus": ("list the named corpora, or download some", "corpus.__main__"),
 }
 PAGE = """{program}: recurrent language models on Apache MXNet Gluon

@@ -1,0 +1,169 @@
+"""Run public Gluon notebooks and scripts on recurrent networks, and print a table of the outcomes.
+
+    python benchmarks/archive.py FOLDER --data-dir DATA
+
+FOLDER contains a checkout of each repository in `GROUPS`, by its name there. Each file is executed
+in a fresh copy of its checkout, with all repairs and a time limit for each cell. The outcomes are
+saved in FOLDER/outcomes.json after each file: a second call executes only the files that are
+missing there, and `--table` prints the table without executing anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from gluonlm.compat.run import run
+from gluonlm.system.errors import InputError
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files of one commit of a repository, and the folders that they import from."""
+
+    name: str
+    repository: str
+    commit: str
+    patterns: tuple[str, ...]
+    imports: tuple[str, ...] = ()  # relative to FOLDER
+    arguments: tuple[str, ...] = ()
+
+
+_D2L = ("chapter_recurrent-*/*.md",)
+GROUPS = (
+    Group(
+        "straight-dope",
+        "zackchase/mxnet-the-straight-dope",
+        "249cb446",
+        ("chapter05*/*.ipynb", "chapter18*/bayes-by-backprop-rnn.ipynb"),
+    ),
+    Group("generative-models", "sookinoby/generative-models", "96af0d9c", ("Test-rnn.ipynb",)),
+    Group(
+        "d2l-zh-v1",
+        "d2l-ai/d2l-zh",
+        "abb4113b",
+        (*_D2L, "chapter_natural-language-processing/machine-translation.md"),
+        ("d2l-zh-v1",),
+    ),
+    Group("d2l-en-head", "d2l-ai/d2l-en", "23d7a5ae", _D2L, ("d2l-en-head",)),
+    Group("d2l-en-0.17.6", "d2l-ai/d2l-en", "0f920da8", _D2L, ("d2l-en-0.17.6",)),
+    Group("d2l-en-0.8.0", "d2l-ai/d2l-en", "41dad430", _D2L, ("d2l-en-0.8.0",)),
+    Group(
+        "berkeley",
+        "d2l-ai/berkeley-stat-157",
+        "cfc1b921",
+        (
+            *("slides/4_4/*.ipynb", "slides/4_9/*.ipynb", "slides/4_16/*rnn.ipynb"),
+            "slides/4_18/sentiment-analysis-rnn.ipynb",
+        ),
+        ("d2l-en-0.6.0",),
+    ),
+    Group(
+        "gluon-nlp",
+        "dmlc/gluon-nlp",
+        "0d5c6199",
+        (*("docs/examples/*/*.md",), "scripts/language_model/*.py"),
+        ("gluon-nlp/scripts",),
+    ),
+    Group(
+        "mxnet",
+        "apache/mxnet",
+        "3f8f3be9",
+        ("example/gluon/word_language_model/*.py", "example/rnn/*/*.py", "example/rnn/*/*.ipynb"),
+    ),
+)
+
+
+def list_files(folder: Path, group: Group) -> list[str]:
+    """Return the files of a group, relative to its checkout."""
+    root = folder / group.name
+    paths = {path for pattern in group.patterns for path in root.glob(pattern)}
+    named = ("index", "homework", "bptt", "beam-search")  # without code
+    return sorted(str(path.relative_to(root)) for path in paths if not path.stem.startswith(named))
+
+
+def execute(folder: Path, group: Group, file: str, data: list[Path], limit: int) -> dict:
+    """Execute one file in a copy of its checkout and return the outcome as a dictionary."""
+    with tempfile.TemporaryDirectory() as place:
+        shutil.copytree(folder / group.name, Path(place, group.name))
+        imports = [
+            Path(place if name.split("/")[0] == group.name else folder, name)
+            for name in group.imports
+        ]
+        try:
+            outcome = run(
+                Path(place, group.name, file),
+                data_folders=data,
+                import_folders=imports,
+                arguments=group.arguments,
+                limit=limit,
+            )
+        except InputError as error:
+            return {"error": str(error).replace(f"{place}/{group.name}/", ""), "refused": True}
+        result = {**vars(outcome), "notebook": None}
+        if outcome.error and outcome.notebook:
+            result["traceback"] = [
+                "\n".join(output.traceback)[-3000:]
+                for cell in outcome.notebook.cells
+                for output in cell.get("outputs", ())
+                if output.output_type == "error"
+            ][-1]
+    return json.loads(json.dumps(result).replace(place, "…"))
+
+
+def describe(outcome: dict) -> str:
+    """Return the outcome in a phrase."""
+    if outcome.get("refused"):
+        return f"refused: {outcome['error']}"
+    where = f"cell {outcome['cells']} of {outcome['total']}"
+    stopped = ", ".join(map(str, outcome["interrupted"]))
+    if outcome["error"]:
+        after = f" after cell {stopped} was interrupted" if stopped else ""
+        return f"{where}: {outcome['error']}{after}"
+    return "runs to the end" + (f"; interrupted in cell {stopped}" if stopped else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data-dir", type=Path, action="append", default=[])
+    parser.add_argument("--limit", type=int, default=30, help="seconds for each cell")
+    parser.add_argument("--jobs", type=int, default=2, help="files executed at the same time")
+    parser.add_argument("--only", default="*", help="pattern of GROUP/FILE, executed again")
+    parser.add_argument("--table", action="store_true", help="execute nothing")
+    options = parser.parse_args()
+    saved = options.folder / "outcomes.json"
+    outcomes = json.loads(saved.read_text()) if saved.exists() else {}
+
+    def work(item):
+        group, file = item
+        outcome = execute(options.folder, group, file, options.data_dir, options.limit)
+        outcomes[f"{group.name}/{file}"] = outcome
+        saved.write_text(json.dumps(outcomes, indent=1, sort_keys=True))
+        print(f"{group.name}/{file}: {describe(outcome)}", file=sys.stderr, flush=True)
+
+    items = [(group, file) for group in GROUPS for file in list_files(options.folder, group)]
+    if not options.table:
+        chosen = [
+            (group, file)
+            for group, file in items
+            if fnmatch(f"{group.name}/{file}", options.only)
+            and (options.only != "*" or f"{group.name}/{file}" not in outcomes)
+        ]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(work, chosen))
+    for group, file in items:
+        name = f"{group.name}/{file}"
+        if name in outcomes:
+            print(f"| {group.repository} | {file} | {describe(outcomes[name])} |")
+
+
+if __name__ == "__main__":
+    main()

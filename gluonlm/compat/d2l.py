@@ -1,0 +1,58 @@
+"""The packages of Dive into Deep Learning: its tabs, and the release that a notebook needs."""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+
+from .record import record
+
+TAB = "mxnet"
+_PYPI = "pip install --no-deps {}"
+# a pattern of a notebook's code, the package that it needs and where to get it; the first counts
+RELEASES = (
+    (
+        r"d2l\.load_data_time_machine\(\)",
+        "d2l 0.6",
+        "check out d2l-ai/d2l-en at tag v0.6.0 and add --path CHECKOUT",
+    ),
+    (r"\bd2l\.(Module|Trainer|HyperParameters)\b", "d2l 1.0", _PYPI.format("d2l==1.0.3")),
+    (r"from d2l import mxnet as d2l", "d2l 0.17", _PYPI.format("d2l==0.17.6")),
+    (r"import d2lzh", "d2lzh 1.0", _PYPI.format("d2lzh==1.0.0")),
+    (r"import d2l\b", "d2l 0.8", _PYPI.format("d2l==0.8.7")),
+)
+
+
+class _Tab:
+    """The object `tab` of a notebook: MXNet is selected."""
+
+    @staticmethod
+    def interact_select(*names) -> None:
+        record("d2l", "tab.interact_select selects mxnet")
+
+    @staticmethod
+    def selected(*names: str) -> bool:
+        return TAB in names
+
+
+def select_mxnet() -> None:
+    """Provide `%load_ext d2lbook.tab`, which selects the framework of a notebook of d2l.ai."""
+
+    def load_ipython_extension(ipython):
+        ipython.push({"tab": _Tab()})
+
+    module = types.ModuleType("d2lbook.tab")
+    module.load_ipython_extension = load_ipython_extension  # type: ignore[attr-defined]
+    package = types.ModuleType("d2lbook")
+    package.tab, package.__path__ = module, []  # type: ignore[attr-defined]
+    sys.modules.setdefault("d2lbook", package)
+    sys.modules.setdefault("d2lbook.tab", module)
+
+
+def needed_release(code: str) -> tuple[str, str] | None:
+    """Return the release of d2l that code needs, and how to get it; None without d2l."""
+    for pattern, release, source in RELEASES:
+        if re.search(pattern, code):
+            return release, source
+    return None

@@ -1,0 +1,292 @@
+"""`gluonlm run`: old notebooks and scripts in a process of their own, with repairs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import assert_refused
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+import gluonlm
+from gluonlm.compat import REPAIRS
+from gluonlm.compat.d2l import needed_release
+from gluonlm.compat.notebook import read_markdown, read_notebook
+from gluonlm.compat.run import run
+from gluonlm.system.errors import InputError
+
+ROOT = Path(gluonlm.__file__).parent.parent
+
+
+def write_notebook(path, *sources):
+    cells = [new_markdown_cell("An old notebook."), *map(new_code_cell, sources)]
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def write_script(path, source):
+    path.write_text(source)
+    return path
+
+
+def printed(notebook, cell):
+    """Return what a code cell printed, from 1."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    streams = (output for output in cells[cell - 1].outputs if output.output_type == "stream")
+    return "".join(stream.text for stream in streams if stream.name == "stdout")
+
+
+# a statement that fails today, the repair for it, and the beginning of the recorded change
+FAILING = {
+    "gpu": ("import mxnet as mx\nassert mx.nd.ones(2, mx.gpu(1)).context == mx.cpu(1)", "gpu(1)"),
+    "names": (
+        "import time, numpy as np\ntime.clock(); assert np.NINF < np.float_(0)",
+        "time.clock",
+    ),
+    "python2": ("assert sum(xrange(4)) == reduce(lambda a, b: a + b, [1, 5])", "xrange"),
+    "random": ("import random\nassert random.sample({7}, 1) == [7]", "random.sample"),
+    "files": ("assert open('../nowhere/book.txt').read() == 'abc'", "../nowhere/book.txt"),
+    "downloads": (
+        "import requests, urllib.request\n"
+        "url = 'http://localhost:9/old/book.txt?x=1'\n"
+        "assert requests.get(url, stream=True).text == 'abc'\n"
+        "assert urllib.request.urlopen(url).read() == b'abc'",
+        "http://localhost:9/old/book.txt",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "books").mkdir()
+    (folder / "books" / "book.txt").write_text("abc")
+    return folder
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_repair_makes_a_failing_statement_run_and_is_recorded(tmp_path, data, name):
+    source, change = FAILING[name]
+    path = write_script(tmp_path / "old.py", source)
+    outcome = run(path, data_folders=[data])
+    assert not outcome.error
+    assert [name, change] in [[n, c[: len(change)]] for n, c in outcome.repairs]
+    without = run(path, [other for other in REPAIRS if other != name], [data])
+    assert without.error
+    assert name not in dict(without.repairs)
+
+
+def test_every_repair_is_documented_and_tested():
+    assert set(REPAIRS) == {*FAILING, "d2l", "warnings"}
+    assert all(repair.__doc__ for repair in REPAIRS.values())
+
+
+def test_import_changes_nothing_without_a_call():
+    code = (
+        "import random, sys, builtins, io, gluonlm, gluonlm.compat, mxnet as mx, numpy as np\n"
+        "import requests, urllib.request\n"
+        "assert not hasattr(np, 'float_') and not hasattr(builtins, 'xrange')\n"
+        "assert builtins.open is io.open and 'gluonlm' not in io.open.__module__\n"
+        "assert mx.gpu(0).device_type == 'gpu' and 'd2lbook' not in sys.modules\n"
+        "for function in (random.sample, mx.gluon.rnn.RNN.__init__, mx.Context.__init__,\n"
+        "                 mx.gluon.nn.Embedding.__call__,requests.adapters.HTTPAdapter.send):\n"
+        "    assert 'gluonlm' not in function.__code__.co_filename, function\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_removed_names_stay_removed_for_current_libraries(tmp_path):
+    """SciPy and others test for a name to learn NumPy's version."""
+    source = (
+        "import numpy as np, types\n"
+        "library = types.ModuleType('scipy.test')\n"
+        "exec('import numpy\\nfound = hasattr(numpy, \"float_\")', vars(library))\n"
+        "assert hasattr(np, 'float_') and not library.found\n"
+        "try:\n    np.no_such_name\n"
+        "except AttributeError as error:\n    assert 'no_such_name' in str(error)\n"
+        "else:\n    assert False"
+    )
+    assert run(write_script(tmp_path / "old.py", source)).error == ""
+
+
+def test_a_notebook_is_executed_in_its_folder_and_written(tmp_path, data, command):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "helper.py").write_text("answer = 42")
+    path = write_notebook(
+        folder / "old.ipynb",
+        "%matplotlib inline\nfrom IPython import display\ndisplay.set_matplotlib_formats('svg')",
+        "import helper\nprint(helper.answer)",
+        "print(open('book.txt').read())",
+    )
+    out = tmp_path / "new.ipynb"
+    code, shown, _ = command("run", str(path), "--out", str(out), "--data-dir", str(data))
+    assert code == 0
+    executed = nbformat.read(out, 4)
+    assert printed(executed, 2) == "42\n"
+    assert printed(executed, 3) == "abc\n"
+    assert "IPython.display.set_matplotlib_formats" in shown
+    assert str(data / "books" / "book.txt") in shown
+
+
+def test_an_interrupted_cell_is_reported_and_later_cells_are_executed(tmp_path):
+    """Even if the cell catches every ordinary exception."""
+    path = write_notebook(
+        tmp_path / "long.ipynb",
+        "steps = 0",
+        "while True:\n    try:\n        steps += 1\n    except Exception:\n        pass",
+        "print(steps > 0)",
+    )
+    outcome = run(path, limit=1)
+    assert (outcome.cells, outcome.total, outcome.interrupted) == (3, 3, [2])
+    assert not outcome.error
+    assert printed(outcome.notebook, 3) == "True\n"
+
+
+def test_a_failing_cell_ends_the_notebook(tmp_path, command):
+    path = write_notebook(tmp_path / "bad.ipynb", "x = 1", "y = x / 0", "print('later')")
+    out = tmp_path / "bad-executed.ipynb"
+    code, shown, _ = command("run", str(path), "--out", str(out))
+    assert code == 1
+    assert "cell 2 of 3: ZeroDivisionError" in shown
+    executed = nbformat.read(out, 4)
+    assert [cell.get("execution_count") for cell in executed.cells] == [None, 1, 2, None]
+
+
+def test_a_kernel_that_dies_is_an_error(tmp_path):
+    outcome = run(write_notebook(tmp_path / "x.ipynb", "import os\nos._exit(3)", "1"))
+    assert outcome.error and outcome.cells == 1
+
+
+def test_a_script_gets_its_arguments_and_a_time_limit(tmp_path, command):
+    path = write_script(
+        tmp_path / "train.py",
+        "import sys\nprint(sys.argv[1:], __name__)\nwhile 'x' in sys.argv: pass",
+    )
+    code = "import gluonlm.__main__ as m; m.main(['run', %r, '--quick', '1', '--', %r, '--y'])"
+    for word, end in (("z", "ran to the end"), ("x", "still running after 1 s")):
+        done = subprocess.run(
+            [sys.executable, "-c", code % (str(path), word)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        )
+        assert f"['{word}', '--y'] __main__" in done.stdout
+        assert end in done.stdout
+
+
+MARKDOWN = """
+# Title
+```{.python .input  n=1}
+first = 1
+```
+```{.python .input}
+#@tab pytorch
+import torch
+```
+````{.python .input}
+%%tab mxnet, pytorch
+second = 2
+````
+```{.python .input}
+#@tab all
+third = 3
+```
+```bash
+rm -r everything
+```
+```python
+fourth = 4
+```
+"""
+
+
+def test_markdown_cells_are_those_of_mxnet():
+    cells = [cell.source for cell in read_markdown(MARKDOWN) if cell.cell_type == "code"]
+    assert cells == ["first = 1", "second = 2", "third = 3", "fourth = 4"]
+
+
+def test_the_tab_object_of_d2l_selects_mxnet(tmp_path):
+    path = write_notebook(
+        tmp_path / "tab.ipynb",
+        "%load_ext d2lbook.tab\ntab.interact_select(['mxnet', 'jax'])",
+        "print(tab.selected('mxnet', 'jax'), tab.selected('jax'))",
+    )
+    assert printed(run(path).notebook, 2) == "True False\n"
+
+
+@pytest.mark.parametrize(
+    "code, release",
+    [
+        ("import d2l\n(a, b, c, d) = d2l.load_data_time_machine()", "d2l 0.6"),
+        ("import d2l\nd2l.load_data_time_machine(32, 35)", "d2l 0.8"),
+        ("from d2l import mxnet as d2l\nd2l.load_data_time_machine(32, 35)", "d2l 0.17"),
+        ("from d2l import mxnet as d2l\nclass A(d2l.Module): pass", "d2l 1.0"),
+        ("import d2lzh as d2l", "d2lzh 1.0"),
+    ],
+)
+def test_the_release_that_a_notebook_needs(code, release):
+    assert needed_release(code)[0] == release
+    assert needed_release("import mxnet as mx") is None
+
+
+@pytest.mark.parametrize("source", ["print 'a'", "try:\n    pass\nexcept A, e:\n    pass"])
+def test_python_2_is_rejected_by_cell(tmp_path, source):
+    path = write_notebook(tmp_path / "old.ipynb", "%matplotlib inline\nx = 1", source)
+    with pytest.raises(InputError, match="cell 2 is Python 2"):
+        read_notebook(path)
+
+
+def test_bad_arguments_are_rejected(tmp_path, command):
+    notebook = write_notebook(tmp_path / "a.ipynb", "1")
+    script = write_script(tmp_path / "a.py", "1")
+    (tmp_path / "broken.ipynb").write_text("{")
+    (tmp_path / "empty.md").write_text("No code.")
+    out = tmp_path / "there.ipynb"
+    out.write_text("precious")
+    for words in (
+        ["missing.ipynb"],
+        [str(tmp_path)],
+        [str(tmp_path / "broken.ipynb"), "--out", str(tmp_path / "new.ipynb")],
+        [str(tmp_path / "empty.md"), "--out", str(tmp_path / "new.ipynb")],
+        [str(notebook), "--out", str(out)],
+        [str(notebook), "--quick", "-1"],
+        [str(notebook), "--without", "everything"],
+        [str(notebook), "--data-dir", str(tmp_path / "no")],
+        [str(notebook), "--ctx", "gpu"],
+        [str(notebook), "--", "--epochs"],
+        [str(script), "--out", str(tmp_path / "new.ipynb")],
+    ):
+        assert_refused(command("run", *words))
+    assert out.read_text() == "precious"
+    assert not (tmp_path / "new.ipynb").exists()
+
+
+def test_ctrl_c_ends_the_kernel_and_keeps_the_executed_cells(tmp_path):
+    started = tmp_path / "started"
+    path = write_notebook(
+        tmp_path / "long.ipynb",
+        "print('first')",
+        f"import os, time\nopen({str(started)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)",
+        "print('never')",
+    )
+    out = tmp_path / "out.ipynb"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gluonlm", "run", str(path), "--out", str(out)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (started.exists() and started.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed(nbformat.read(out, 4), 1) == "first\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
