@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from gluonlm.compat import REPAIRS
 from gluonlm.compat.run import run
 from gluonlm.system.errors import InputError
 
@@ -33,7 +35,8 @@ class Group:
     commit: str
     patterns: tuple[str, ...]
     imports: tuple[str, ...] = ()  # relative to FOLDER
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[tuple[str, str], ...] = ()  # file, command line
+    prepare: str = ""  # a command in the checkout, as its README says
 
 
 _D2L = ("chapter_recurrent-*/*.md",)
@@ -69,44 +72,43 @@ GROUPS = (
         "gluon-nlp",
         "dmlc/gluon-nlp",
         "0d5c6199",
-        (*("docs/examples/*/*.md",), "scripts/language_model/*.py"),
+        ("docs/examples/*/*.md", "scripts/language_model/*.py"),
         ("gluon-nlp/scripts",),
+        prepare="ln -s ../scripts docs/model_zoo",
     ),
     Group(
         "mxnet",
         "apache/mxnet",
         "3f8f3be9",
         ("example/gluon/word_language_model/*.py", "example/rnn/*/*.py", "example/rnn/*/*.ipynb"),
+        arguments=(("example/rnn/large_word_lm/setup.py", "build_ext --inplace"),),
+        prepare=f"cd example/rnn/large_word_lm && {sys.executable} setup.py -q build_ext --inplace",
     ),
 )
 
 
 def list_files(folder: Path, group: Group) -> list[str]:
-    """Return the files of a group, relative to its checkout."""
+    """Return the files of a group that contain code, relative to its checkout."""
     root = folder / group.name
     paths = {path for pattern in group.patterns for path in root.glob(pattern)}
-    named = ("index", "homework", "bptt", "beam-search")  # without code
-    return sorted(str(path.relative_to(root)) for path in paths if not path.stem.startswith(named))
+    paths = {path for path in paths if path.suffix != ".md" or "python" in path.read_text()}
+    names = sorted(str(path.relative_to(root)) for path in paths)
+    return [name for name in names if "homework" not in name and "index" not in name]
 
 
 def execute(folder: Path, group: Group, file: str, data: list[Path], limit: int) -> dict:
     """Execute one file in a copy of its checkout and return the outcome as a dictionary."""
     with tempfile.TemporaryDirectory() as place:
-        shutil.copytree(folder / group.name, Path(place, group.name))
-        imports = [
-            Path(place if name.split("/")[0] == group.name else folder, name)
-            for name in group.imports
-        ]
+        checkout = Path(place, group.name)
+        shutil.copytree(folder / group.name, checkout, symlinks=True)
+        subprocess.run(group.prepare, shell=True, cwd=checkout, capture_output=True)
+        own = {name: Path(place, name) for name in group.imports}
+        imports = [own[n] if own[n].exists() else folder / n for n in group.imports]
+        arguments = dict(group.arguments).get(file, "").split()
         try:
-            outcome = run(
-                Path(place, group.name, file),
-                data_folders=data,
-                import_folders=imports,
-                arguments=group.arguments,
-                limit=limit,
-            )
+            outcome = run(checkout / file, [*REPAIRS], data, imports, arguments, limit)
         except InputError as error:
-            return {"error": str(error).replace(f"{place}/{group.name}/", ""), "refused": True}
+            return {"error": str(error).replace(f"{checkout}/", ""), "refused": True}
         result = {**vars(outcome), "notebook": None}
         if outcome.error and outcome.notebook:
             result["traceback"] = [

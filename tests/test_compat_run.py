@@ -47,6 +47,19 @@ FAILING = {
         "import time, numpy as np\ntime.clock(); assert np.NINF < np.float_(0)",
         "time.clock",
     ),
+    "numbers": (
+        "import mxnet as mx\nassert '%.1f' % mx.nd.ones((2, 3)).mean().asnumpy() == '1.0'",
+        "float of an array",
+    ),
+    "examples": (
+        "import mxnet as mx\n"
+        "network = mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=2, name='f')\n"
+        "executor = mx.executor_manager._bind_exec(\n"
+        "    network, mx.cpu(), {'data': (2, 3)}, ['f_weight', 'f_bias'], False, None,\n"
+        "    {'data': mx.nd.ones((4, 3))})\n"
+        "assert executor.arg_dict['data'].shape == (2, 3)",
+        "mxnet.executor_manager",
+    ),
     "python2": ("assert sum(xrange(4)) == reduce(lambda a, b: a + b, [1, 5])", "xrange"),
     "random": ("import random\nassert random.sample({7}, 1) == [7]", "random.sample"),
     "files": ("assert open('../nowhere/book.txt').read() == 'abc'", "../nowhere/book.txt"),
@@ -78,6 +91,50 @@ def test_a_repair_makes_a_failing_statement_run_and_is_recorded(tmp_path, data, 
     without = run(path, [other for other in REPAIRS if other != name], [data])
     assert without.error
     assert name not in dict(without.repairs)
+
+
+def test_a_line_of_an_example_is_corrected(tmp_path):
+    """The number of batches in MXNet's example/rnn/old, which counted an array, not its rows."""
+    write_script(
+        tmp_path / "bucket_io.py",
+        "import numpy as np\n"
+        "class BucketSentenceIter:\n"
+        "    def make_data_iter_plan(self):\n"
+        "        return [np.floor((self.data[i]) / self.batch_size) for i in range(1)]\n",
+    )
+    path = write_script(
+        tmp_path / "train.py",
+        "import numpy, bucket_io\n"
+        "rows = bucket_io.BucketSentenceIter()\n"
+        "rows.data, rows.batch_size = [numpy.zeros((7, 2))], 3\n"
+        "assert rows.make_data_iter_plan() == [2]\n",
+    )
+    assert not run(path).error
+    assert run(path, [name for name in REPAIRS if name != "examples"]).error
+
+
+def test_a_file_of_another_version_is_used_and_reported(tmp_path, data):
+    """A notebook's own checksum does not reject a file that the user put into a data folder."""
+    source = (
+        "from mxnet.gluon.utils import download\n"
+        "path = download('http://localhost:9/book.txt', sha1_hash='0' * 40)\n"
+        "assert open(path).read() == 'abc'"
+    )
+    outcome = run(write_script(tmp_path / "old.py", source), data_folders=[data])
+    assert not outcome.error
+    assert any("0" * 40 in change for _, change in outcome.repairs)
+
+
+def test_a_missing_file_exists_if_a_data_folder_has_it(tmp_path, data):
+    source = (
+        "import os\n"
+        "assert os.path.exists('x/book.txt') and os.path.isfile('x/book.txt')\n"
+        "assert not os.path.exists('x/other.txt') and not os.path.isfile('.')\n"
+        "open('book.txt', 'w').write('mine')\n"
+        "assert open('book.txt').read() == 'mine'"
+    )
+    assert not run(write_script(tmp_path / "old.py", source), data_folders=[data]).error
+    assert (data / "books" / "book.txt").read_text() == "abc"
 
 
 def test_every_repair_is_documented_and_tested():

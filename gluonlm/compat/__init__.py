@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..system.errors import InputError
-from . import contexts, d2l, data, ignored, removed
+from . import arrays, contexts, d2l, data, examples, ignored, removed
 from .ignored import IgnoredSettingError, IgnoredSettingWarning, strict
 from .record import applied
 
@@ -20,8 +20,10 @@ __all__ = ["REPAIRS", "IgnoredSettingError", "IgnoredSettingWarning", "applied",
 REPAIRS: dict[str, Callable[..., None]] = {
     "gpu": contexts.gpu_as_cpu,
     "names": removed.removed_names,
+    "numbers": arrays.one_element_numbers,
     "python2": removed.python_2_names,
     "random": removed.random_sets,
+    "examples": examples.corrected_examples,
     "d2l": d2l.select_mxnet,
     "files": data.local_files,
     "downloads": data.local_downloads,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ..system.errors import InputError
 from ..system.files import open_regular
 
+PACKAGES = ("nbformat", "nbclient", "ipykernel")
 LARGEST = 100_000_000  # bytes of a notebook with pictures
 TAB = "mxnet"
 _FENCE = re.compile(r"^(`{3,})\s*\{?\.?(\w*)(.*)$")
@@ -23,8 +25,12 @@ def read_notebook(path: Path) -> Any:
     Raises
     ------
     InputError
-        If the file is neither a notebook nor Markdown with Python cells, or is written in Python 2.
+        If the file is neither a notebook nor Markdown with Python cells, if it is written in
+        Python 2, or if a package of the extra `run` is missing.
     """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"{package} is not installed: pip install 'gluonlm[run]'")
     import nbformat
 
     with open_regular(path) as stream:

@@ -1,0 +1,51 @@
+"""Corrections of old examples, and of the parts of MXNet that only they use."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import textwrap
+from typing import Any
+
+from .hooks import after_import
+from .record import record
+
+# module, class or "", function, the published code, the code that its author meant
+CORRECTIONS = (
+    (
+        "bucket_io",  # MXNet's example/rnn/old: the number of batches in a bucket
+        "BucketSentenceIter",
+        "make_data_iter_plan",
+        "np.floor((self.data[i]) / self.batch_size)",
+        "len(self.data[i]) // self.batch_size",
+    ),
+    (
+        "mxnet.executor_manager",  # used by mx.model.FeedForward: a smaller bucket shares an array
+        "",
+        "_bind_exec",
+        "arg_arr.reshape(arg_shape[i])",
+        "arg_arr.reshape((-1,))[: int(np.prod(arg_shape[i]))].reshape(arg_shape[i])",
+    ),
+)
+
+
+def corrected_examples() -> None:
+    """Correct lines of MXNet's own examples, and of FeedForward, that never worked in 1.9.1."""
+    for module, *correction in CORRECTIONS:
+        after_import(module, functools.partial(_correct, *correction))
+
+
+def _correct(owner: str, name: str, published: str, meant: str, module: Any) -> None:
+    place = getattr(module, owner, None) if owner else module
+    source = inspect.getsource(getattr(place, name)) if hasattr(place, name) else ""
+    if published in source:
+        defined: dict[str, Any] = {}
+        exec(textwrap.dedent(source).replace(published, meant), vars(module), defined)
+        corrected = defined[name]
+
+        @functools.wraps(corrected)
+        def call(*args, **kwargs):
+            record("examples", f"{module.__name__}: {published} → {meant}")
+            return corrected(*args, **kwargs)
+
+        setattr(place, name, call)
