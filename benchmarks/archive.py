@@ -1,17 +1,19 @@
-"""Run public Gluon notebooks and scripts on recurrent networks, and print a table of the outcomes.
+"""Run public Gluon notebooks and scripts on recurrent networks, and list the outcomes.
 
     python benchmarks/archive.py FOLDER --data-dir DATA
+    python benchmarks/archive.py FOLDER --docs docs/compatibility.md
 
 FOLDER contains a checkout of each repository in `GROUPS`, by its name there. Each file is executed
 in a fresh copy of its checkout, with all repairs and a time limit for each cell. The outcomes are
 saved in FOLDER/outcomes.json after each file: a second call executes only the files that are
-missing there, and `--table` prints the table without executing anything.
+missing there. `--docs` writes them into the page, between `<!-- archive -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,9 @@ from pathlib import Path
 from gluonlm.compat import REPAIRS
 from gluonlm.compat.run import run
 from gluonlm.system.errors import InputError
+
+PLACE = re.compile(r"(<!-- archive -->\n).*?(<!-- end -->)", re.DOTALL)
+LONGEST = 160  # characters of an error
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def execute(folder: Path, group: Group, file: str, data: list[Path], limit: int)
             outcome = run(checkout / file, [*REPAIRS], data, imports, arguments, limit)
         except InputError as error:
             return {"error": str(error).replace(f"{checkout}/", ""), "refused": True}
-        result = {**vars(outcome), "notebook": None}
+        result = {**vars(outcome), "notebook": None, "limit": limit}
         if outcome.error and outcome.notebook:
             result["traceback"] = [
                 "\n".join(output.traceback)[-3000:]
@@ -121,15 +126,41 @@ def execute(folder: Path, group: Group, file: str, data: list[Path], limit: int)
 
 
 def describe(outcome: dict) -> str:
-    """Return the outcome in a phrase."""
+    """Return the outcome of a file in a phrase."""
+    error, stopped = outcome["error"], outcome.get("interrupted", [])
     if outcome.get("refused"):
-        return f"refused: {outcome['error']}"
-    where = f"cell {outcome['cells']} of {outcome['total']}"
-    stopped = ", ".join(map(str, outcome["interrupted"]))
-    if outcome["error"]:
-        after = f" after cell {stopped} was interrupted" if stopped else ""
-        return f"{where}: {outcome['error']}{after}"
-    return "runs to the end" + (f"; interrupted in cell {stopped}" if stopped else "")
+        return f"refused: {error}"
+    alone = outcome["total"] == 1
+    cells = "" if alone else f"cell {', '.join(map(str, stopped))} "
+    late = f"{cells}interrupted after {outcome['limit']} s" if stopped else ""
+    if error:
+        where = "" if alone else f"cell {outcome['cells']}: "
+        return f"fails: {where}{error[:LONGEST]}" + (f" ({late})" if late else "")
+    return f"runs; {late}" if late else "runs"
+
+
+def runs(outcome: dict) -> bool:
+    """Return whether a file runs to its end or reaches the time limit."""
+    return not outcome["error"] or bool(outcome.get("interrupted"))
+
+
+def table(folder: Path, outcomes: dict) -> str:
+    """Return the summary and a table of each repository in Markdown."""
+    rows, tables = [], []
+    for group in GROUPS:
+        files = list_files(folder, group)
+        found = {
+            file: outcomes[name] for file in files if (name := f"{group.name}/{file}") in outcomes
+        }
+        count = sum(map(runs, found.values()))
+        rows.append(f"| {group.repository} at {group.commit} | {len(found)} | {count} |")
+        tables += [f"\n### {group.repository} at {group.commit}\n", "| file | outcome | repairs |"]
+        tables.append("|---|---|---|")
+        for file, outcome in found.items():
+            used = dict.fromkeys(name for name, _ in outcome.get("repairs", ()))
+            text = describe(outcome).replace("|", "\\|")
+            tables.append(f"| {file} | {text} | {', '.join(used)} |")
+    return "\n".join(["| repository | files | run |", "|---|--:|--:|", *rows, *tables]) + "\n"
 
 
 def main() -> None:
@@ -139,10 +170,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=30, help="seconds for each cell")
     parser.add_argument("--jobs", type=int, default=2, help="files executed at the same time")
     parser.add_argument("--only", default="*", help="pattern of GROUP/FILE, executed again")
-    parser.add_argument("--table", action="store_true", help="execute nothing")
+    parser.add_argument("--docs", type=Path, help="page whose tables are replaced; no executions")
     options = parser.parse_args()
     saved = options.folder / "outcomes.json"
     outcomes = json.loads(saved.read_text()) if saved.exists() else {}
+    if options.docs:
+        new = table(options.folder, outcomes)
+        page = PLACE.sub(lambda found: found[1] + new + found[2], options.docs.read_text())
+        options.docs.write_text(page)
+        return
 
     def work(item):
         group, file = item
@@ -151,20 +187,15 @@ def main() -> None:
         saved.write_text(json.dumps(outcomes, indent=1, sort_keys=True))
         print(f"{group.name}/{file}: {describe(outcome)}", file=sys.stderr, flush=True)
 
-    items = [(group, file) for group in GROUPS for file in list_files(options.folder, group)]
-    if not options.table:
-        chosen = [
-            (group, file)
-            for group, file in items
-            if fnmatch(f"{group.name}/{file}", options.only)
-            and (options.only != "*" or f"{group.name}/{file}" not in outcomes)
-        ]
-        with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(work, chosen))
-    for group, file in items:
-        name = f"{group.name}/{file}"
-        if name in outcomes:
-            print(f"| {group.repository} | {file} | {describe(outcomes[name])} |")
+    chosen = [
+        (group, file)
+        for group in GROUPS
+        for file in list_files(options.folder, group)
+        if fnmatch(f"{group.name}/{file}", options.only)
+        and (options.only != "*" or f"{group.name}/{file}" not in outcomes)
+    ]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(work, chosen))
 
 
 if __name__ == "__main__":
