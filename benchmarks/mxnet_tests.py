@@ -4,7 +4,7 @@
     python benchmarks/mxnet_tests.py compare numpy1.json numpy2.json ...
 
 MXNET is a checkout of MXNet's source at tag 1.9.1; the tests run on the installed package. The
-tests also use names that NumPy has removed, so `gluonlm.system.compat`
+tests also use names that NumPy has removed, so `gluonlm.system.adaptation`
 adapts them as it does MXNet.
 `compare` prints the counts per file as rows of Markdown, then each test that passes under the first
 interpreter and fails under another. Needs pynose, pytest, pytest-timeout, pytest-xdist, SciPy.
@@ -26,8 +26,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import gluonlm  # noqa: F401  prepares the process for MXNet
-from gluonlm.system.compat import adapt
-from gluonlm.system.compat.names import OVERLAYS
+from gluonlm.system.adaptation import adapt
+from gluonlm.system.adaptation.names import OVERLAYS
 
 FILES = [
     *("test_autograd.py", "test_contrib_text.py", "test_gluon.py", "test_gluon_data.py"),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..system.compat.names import CONSTANTS, RENAMED
+from ..system.adaptation.names import CONSTANTS, RENAMED
 from .hooks import after_import
 from .record import record
 

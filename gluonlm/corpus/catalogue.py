@@ -10,7 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system.compat import load_gluonnlp
+from ..system.adaptation import load_gluonnlp
 from ..system.errors import InputError
 from ..system.files import hash_file
 from .text import Source

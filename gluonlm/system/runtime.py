@@ -20,8 +20,8 @@ import warnings
 from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
-from .compat.modules import adapt
-from .compat.repairs import repair
+from .adaptation.modules import adapt
+from .adaptation.repairs import repair
 from .errors import InputError
 from .memory import is_exhausted, memory_limit
 

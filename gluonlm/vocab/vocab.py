@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..system.adaptation import load_gluonnlp
 from ..system.arguments import check_integer, check_text
-from ..system.compat import load_gluonnlp
 from ..system.errors import InputError
 from .characters import Characters
 from .levels import RULES, rule_of

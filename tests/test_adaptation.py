@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from gluonlm.system import compat
-from gluonlm.system.compat import names as tables
+from gluonlm.system import adaptation
+from gluonlm.system.adaptation import names as tables
 
 
 def python(code):
@@ -26,7 +26,7 @@ def python(code):
 def adapted(code):
     """Return a module whose code is adapted like MXNet's."""
     module = types.ModuleType("adapted")
-    compat.adapt(module)
+    adaptation.adapt(module)
     exec(code, vars(module))
     return module
 

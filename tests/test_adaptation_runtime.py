@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon, nd
 
-from gluonlm.system.compat import modules, repairs
-from gluonlm.system.compat.names import OVERLAYS
+from gluonlm.system.adaptation import modules, repairs
+from gluonlm.system.adaptation.names import OVERLAYS
 
 SCALARS = [np.float16(3), np.float32(3), np.float64(3), np.int32(3), np.int64(3), 3, 3.0]
 
