@@ -21,6 +21,7 @@ REPAIRS: dict[str, Callable[..., None]] = {
     "gpu": contexts.gpu_as_cpu,
     "names": removed.removed_names,
     "numbers": arrays.one_element_numbers,
+    "shapes": arrays.smaller_shapes,
     "python2": removed.python_2_names,
     "random": removed.random_sets,
     "examples": examples.corrected_examples,

@@ -1,4 +1,4 @@
-"""Corrections of old examples, and of the parts of MXNet that only they use."""
+"""Corrections of old examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .hooks import after_import
 from .record import record
 
-# module, class or "", function, the published code, the code that its author meant
+# module, class, method, the published code, the code that its author meant
 CORRECTIONS = (
     (
         "bucket_io",  # MXNet's example/rnn/old: the number of batches in a bucket
@@ -19,24 +19,17 @@ CORRECTIONS = (
         "np.floor((self.data[i]) / self.batch_size)",
         "len(self.data[i]) // self.batch_size",
     ),
-    (
-        "mxnet.executor_manager",  # used by mx.model.FeedForward: a smaller bucket shares an array
-        "",
-        "_bind_exec",
-        "arg_arr.reshape(arg_shape[i])",
-        "arg_arr.reshape((-1,))[: int(np.prod(arg_shape[i]))].reshape(arg_shape[i])",
-    ),
 )
 
 
 def corrected_examples() -> None:
-    """Correct lines of MXNet's own examples, and of FeedForward, that never worked in 1.9.1."""
+    """Correct the lines of MXNet's own examples that never worked in 1.9.1."""
     for module, *correction in CORRECTIONS:
         after_import(module, functools.partial(_correct, *correction))
 
 
 def _correct(owner: str, name: str, published: str, meant: str, module: Any) -> None:
-    place = getattr(module, owner, None) if owner else module
+    place = getattr(module, owner, None)
     source = inspect.getsource(getattr(place, name)) if hasattr(place, name) else ""
     if published in source:
         defined: dict[str, Any] = {}
