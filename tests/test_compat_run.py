@@ -62,6 +62,15 @@ FAILING = {
         "    else:\n        assert False, wrong\n",
         "reshape of 7 elements to 6",
     ),
+    "parameters": (
+        "import mxnet as mx\n"
+        "layer = mx.gluon.nn.Dense(1, use_bias=False, in_units=2)\n"
+        "layer.initialize(ctx=[mx.cpu(0), mx.cpu(1)])\n"
+        "layer.weight._data[mx.cpu(1)] = mx.nd.array([[2, 3]], mx.cpu(1))\n"
+        "assert layer(mx.nd.array([[1, 10]], mx.cpu(1))).asscalar() == 32\n"
+        "assert layer.weight._data[mx.cpu(0)] is layer.weight.list_data()[0]",
+        "Parameter._data",
+    ),
     "python2": ("assert sum(xrange(4)) == reduce(lambda a, b: a + b, [1, 5])", "xrange"),
     "random": ("import random\nassert random.sample({7}, 1) == [7]", "random.sample"),
     "files": ("assert open('../nowhere/book.txt').read() == 'abc'", "../nowhere/book.txt"),
