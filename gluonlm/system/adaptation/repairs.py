@@ -90,7 +90,9 @@ def _repair_multiarray(multiarray) -> None:
 
 def _repair_subwords(subwords) -> None:
     """Wrap the bytes of a word to -128 .. 127, as NumPy 1 did: the hashes of fastText."""
-    subwords.np = Overlay("numpy", lambda np: {"int8": lambda value: np.array(value).astype("int8")})
+    subwords.np = Overlay(
+        "numpy", lambda np: {"int8": lambda value: np.array(value).astype("int8")}
+    )
 
 
 def _repair_batchify(batchify) -> None:
@@ -113,5 +115,5 @@ REPAIRS: dict[str, Callable[[Any], None]] = {
 
 
 def repair(module: types.ModuleType) -> None:
-    """Repair a loaded module of MXNet or GluonNLP so that its results are the same with later releases."""
+    """Repair a loaded module so that its results are the same with later releases."""
     REPAIRS.get(module.__name__, lambda module: None)(module)
