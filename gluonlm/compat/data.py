@@ -11,6 +11,7 @@ import os
 import posixpath
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
 }
 DEPTH = 2  # levels of subfolders of a data folder
-_served: set[str] = set()  # names of files that were found in a data folder
+_served: set[str] = set()  # names of files that were found in a data folder, and in archives there
 
 
 def find(name: str, folders: Sequence[Path]) -> Path | None:
@@ -66,7 +67,7 @@ def find(name: str, folders: Sequence[Path]) -> Path | None:
     equal = [path for path in paths if sha1 and _sha1(path) == sha1]
     found = next(iter(equal or paths), None)
     if found:
-        _served.add(name)
+        _served.update([name, *_members(found)])
         if sha1 and not equal:
             _record_version(name, sha1)
     return found
@@ -80,6 +81,15 @@ def _files(folders) -> Iterator[Path]:
     for folder in folders:
         for depth in range(DEPTH + 1):
             yield from Path(folder).glob("*/" * depth + "*")
+
+
+@functools.cache
+def _members(path) -> list[str]:
+    """Return the names of the files in a zip archive."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [posixpath.basename(name) for name in archive.namelist()]
 
 
 @functools.cache
@@ -121,9 +131,9 @@ def local_files(folders: Sequence[Path]) -> None:
         def check(path):
             if function(path) or exists(path):
                 return function(path)
-            # MXNet's own modules have another `open`: they download the file
-            asking = sys._getframe(1).f_globals.get("__name__", "")
-            return not asking.startswith("mxnet.") and find_missing(path) is not None
+            # MXNet's own modules have another `open`: they and GluonNLP download the file
+            asking = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+            return asking not in ("mxnet", "gluonnlp") and find_missing(path) is not None
 
         return check
 
