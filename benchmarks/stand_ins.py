@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tarfile
+import shutil
 import tempfile
 import zipfile
 from itertools import accumulate
@@ -64,12 +64,6 @@ def write_zip(path: Path, members: dict[str, str]) -> None:
             archive.writestr(name, text)
 
 
-def write_tar(path: Path, folder: Path) -> None:
-    """Write a compressed tar archive of a folder."""
-    with tarfile.open(path, "w:gz") as archive:
-        archive.add(folder, folder.name)
-
-
 def write_wikitext(folder: Path, words: list[str]) -> nlp.Vocab:
     """Write WikiText-2 and return the vocabulary of its training segment."""
     segments = {}
@@ -96,7 +90,7 @@ def write_billion_words(folder: Path, words: list[str]) -> None:
         path = folder / GBW / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(make_sentences(words, 700)) + "\n")
-    write_tar(folder / f"{GBW}.tar.gz", folder / GBW)
+    shutil.make_archive(str(folder / GBW), "gztar", folder, GBW)
     vocab = nlp.Vocab(nlp.data.Counter(words), bos_token=None)
     write_zip(folder / "gbw-ebb1a287.zip", {"gbw-ebb1a287.vocab": vocab.to_json()})
     counts = (f"{word} {len(words) - i}\n" for i, word in enumerate(["<S>", *words, "<UNK>"]))
@@ -108,10 +102,8 @@ def write_model(folder: Path, name: str, model: mx.gluon.Block) -> None:
     model.initialize(mx.init.Uniform(0.1))
     published = f"{name}-{short_hash(name)}"
     with tempfile.TemporaryDirectory() as place:
-        parameters = Path(place, "parameters")
-        model.save_parameters(str(parameters))
-        with zipfile.ZipFile(folder / f"{published}.zip", "w") as archive:
-            archive.write(parameters, f"{published}.params")
+        model.save_parameters(f"{place}/{published}.params")
+        shutil.make_archive(str(folder / published), "zip", place)
 
 
 def write_embeddings(folder: Path, words: list[str]) -> None:
@@ -141,7 +133,7 @@ def write_reviews(folder: Path, words: list[str]) -> None:
                 path = root / segment / ("pos" if score > 5 else "neg") / f"{i}_{score}.txt"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
-        write_tar(folder / "aclImdb_v1.tar.gz", root)
+        shutil.make_archive(str(folder / "aclImdb_v1"), "gztar", place, root.name)
     texts = make_sentences(words, 400, 30)
     reviews = {"texts": texts, "labels": [random.randint(1, 5) for _ in texts]}
     name = "yelp_review_subset"
@@ -160,13 +152,21 @@ def write_translations(folder: Path, words: list[str]) -> None:
     write_zip(folder / "iwslt15.zip", {f"iwslt15/{name}": text for name, text in members.items()})
 
 
+def write_speeches(folder: Path, words: list[str]) -> None:
+    """Write the speeches and the character model of MXNet's char-rnn.ipynb."""
+    lines = [CHARACTERS + line[:100] for line in make_sentences(words, 64, 16)]
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "obama.txt").write_text("\n".join(lines) + "\n")
+        parameters = {"cls_bias": mx.nd.zeros(1 + len({*"\n".join(lines)}))}
+        mx.model.save_checkpoint(f"{place}/obama", 75, mx.sym.var("data"), parameters, {})
+        shutil.make_archive(str(folder / "char_lstm"), "zip", place)
+
+
 def write_texts(folder: Path, words: list[str]) -> None:
-    """Write books and speeches as plain text, text8, the rare words, and NLTK's punkt."""
+    """Write books as plain text, text8, the rare words, and NLTK's punkt."""
     for name in ("sherlockholmes.train", "sherlockholmes.valid", "sherlockholmes.test", "input"):
         number = 800 if "train" in name else 100
         (folder / f"{name}.txt").write_text("\n".join(make_sentences(words, number)) + "\n")
-    speeches = [CHARACTERS + line[:100] for line in make_sentences(words, 100, 16)]
-    (folder / "obama.txt").write_text("\n".join(speeches) + "\n")
     text = " ".join(make_sentences(words, 5_000)).replace(" .", "")
     write_zip(folder / "text8-6c70299b.zip", {"text8": text})
     pairs = ("\t".join([*random.sample(words, 2), f"{random.uniform(0, 10):.2f}"]) for _ in words)
@@ -196,6 +196,7 @@ def main() -> None:
     write_embeddings(folder, all_words)
     write_reviews(folder, words)
     write_translations(folder, words)
+    write_speeches(folder, words)
     write_texts(folder, words)
 
 

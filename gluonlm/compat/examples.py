@@ -1,4 +1,4 @@
-"""Corrections of old examples, and of the parts of MXNet that only they use."""
+"""Corrections of old examples, and of the parts of MXNet and GluonNLP that only they use."""
 
 from __future__ import annotations
 
@@ -26,11 +26,18 @@ CORRECTIONS = (
         "arg_arr.reshape(arg_shape[i])",
         "arg_arr.reshape((-1,))[: int(np.prod(arg_shape[i]))].reshape(arg_shape[i])",
     ),
+    (
+        "gluonnlp.model.sampled_block",  # log_softmax of the array that concat returns crashes
+        "_SampledDenseHelper",
+        "hybrid_forward",
+        "F.concat(pred_true, pred_sampled, dim=1)",
+        "F.concat(pred_true, pred_sampled, dim=1) * 1",
+    ),
 )
 
 
 def corrected_examples() -> None:
-    """Correct lines of MXNet's own examples, and of FeedForward, that never worked in 1.9.1."""
+    """Correct lines of MXNet's examples, FeedForward and GluonNLP that never worked in 1.9.1."""
     for module, *correction in CORRECTIONS:
         after_import(module, functools.partial(_correct, *correction))
 
