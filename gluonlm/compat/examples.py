@@ -1,4 +1,4 @@
-"""Corrections of old examples."""
+"""Corrections of old examples, and of a part of GluonNLP that they use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ CORRECTIONS = (
         "np.floor((self.data[i]) / self.batch_size)",
         "len(self.data[i]) // self.batch_size",
     ),
+    (
+        "gluonnlp.model.sampled_block",  # log_softmax of the array that concat returns crashes
+        "_SampledDenseHelper",
+        "hybrid_forward",
+        "F.concat(pred_true, pred_sampled, dim=1)",
+        "F.concat(pred_true, pred_sampled, dim=1) * 1",
+    ),
 )
 
 
 def corrected_examples() -> None:
-    """Correct the lines of MXNet's own examples that never worked in 1.9.1."""
+    """Correct lines of MXNet's examples and of GluonNLP that never worked in their releases."""
     for module, *correction in CORRECTIONS:
         after_import(module, functools.partial(_correct, *correction))
 
