@@ -44,7 +44,8 @@ def corrected_examples() -> None:
 
 def _correct(owner: str, name: str, published: str, meant: str, module: Any) -> None:
     place = getattr(module, owner, None) if owner else module
-    source = inspect.getsource(getattr(place, name)) if hasattr(place, name) else ""
+    function = getattr(place, name, None)
+    source = inspect.getsource(function) if inspect.isfunction(function) else ""
     if published in source:
         defined: dict[str, Any] = {}
         exec(textwrap.dedent(source).replace(published, meant), vars(module), defined)
