@@ -178,9 +178,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    random.seed(0)
-    np.random.seed(0)
-    mx.random.seed(0)
+    for library in (random, np.random, mx.random):
+        library.seed(0)
     all_words = make_words(GLOVE_WORDS)
     words = all_words[:WORDS]
     vocab = write_wikitext(folder, words)
