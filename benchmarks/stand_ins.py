@@ -36,9 +36,7 @@ LOOKED_UP = (
 )
 SYLLABLES = [a + b for a in "bdfgklmnprstvw" for b in "aeiou"]
 WORDS, GBW_WORDS, GLOVE_WORDS = 2_000, 20_000, 72_000  # vocabulary sizes
-CHARACTERS = "The joke "  # the beginning of the text that char-rnn.ipynb generates
 GBW = "1-billion-word-language-modeling-benchmark-r13output"
-LANGUAGE_MODELS = ("standard_lstm_lm_200", "awd_lstm_lm_1150")
 ELMO = "elmo_2x1024_128_2048cnn_1xhighway"
 
 
@@ -66,16 +64,14 @@ def write_zip(path: Path, members: dict[str, str]) -> None:
 
 def write_wikitext(folder: Path, words: list[str]) -> nlp.Vocab:
     """Write WikiText-2 and return the vocabulary of its training segment."""
-    segments = {}
-    for segment, number in (("train", 1_500), ("valid", 70), ("test", 70)):
+    members = {}
+    for segment, number in (("test", 70), ("valid", 70), ("train", 1_500)):
         lines = make_sentences(words, number)
         lines[::10] = [f"\n = {line.split()[0]} = \n" for line in lines[::10]]
-        segments[segment] = "".join(f" {line} \n" for line in lines)
-    write_zip(
-        folder / "wikitext-2-v1.zip",
-        {f"wikitext-2/wiki.{name}.tokens": text for name, text in segments.items()},
-    )
-    tokens = segments["train"].replace("\n", " <eos> ").split() + words
+        text = "".join(f" {line} \n" for line in lines)
+        members[f"wikitext-2/wiki.{segment}.tokens"] = text
+    write_zip(folder / "wikitext-2-v1.zip", members)
+    tokens = text.replace("\n", " <eos> ").split() + words
     vocab = nlp.Vocab(nlp.data.Counter(tokens), padding_token=None, bos_token=None)
     write_zip(folder / "wikitext-2-be36dc52.zip", {"wikitext-2-be36dc52.vocab": vocab.to_json()})
     return vocab
@@ -154,7 +150,7 @@ def write_translations(folder: Path, words: list[str]) -> None:
 
 def write_speeches(folder: Path, words: list[str]) -> None:
     """Write the speeches and the character model of MXNet's char-rnn.ipynb."""
-    lines = [CHARACTERS + line[:100] for line in make_sentences(words, 64, 16)]
+    lines = [f"The joke {line[:100]}" for line in make_sentences(words, 64, 16)]
     with tempfile.TemporaryDirectory() as place:
         Path(place, "obama.txt").write_text("\n".join(lines) + "\n")
         parameters = {"cls_bias": mx.nd.zeros(1 + len({*"\n".join(lines)}))}
@@ -182,13 +178,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    random.seed(0)
-    np.random.seed(0)
-    mx.random.seed(0)
+    for library in (random, np.random, mx.random):
+        library.seed(0)
     all_words = make_words(GLOVE_WORDS)
     words = all_words[:WORDS]
     vocab = write_wikitext(folder, words)
-    for name in LANGUAGE_MODELS:
+    for name in ("standard_lstm_lm_200", "awd_lstm_lm_1150"):
         model, _ = nlp.model.get_model(name, dataset_name=None, vocab=vocab)
         write_model(folder, f"{name}_wikitext-2", model)
     write_model(folder, f"{ELMO}_gbw", nlp.model.get_model(ELMO)[0])

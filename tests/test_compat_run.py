@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -122,6 +123,69 @@ def test_a_line_of_an_example_is_corrected(tmp_path):
     )
     assert not run(path).error
     assert run(path, [name for name in REPAIRS if name != "examples"]).error
+
+
+def test_the_output_of_gluonnlp_sampled_softmax_has_a_log_softmax(tmp_path):
+    """In MXNet 1.9.1, log_softmax of an array that concat returned ends the process."""
+    source = (
+        "import mxnet as mx\n"
+        "from gluonnlp.model import ISDense\n"
+        "layer = ISDense(20, 10, 4, remove_accidental_hits=False)\n"
+        "layer.initialize()\n"
+        "layer.hybridize(static_alloc=True)\n"
+        "x, ids = mx.nd.ones((8, 4)), mx.nd.arange(10)\n"
+        "counts = mx.nd.ones(10), mx.nd.ones(8)\n"
+        "logits, targets = layer(x, (ids, *counts), mx.nd.ones(8))\n"
+        "logits = logits.reshape((2, 4, -1)).reshape((-3, -1))\n"
+        "assert mx.gluon.loss.SoftmaxCrossEntropyLoss()(logits, targets).asnumpy().all()\n"
+    )
+    path = write_script(tmp_path / "train.py", source)
+    assert not run(path).error
+    assert run(path, [name for name in REPAIRS if name != "examples"]).error
+
+
+def test_removed_modules_and_short_names_of_spacy(tmp_path):
+    (tmp_path / "spacy.py").write_text(
+        "def load(name): raise OSError\ndef blank(name): return name"
+    )
+    source = (
+        "import spacy\n"
+        "from pkg_resources import parse_version\n"
+        "assert parse_version('2.10') > parse_version('2.9')\n"
+        "assert spacy.load('en') == 'en'"
+    )
+    outcome = run(write_script(tmp_path / "old.py", source))
+    assert not outcome.error
+    assert any("spacy" in change for _, change in outcome.repairs)
+
+
+def test_files_in_an_archive_of_another_version_are_used(tmp_path):
+    with zipfile.ZipFile(tmp_path / "book.zip", "w") as archive:
+        archive.writestr("text/book.txt", "abc")
+    source = (
+        "import os, zipfile\n"
+        "from mxnet.gluon.utils import check_sha1\n"
+        "os.makedirs('copy')\n"
+        "os.chdir('copy')\n"
+        "assert os.system('wget http://localhost:9/book.zip') == 0\n"
+        "zipfile.ZipFile('book.zip').extractall()\n"
+        "assert check_sha1('text/book.txt', '0' * 40)"
+    )
+    folder = tmp_path / "old"
+    folder.mkdir()
+    outcome = run(write_script(folder / "old.py", source), data_folders=[tmp_path])
+    assert not outcome.error
+    assert "downloads" in dict(outcome.repairs)
+
+
+def test_a_log_named_after_a_cell_is_written(tmp_path):
+    source = (
+        "import inspect\n"
+        "name = inspect.currentframe().f_code.co_filename.replace('.py', '.log')\n"
+        "print('log', file=open(name, 'w'))"
+    )
+    assert not run(write_notebook(tmp_path / "old.ipynb", source)).error
+    assert [path.read_text() for path in tmp_path.glob("*.log")] == ["log\n"]
 
 
 def test_a_file_of_another_version_is_used_and_reported(tmp_path, data):

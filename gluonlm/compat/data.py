@@ -89,7 +89,7 @@ KNOWN: dict[str, tuple[str, str]] = {
     ),
     "glove.6B.zip": (
         "b64e54f1877d2f735bdd000c1d7d771e25c7dfdc",
-        "http://nlp.stanford.edu/data/glove.6B.zip",
+        f"{_GLUON}embeddings/glove/glove.6B.zip",
     ),
     "wikitext-2-be36dc52.zip": ("", f"{_MXNET}vocab/wikitext-2-be36dc52.zip"),
     "standard_lstm_lm_200_wikitext-2-b233c700.zip": (

@@ -36,8 +36,8 @@ def corrected_examples() -> None:
 
 
 def _correct(owner: str, name: str, published: str, meant: str, module: Any) -> None:
-    place = getattr(module, owner, None)
-    source = inspect.getsource(getattr(place, name)) if hasattr(place, name) else ""
+    function = getattr(getattr(module, owner, None), name, None)
+    source = inspect.getsource(function) if inspect.isfunction(function) else ""
     if published in source:
         defined: dict[str, Any] = {}
         exec(textwrap.dedent(source).replace(published, meant), vars(module), defined)
@@ -48,4 +48,4 @@ def _correct(owner: str, name: str, published: str, meant: str, module: Any) -> 
             record("examples", f"{module.__name__}: {published} → {meant}")
             return corrected(*args, **kwargs)
 
-        setattr(place, name, call)
+        setattr(getattr(module, owner), name, call)
