@@ -22,7 +22,7 @@ if (sys.argv[:1] == ["-m"] and "gluonlm" in " ".join(getattr(sys, "orig_argv", "
 from .system import runtime  # noqa: F401  must precede any import of MXNet
 from .system.errors import InputError
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 _HOME = {
     "rnn_batch": "batchify",
