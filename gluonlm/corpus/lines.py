@@ -62,7 +62,8 @@ class Lines:
             reject_encoding(self.encoding)
         except UnicodeError:
             raise InputError(
-                f"{self.name}: not valid {self.encoding} after line {number}: set its `encoding`"
+                f"{self.name}: line {number + 1} or a later one is not valid {self.encoding}: "
+                "set its `encoding`"
             ) from None
         except OSError as error:
             raise InputError(f"cannot read {self.name}: {error.strerror}") from None

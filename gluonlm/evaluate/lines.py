@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import itertools
 import json
@@ -48,7 +49,7 @@ def score_lines(
         As for `Lines` and `Vocab.encode`; it names the line.
     """
     read, again = itertools.tee(lines)
-    contains = checkpoint.vocab.contains
+    contains = functools.cache(checkpoint.vocab.contains)  # of at most three line ends
     texts = (text + end * contains(end) for text, end in read)
     ids = encoded(checkpoint.encode, texts, f"{lines.name}: line", unknown)
     scores = score_sequences(model, checkpoint.vocab, ids, **how)

@@ -45,9 +45,9 @@ class TextScore(NamedTuple):
         """Return the score of a text `(tokens,)`, given the losses of its last tokens in nats."""
         if not losses.size:
             return cls(0, 0.0, math.nan, math.nan)
-        nats, bits = float(losses.mean()), float(losses.sum()) / math.log(2)
-        mean_bits = Unit.of(vocab, ids[-losses.size :]).bits(nats)
-        return cls(losses.size, bits, mean_bits, perplexity(nats))
+        total = float(losses.sum())
+        nats, unit = total / losses.size, Unit.of(vocab, ids[-losses.size :])
+        return cls(losses.size, total / math.log(2), unit.bits(nats), perplexity(nats))
 
 
 def score_texts(
@@ -193,6 +193,7 @@ def _groups(lengths: np.ndarray, batch_tokens: int) -> Iterator[np.ndarray]:
     while end:
         longest = int(ascending[end - 1])
         half = int(np.searchsorted(ascending, (longest + 1) // 2))
-        begin = max(half, end - max(STREAMS, batch_tokens // longest))
+        streams = max(min(STREAMS, batch_tokens), batch_tokens // longest)
+        begin = max(half, end - streams)
         yield order[begin:end]
         end = begin
