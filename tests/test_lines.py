@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import subprocess
 
 import pytest
@@ -243,3 +244,16 @@ def test_flags_of_one_text_have_no_effect_on_lines(flags, trained, command):
 @pytest.mark.parametrize("flags", [("--rank",), ("--jsonl",), ("--out", "x")])
 def test_flags_of_lines_need_lines(flags, trained, command):
     assert_refused(command("evaluate", trained, *flags), flags[0], "--lines")
+
+
+@pytest.mark.long
+def test_lines_take_a_twentieth_of_the_time_of_a_process_for_each(trained, tmp_path):
+    def seconds(count):
+        path = tmp_path / f"{count}.txt"
+        path.write_text("".join(f"the {n} little ducks went out\n" for n in range(count)))
+        child = start("-m", "gluonlm", "evaluate", trained, "--lines", path, "--out", f"{path}.tsv")
+        _, status, used = os.wait4(child.pid, 0)
+        assert status == 0
+        return used.ru_utime + used.ru_stime
+
+    assert 1000 * seconds(1) > 20 * seconds(1000)

@@ -20,10 +20,7 @@ from gluonlm.vocab import Vocab
 LENGTHS = (3, 0, 120, 1, 2, 40, 41, 12, 5, 6, 7, 300, 2, 0, 25)
 RANDOM = np.random.default_rng(4)
 IDS = [RANDOM.integers(0, len(VOCAB), length).astype(np.int32) for length in LENGTHS]
-SETTINGS = {
-    **KINDS,
-    "adaptive": dict(model="gru", hidden_size=(16,), adaptive_softmax=(6, 15)),
-}
+SETTINGS = {**KINDS, "adaptive": dict(model="gru", hidden_size=(16,), adaptive_softmax=(6, 15))}
 
 
 def spied(model, monkeypatch):

@@ -268,12 +268,24 @@ def _standard_input(encoding: str) -> str:
 
 
 def reject_encoding(encoding: str) -> NoReturn:
-    """Raise an InputError for an encoding that Python does not have."""
+    """Reject an encoding that Python does not have.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
     raise InputError(f"`encoding` {encoding!r}: unknown to Python; try utf-8 or cp1252") from None
 
 
 def reject_nul(name: Source, piece: str, position: int, content: bytes) -> None:
-    """Reject a piece that contains NUL; `content` is the beginning of the source's bytes."""
+    """Reject a piece that contains NUL; `content` is the beginning of the source's bytes.
+
+    Raises
+    ------
+    InputError
+        If it contains NUL.
+    """
     if "\0" in piece:
         raise InputError(
             f"{name} looks binary: character {position + piece.index(chr(0))} is NUL; "
