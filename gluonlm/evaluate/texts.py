@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -83,8 +83,23 @@ def score_texts(
     return score_sequences(model, vocab, encoded(vocab.encode, texts, "text", unknown), ctx)
 
 
-def encoded(encode, texts: Iterable[str], name: str, unknown: str) -> Iterator[np.ndarray]:
-    """Yield the ids of each text; errors begin with `name` and the number of the text, from 1."""
+def encoded(
+    encode: Callable, texts: Iterable[str], name: str, unknown: str
+) -> Iterator[np.ndarray]:
+    """Yield the ids of each text.
+
+    Parameters
+    ----------
+    encode
+        `Vocab.encode` or `Checkpoint.encode`.
+    name
+        A text's name in messages, to which its number is added, from 1.
+
+    Raises
+    ------
+    InputError
+        As for `encode`.
+    """
     for number, text in enumerate(texts, 1):
         try:
             yield encode(text, unknown)
