@@ -60,9 +60,12 @@ def score_lines(
 
 def ranked(scored: Iterable[ScoredLine]) -> list[ScoredLine]:
     """Sort lines by bits per character, lowest first; lines without a score are last."""
-    means = ((line.score.bits_per_character, line) for line in scored)
-    keyed = [(math.isnan(mean), mean, line.number, line) for mean, line in means]
-    return [line for *_, line in sorted(keyed)]
+
+    def mean(line):
+        found = line.score.bits_per_character
+        return math.inf if math.isnan(found) else found
+
+    return sorted(scored, key=mean)  # stable
 
 
 def as_json(line: ScoredLine) -> str:
