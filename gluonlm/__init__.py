@@ -41,6 +41,7 @@ _HOME = {
     "load_model": "run.load",
     "sample": "generate.sampling",
     "score": "evaluate.scoring",
+    "score_texts": "evaluate.texts",
     "get_ctx": "system.device",
 }
 __all__ = ["InputError", *_HOME]
