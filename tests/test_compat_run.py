@@ -311,6 +311,18 @@ def test_a_script_gets_its_arguments_and_a_time_limit(tmp_path, command):
         assert end in done.stdout
 
 
+def test_a_waiting_thread_does_not_outlive_the_time_limit(tmp_path):
+    source = (
+        "import queue, threading\n"
+        "threading.Thread(target=queue.Queue().get).start()\n"
+        "print('started', flush=True)\n"
+        "while True: pass"
+    )
+    outcome = run(write_script(tmp_path / "train.py", source), limit=1)
+    assert outcome.interrupted == [1]
+    assert not outcome.error
+
+
 MARKDOWN = """
 # Title
 ```{.python .input  n=1}
