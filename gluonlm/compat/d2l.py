@@ -19,6 +19,7 @@ RELEASES = (
     (r"from d2l import mxnet as d2l", "d2l==0.17.6"),
     (r"import d2lzh", "d2lzh==1.0.0"),
     (r"import d2l\b(?s:.*)\bnpx\b|\bnpx\b(?s:.*)import d2l\b", "d2l==0.11.4"),
+    (r"\bd2l\.train\(", "d2l==0.9.2"),
     (r"import d2l\b", "d2l==0.10.3"),
 )
 
