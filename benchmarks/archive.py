@@ -4,10 +4,11 @@
     python benchmarks/archive.py FOLDER --docs docs/compatibility.md
 
 FOLDER contains a checkout of each repository in `GROUPS`, by its name there; d2l-en-0.6.0 is tag
-v0.6.0 of d2l-ai/d2l-en, and d2l-0.9.2 the package d2l 0.9.2 (`pip install --target`). Each file is executed
-in a fresh copy of its checkout, with all repairs and a time limit for each cell. The outcomes are
-saved in FOLDER/outcomes.json after each file: a second call executes only the files that are
-missing there. `--docs` writes them into the page, between `<!-- archive -->` and `<!-- end -->`.
+v0.6.0 of d2l-ai/d2l-en, and d2l-0.9.2 the package d2l 0.9.2 (`pip install --target`). Each file is
+executed in a fresh copy of its checkout, with all repairs and a time limit for each cell. The
+outcomes are saved in FOLDER/outcomes.json after each file: a second call executes only the files
+that are missing there. `--docs` writes them into the page, between `<!-- archive -->` and `<!-- end
+-->`.
 """
 
 from __future__ import annotations
@@ -161,25 +162,29 @@ def runs(outcome: dict) -> bool:
 
 
 def table(folder: Path, outcomes: dict) -> str:
-    """Return the summary and a table of each repository in Markdown."""
-    rows, tables = [], []
+    """Return the summary and a table of each commit in Markdown."""
+    commits: dict[str, dict[str, dict]] = {}
     for group in GROUPS:
-        files = list_files(folder, group)
-        found = {
-            file: outcomes[name] for file in files if (name := f"{group.name}/{file}") in outcomes
-        }
-        count = sum(map(runs, found.values()))
-        rows.append(f"| {group.repository} at {group.commit} | {len(found)} | {count} |")
-        tables += [f"\n### {group.repository} at {group.commit}\n", "| file | outcome | repairs |"]
-        tables.append("|---|---|---|")
-        for file, outcome in found.items():
-            repairs = outcome.get("repairs", ())
-            used = dict.fromkeys(name for name, _ in repairs)
-            text = describe(outcome).replace("|", "\\|")
-            if any("/stand-ins/" in change for _, change in repairs):
-                text += " (generated data)"
-            tables.append(f"| {file} | {text} | {', '.join(used)} |")
-    return "\n".join(["| repository | files | run |", "|---|--:|--:|", *rows, *tables]) + "\n"
+        found = commits.setdefault(f"{group.repository} at {group.commit}", {})
+        for file in list_files(folder, group):
+            if f"{group.name}/{file}" in outcomes:
+                found[file] = outcomes[f"{group.name}/{file}"]
+    lines = ["| repository | files | run |", "|---|--:|--:|"]
+    for commit, found in commits.items():
+        lines.append(f"| {commit} | {len(found)} | {sum(map(runs, found.values()))} |")
+    for commit, found in commits.items():
+        lines += [f"\n### {commit}\n", "| file | outcome | repairs |", "|---|---|---|"]
+        lines += [row(file, outcome) for file, outcome in found.items()]
+    return "\n".join(lines) + "\n"
+
+
+def row(file: str, outcome: dict) -> str:
+    """Return the row of a file in a table."""
+    repairs = outcome.get("repairs", ())
+    text = describe(outcome).replace("|", "\\|")
+    if any("/stand-ins/" in change for _, change in repairs):
+        text += " (generated data)"
+    return f"| {file} | {text} | {', '.join(dict.fromkeys(name for name, _ in repairs))} |"
 
 
 def main() -> None:
