@@ -156,11 +156,6 @@ def describe(outcome: dict) -> str:
     return f"runs; {late}" if late else "runs"
 
 
-def runs(outcome: dict) -> bool:
-    """Return whether a file runs to its end or reaches the time limit."""
-    return not outcome["error"] or bool(outcome.get("interrupted"))
-
-
 def table(folder: Path, outcomes: dict) -> str:
     """Return the summary and a table of each commit in Markdown."""
     commits: dict[str, dict[str, dict]] = {}
@@ -171,7 +166,8 @@ def table(folder: Path, outcomes: dict) -> str:
                 found[file] = outcomes[f"{group.name}/{file}"]
     lines = ["| repository | files | run |", "|---|--:|--:|"]
     for commit, found in commits.items():
-        lines.append(f"| {commit} | {len(found)} | {sum(map(runs, found.values()))} |")
+        count = sum(not outcome["error"] for outcome in found.values())
+        lines.append(f"| {commit} | {len(found)} | {count} |")
     for commit, found in commits.items():
         lines += [f"\n### {commit}\n", "| file | outcome | repairs |", "|---|---|---|"]
         lines += [row(file, outcome) for file, outcome in found.items()]
