@@ -8,7 +8,7 @@ import errno
 import math
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config.flags import Parser
 from ..system.console import complain, run_command, show
@@ -16,7 +16,7 @@ from ..system.errors import InputError
 from .scheduler import Limits, Scheduler
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from .app import Server
 
 LOOPBACK, PORT = "127.0.0.1", 8000
 LAST_SECONDS = 5  # for clients to read the rest of their streams when the server stops
@@ -121,18 +121,18 @@ def main(argv=None) -> None:
     with listen(arguments.host, arguments.port) as listening:
         host, port = listening.getsockname()[:2]
         origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        scheduler, app = load(arguments, origin)
+        server = load(arguments, origin)
         if not is_loopback(host):
             complain(
                 f"warning: other machines can use {origin}, without a password or encryption "
                 "(docs/security.md)"
             )
         show(f"serving {arguments.run} at {origin}/ and {origin}/docs (Ctrl-C stops)\n")
-        asyncio.run(serve(scheduler, app, listening))
+        asyncio.run(serve(server, arguments.host, listening))
 
 
-def load(arguments: argparse.Namespace, origin: str) -> tuple[Scheduler, Starlette]:
-    """Load the model; return its scheduler and application.
+def load(arguments: argparse.Namespace, origin: str) -> Server:
+    """Load the model; return its endpoints.
 
     Raises
     ------
@@ -152,22 +152,30 @@ def load(arguments: argparse.Namespace, origin: str) -> tuple[Scheduler, Starlet
         page = None
     names = ("max_prompt", "max_length", "max_requests", "timeout")
     limits = Limits(**{each: getattr(arguments, each) for each in names})
-    scheduler = Scheduler(model, limits)
-    server = Server(model, checkpoint, scheduler, name, origin, page)
-    return scheduler, server.app(arguments.host)
+    return Server(model, checkpoint, Scheduler(model, limits), name, origin, page)
 
 
-async def serve(scheduler: Scheduler, app: Any, listening: socket.socket) -> None:
+async def serve(server: Server, host: str, listening: socket.socket) -> None:
     """Serve until SIGINT or SIGTERM, which is raised again at the end."""
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class Connections(uvicorn.Server):
         async def shutdown(self, sockets=None) -> None:
-            scheduler.close()  # before waiting for the running requests
-            await super().shutdown(sockets)
+            server.close()  # before waiting for the running requests
+            timer = asyncio.get_running_loop().call_later(LAST_SECONDS, self.abort)
+            await super().shutdown(sockets)  # a second Ctrl-C ends it at once
+            timer.cancel()
+            self.abort()
+            if self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks)
+
+        def abort(self) -> None:
+            """Close the connections of clients that do not read or write."""
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
 
     config = uvicorn.Config(
-        app,
+        server.app(host),
         loop="asyncio",
         http="h11",
         ws="none",
@@ -176,16 +184,15 @@ async def serve(scheduler: Scheduler, app: Any, listening: socket.socket) -> Non
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=LAST_SECONDS,
     )
-    server = Server(config)
+    connections = Connections(config)
 
     def stop(_):
-        server.should_exit = True
+        connections.should_exit = True
 
-    computing = asyncio.create_task(scheduler.run())
+    computing = asyncio.create_task(server.scheduler.run())
     computing.add_done_callback(stop)
-    await server.serve(sockets=[listening])
+    await connections.serve(sockets=[listening])
     await computing  # raises its error, if there was one
 
 

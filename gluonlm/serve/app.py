@@ -107,31 +107,26 @@ async def _on_bug(request: Request, error: Exception) -> Response:
     return _error(500, "internal error: see the server's standard error")
 
 
-async def read_json(request: Request, seconds: float) -> Any:
-    """Return the JSON value in the body of a request.
+async def read_body(request: Request) -> bytes:
+    """Return the body of a JSON request.
 
     Raises
     ------
     HTTPException
-        If it is not JSON, too large, or does not arrive in this time.
+        If it has another type, or is too large or incomplete.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # a form of another site's page cannot send this type
         raise HTTPException(415, "Content-Type: must be application/json")
     content = bytearray()
     try:
-        with anyio.fail_after(seconds):
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > LARGEST:
-                    raise HTTPException(413, f"the request exceeds {LARGEST:,} bytes")
-        return parse_json(bytes(content))
-    except TimeoutError:
-        raise HTTPException(408, f"the request did not arrive within {seconds:g} s") from None
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > LARGEST:
+                raise HTTPException(413, f"the request exceeds {LARGEST:,} bytes")
     except ClientDisconnect:
         raise HTTPException(400, "the request is incomplete") from None
-    except ValueError as error:
-        raise HTTPException(400, f"the request is not valid JSON: {error}") from None
+    return bytes(content)
 
 
 class Events(StreamingResponse):
@@ -187,6 +182,13 @@ class Server:
         self.model, self.checkpoint, self.vocab = model, checkpoint, checkpoint.vocab
         self.scheduler, self.limits = scheduler, scheduler.limits
         self.name, self.origin, self.exported = name, origin, page
+        self.reading: set[anyio.CancelScope] = set()  # requests that have not arrived completely
+
+    def close(self) -> None:
+        """End all requests."""
+        self.scheduler.close()
+        for scope in self.reading:
+            scope.cancel()
 
     def app(self, host: str) -> Starlette:
         """Return the application, for a server that listens on a host."""
@@ -263,7 +265,23 @@ class Server:
         return JSONResponse({"tokens": tokens}, headers=HEADERS)
 
     async def _read(self, request: Request, fields: Sequence[Field]) -> dict[str, Any]:
-        return read_fields(await read_json(request, self.limits.timeout), fields)
+        """Return the fields of a request; a server that stops does not wait for them."""
+        seconds = self.limits.timeout
+        with anyio.move_on_after(seconds) as scope:
+            self.reading.add(scope)
+            try:
+                content = await read_body(request)
+            finally:
+                self.reading.remove(scope)
+        if scope.cancelled_caught and self.scheduler.closed:
+            raise Unavailable("the server is shutting down")
+        if scope.cancelled_caught:
+            raise HTTPException(408, f"the request did not arrive within {seconds:g} s")
+        try:
+            values = parse_json(content)
+        except ValueError as error:
+            raise HTTPException(400, f"the request is not valid JSON: {error}") from None
+        return read_fields(values, fields)
 
     def _prompt(self, values):
         """Return the ids of the prompt; without one, of a line break."""
