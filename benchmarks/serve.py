@@ -59,7 +59,8 @@ class Load:
         """Return the throughput, the waits for the first event, and the errors."""
         waits = sorted(self.waits)
         return (
-            f"{self.rate:,.0f} tokens/s, {self.rate_of_cpu:,.0f} per CPU second, {len(waits):,} texts of {LENGTH} tokens, first event "
+            f"{self.rate:,.0f} tokens/s, {self.rate_of_cpu:,.0f} per CPU second, "
+            f"{len(waits):,} texts of {LENGTH} tokens, first event "
             f"after {1e3 * statistics.median(waits):.0f} ms (median), "
             f"{1e3 * waits[int(0.99 * len(waits))]:.0f} ms (99 %), "
             f"{len(self.errors)} errors {self.errors[:3] or ''}"
