@@ -22,7 +22,7 @@ if (sys.argv[:1] == ["-m"] and "gluonlm" in " ".join(getattr(sys, "orig_argv", "
 from .system import runtime  # noqa: F401  must precede any import of MXNet
 from .system.errors import InputError
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 _HOME = {
     "rnn_batch": "batchify",
@@ -41,6 +41,7 @@ _HOME = {
     "load_model": "run.load",
     "sample": "generate.sampling",
     "score": "evaluate.scoring",
+    "score_texts": "evaluate.texts",
     "get_ctx": "system.device",
 }
 __all__ = ["InputError", *_HOME]

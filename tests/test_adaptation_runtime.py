@@ -332,3 +332,19 @@ def test_exported_network_computes_the_same_with_onnx(tmp_path):
     session = onnxruntime.InferenceSession(model.SerializeToString())
     (output,) = session.run(None, {"data": data.asnumpy()})
     np.testing.assert_allclose(output, expected, rtol=1e-5)
+
+
+def test_gluonnlp_hashes_bytes_above_127_and_pads_with_values_out_of_range():
+    """FNV-1a over signed bytes, as in fastText; -1 is 255 in uint8."""
+    pytest.importorskip("gluonnlp")
+    from gluonnlp.data.batchify import Pad
+    from gluonnlp.vocab.subwords import _fasttext_hash
+
+    expected = 2166136261
+    for byte in "τε".encode():
+        signed = byte - 256 if byte > 127 else byte
+        expected = (expected ^ signed % 2**32) * 16777619 % 2**32
+    with np.errstate(over="ignore"):
+        assert int(_fasttext_hash("τε".encode())) == expected
+    rows = [np.array([1, 2], "uint8"), np.array([3], "uint8")]
+    check(Pad(pad_val=-1, dtype="uint8")(rows), [[1, 2], [3, 255]], np.uint8)

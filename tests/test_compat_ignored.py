@@ -99,3 +99,13 @@ def test_wrong_gradients_are_named():
         "found = warned(lambda: output(rnn.LSTM(3, 2, dropout=0.5, dtype='float64'), x))\n"
         "assert 'wrong gradients' in str(found[0].message)\n"
     )
+
+
+def test_symbols_have_no_ids_to_check():
+    python(
+        "from gluonlm.compat import apply; apply(['warnings'])\n"
+        "import mxnet as mx\n"
+        "layer = mx.gluon.nn.HybridSequential(); layer.add(mx.gluon.nn.Embedding(3, 2))\n"
+        "layer.initialize(); layer.hybridize()\n"
+        "assert layer(mx.nd.ones(4)).shape == (4, 2)\n"
+    )

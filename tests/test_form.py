@@ -47,3 +47,20 @@ def test_the_api_overview_lists_every_public_name():
     page = page.partition("\n## ")[0]
     names = [name for row in re.findall(r"^\| (`.*?) \|", page, re.M) for name in row.split(", ")]
     assert sorted(name.strip("`") for name in names) == sorted(gluonlm.__all__)
+
+
+def test_every_file_names_the_same_version():
+    citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert citation[1] == heading[1] == gluonlm.__version__
+
+
+def test_the_container_is_built_from_instructions_that_its_test_knows():
+    """tests/container.py follows the Dockerfile where there is no Docker."""
+    from container import DOCKERFILE, instructions
+
+    text = DOCKERFILE.read_text()
+    words = [word for word, _ in instructions(text)]
+    assert set(words) == {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "ENTRYPOINT"}
+    assert dict(instructions(text))["FROM"].startswith("debian:bookworm")
+    assert instructions("# a\nRUN a \\\n  b\n") == [("RUN", "a b")]

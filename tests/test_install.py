@@ -104,3 +104,15 @@ def test_the_sdists_tests_run(built):
     quick += ["tests/test_form.py", "tests/test_docs.py"]
     out = run(sys.executable, "-m", "pytest", "-q", "-m", "not full", *quick, cwd=unpacked)
     assert " passed" in out or "[100%]" in out
+
+
+def test_the_container_trains():
+    """The Dockerfile, also used by the devcontainer; tests/container.py follows it elsewhere."""
+    if (
+        not shutil.which("docker")
+        or subprocess.run(["docker", "info"], capture_output=True).returncode
+    ):
+        pytest.skip("needs Docker")
+    run("docker", "build", "-f", ".devcontainer/Dockerfile", "-t", "gluonlm-test", ".", cwd=ROOT)
+    shown = run("docker", "run", "--rm", "gluonlm-test", "train", "--max-steps", "2", cwd=ROOT)
+    assert "bits per character" in shown

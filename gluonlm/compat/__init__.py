@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ..system.errors import InputError
-from . import arrays, contexts, d2l, data, examples, ignored, removed
+from . import arrays, contexts, d2l, data, examples, ignored, parameters, removed
 from .ignored import IgnoredSettingError, IgnoredSettingWarning, strict
 from .record import applied
 
@@ -22,6 +22,7 @@ REPAIRS: dict[str, Callable[..., None]] = {
     "names": removed.removed_names,
     "numbers": arrays.one_element_numbers,
     "shapes": arrays.smaller_shapes,
+    "parameters": parameters.arrays_by_context,
     "python2": removed.python_2_names,
     "random": removed.random_sets,
     "examples": examples.corrected_examples,

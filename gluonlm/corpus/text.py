@@ -116,21 +116,21 @@ class Text:
 
     def _read(self, path: Path) -> Iterator[str]:
         position = 0
-        _size(path)
+        check_size(path)
         try:
             with _HashedFile(path) as file:
                 stream = io.TextIOWrapper(io.BufferedReader(file), self.encoding, newline="")
                 while block := stream.read(PIECE):
                     block = block[1:] if not position and block[0] == "\ufeff" else block
                     if "\0" in block:
-                        _reject_nul(path, block, position, path.read_bytes()[:HEAD])
+                        reject_nul(path, block, position, path.read_bytes()[:HEAD])
                     position += len(block)
                     yield block
                 self._digests[path] = file.digest.hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except LookupError:
-            _reject_encoding(self.encoding)
+            reject_encoding(self.encoding)
         except UnicodeError:
             _explain_undecodable(path, path.read_bytes(), self.encoding)
         if not position:
@@ -175,7 +175,7 @@ class Text:
         InputError
             For a missing file, or one that is not a regular file.
         """
-        sizes = (len(s) if isinstance(s, str) else _size(s) for s in self.sources)
+        sizes = (len(s) if isinstance(s, str) else check_size(s) for s in self.sources)
         total = len(self.sources) + sum(sizes)  # line breaks between sources
         return total * (3 if self.lower else 1)  # one character has at most three in lower case
 
@@ -196,7 +196,7 @@ class Text:
             if isinstance(source, str):
                 hashed = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
             else:
-                _size(source)  # opening a pipe would wait for a writer
+                check_size(source)  # opening a pipe would wait for a writer
                 hashed = self._digests.get(source) or hash_file(source)[1]
             digest.update(bytes.fromhex(hashed))
         return digest.hexdigest()
@@ -232,8 +232,14 @@ def with_line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _size(path: Path) -> int:
-    """Return a file's size; reject pipes and devices, which cannot be read twice."""
+def check_size(path: Path) -> int:
+    """Return a file's size.
+
+    Raises
+    ------
+    InputError
+        For an empty or missing file, and for pipes and devices, which cannot be read twice.
+    """
     try:
         status = os.stat(path)
     except OSError as error:
@@ -252,21 +258,34 @@ def _standard_input(encoding: str) -> str:
     try:
         text = content.decode(encoding).removeprefix("\ufeff")
     except LookupError:
-        _reject_encoding(encoding)
+        reject_encoding(encoding)
     except UnicodeError:
         _explain_undecodable(name, content, encoding)
     if not text:
         raise InputError(f"{name} is empty: a text is required")
-    _reject_nul(name, text, 0, content)
+    reject_nul(name, text, 0, content)
     return text
 
 
-def _reject_encoding(encoding: str) -> NoReturn:
+def reject_encoding(encoding: str) -> NoReturn:
+    """Reject an encoding that Python does not have.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
     raise InputError(f"`encoding` {encoding!r}: unknown to Python; try utf-8 or cp1252") from None
 
 
-def _reject_nul(name: Source, piece: str, position: int, content: bytes) -> None:
-    """Reject a piece that contains NUL; `content` is the beginning of the source's bytes."""
+def reject_nul(name: Source, piece: str, position: int, content: bytes) -> None:
+    """Reject a piece that contains NUL; `content` is the beginning of the source's bytes.
+
+    Raises
+    ------
+    InputError
+        If it contains NUL.
+    """
     if "\0" in piece:
         raise InputError(
             f"{name} looks binary: character {position + piece.index(chr(0))} is NUL; "
@@ -283,11 +302,11 @@ def _explain_undecodable(name: Source, content: bytes, encoding: str) -> NoRetur
         place = min(getattr(error, "start", 0), len(content) - 1)
     raise InputError(
         f"{name}: byte 0x{content[place : place + 1].hex()} at offset {place} is not valid "
-        f"{encoding}: {_remedy(content)}"
+        f"{encoding}: {remedy(content)}"
     ) from None
 
 
-def _remedy(content: bytes) -> str:
+def remedy(content: bytes) -> str:
     """Return advice on bytes that are invalid in the encoding in use."""
     if wide := _wide_encoding(content):
         return f"set `encoding` {wide}"

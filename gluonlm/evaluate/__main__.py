@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..run.checkpoint import Checkpoint
 from ..system.console import run_command, show
 from ..system.errors import InputError
 from ..system.files import check_outputs, output_file
+from ..system.strict_json import finite
 from ..vocab import Vocab
 from .dynamic_flags import add_cache, add_dynamic, check_adaptive
 from .surprise import page, spans, terminal, write_surprise
@@ -29,9 +29,13 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "evaluate",
-        "Score a text with a trained model as one continuous stream; print bits per character, "
-        "nats and perplexity.",
-        examples=("runs/book", "runs/book --data letter.txt --html surprise.html"),
+        "Score a text with a trained model as one continuous stream, or each line of a file on its "
+        "own; print bits per character, nats and perplexity.",
+        examples=(
+            "runs/book",
+            "runs/book --data letter.txt --html surprise.html",
+            "runs/book --lines sentences.txt --rank",
+        ),
     )
     parser.add_run()
     add = parser.add_argument
@@ -45,19 +49,23 @@ def make_parser() -> Parser:
         choices=("test", "valid", "train"),
         help="part of the run's own text to score (default: test)",
     )
-    add("--encoding", metavar="TEXT", help="encoding of --data (default: as in training)")
+    add(
+        "--encoding", metavar="TEXT", help="encoding of --data or --lines (default: as in training)"
+    )
     add("--data-dir", metavar="DIR", help="folder of the run's corpus (default: as in training)")
     add(
         "--seq-len",
         type=int,
         default=1000,
         metavar="N",
-        help="tokens per segment; affects only speed and memory (default: 1000)",
+        help="tokens per segment, or per batch of lines; affects only speed and memory "
+        "(default: 1000)",
     )
     parser.add_overwrite()
     parser.add_unknown("")
     add("--ctx", default="cpu", metavar="DEVICE", help="cpu, gpu, gpu:1 or auto (default: cpu)")
     add("--json", action="store_true", help="print the result as JSON")
+    add_lines(parser.add_argument_group("scoring each line of a file").add_argument)
     add_views(parser.add_argument_group("other output, of the last score computed").add_argument)
     adapting = parser.add_argument_group("adapting the model to the text")
     add_cache(adapting, "score again with")
@@ -69,6 +77,20 @@ def make_parser() -> Parser:
         "run's validation part",
     )
     return parser
+
+
+def add_lines(add: Callable) -> None:
+    """Add the flags of scoring line by line."""
+    add(
+        "--lines",
+        metavar="FILE",
+        help="score each line with a zero initial state, including its line end; print line "
+        "number, predicted tokens, bits, bits per character, perplexity and text, separated by "
+        "tabs; - reads standard input",
+    )
+    add("--rank", action="store_true", help="sort the lines by bits per character, lowest first")
+    add("--jsonl", action="store_true", help="print a JSON object for each line instead")
+    add("--out", metavar="FILE", help="file for the scores of the lines (default: print them)")
 
 
 def add_views(add: Callable) -> None:
@@ -93,10 +115,12 @@ def add_views(add: Callable) -> None:
 def parse(argv=None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
+    _check_lines(parser, arguments)
     _check_adapting(parser, arguments)
     own = ("part",) if arguments.tune else ("part", "data_dir")
     parser.reject_unused(arguments, own, together_with="data")
-    parser.reject_unused(arguments, ("encoding", "unknown"), without="data")
+    if not arguments.lines:
+        parser.reject_unused(arguments, ("encoding", "unknown"), without="data")
     arguments.part = arguments.part or "test"
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
@@ -107,6 +131,13 @@ def parse(argv=None) -> argparse.Namespace:
     if arguments.ansi and arguments.json:
         raise InputError("`ansi` and `json` cannot be combined: leave out one")
     return arguments
+
+
+def _check_lines(parser, arguments):
+    parser.reject_unused(arguments, ("rank", "jsonl", "out"), without="lines")
+    whole = ("data", "part", "data_dir", "json", "streams", "per_token", "html", "ansi")
+    adapting = ("dynamic", "cache", "tune")
+    parser.reject_unused(arguments, (*whole, *adapting), together_with="lines")
 
 
 def _check_adapting(parser, arguments):
@@ -144,7 +175,7 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
 
 def main(argv=None) -> None:
     arguments = parse(argv)
-    outputs = filter(None, (arguments.per_token, arguments.html))
+    outputs = filter(None, (arguments.per_token, arguments.html, arguments.out))
     check_outputs(map(Path, outputs), arguments.overwrite)
     from ..system.device import get_ctx
 
@@ -153,6 +184,9 @@ def main(argv=None) -> None:
     from .scoring import Unit, score, score_columns
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint, ctx)
+    if arguments.lines:
+        print_lines(arguments, model, checkpoint, ctx)
+        return
     ids = read_ids(arguments, checkpoint)
     if arguments.streams > 1:
         losses = score_columns(model, ids, arguments.streams, arguments.seq_len, ctx[0])
@@ -177,6 +211,20 @@ def main(argv=None) -> None:
         print("\n" * arguments.ansi + describe(result, unit, arguments))
         for path in filter(None, (arguments.per_token, arguments.html)):
             show(f"wrote {path}", "\n")
+
+
+def print_lines(arguments, model, checkpoint: Checkpoint, ctx: list) -> None:
+    """Score each line of `--lines`, and print or write the scores."""
+    from ..corpus.lines import Lines
+    from .lines import ranked, score_lines, write_lines
+
+    data, how = checkpoint.config.data, dict(ctx=ctx, batch_tokens=arguments.seq_len)
+    lines = Lines(arguments.lines, arguments.encoding or data.encoding, data.keep_line_ends)
+    scored: Iterable = score_lines(model, checkpoint, lines, arguments.unknown, **how)
+    scored = ranked(scored) if arguments.rank else scored
+    write_lines(scored, arguments.jsonl, arguments.out, arguments.overwrite)
+    if arguments.out:
+        show(f"wrote {arguments.out}", "\n")
 
 
 def adapted(arguments, model, checkpoint: Checkpoint, ids: np.ndarray, ctx) -> Iterator[tuple]:
@@ -238,13 +286,6 @@ def best_of(trials: Iterable) -> Any:
         found[settings] = nats
         print(f"validation: {_shown(settings._asdict())}: {nats:.4f} nats", file=sys.stderr)
     return min(found, key=lambda settings: found[settings])
-
-
-def finite(value: Any) -> Any:
-    """Replace infinite and NaN numbers by None, for JSON."""
-    if isinstance(value, dict):
-        return {name: finite(each) for name, each in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def summarise(vocab: Vocab, ids: np.ndarray, losses: np.ndarray) -> dict:

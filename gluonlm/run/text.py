@@ -31,13 +31,24 @@ def encode_text(checkpoint: Checkpoint, text: str, name: str, unknown: str = "er
     InputError
         As for `Vocab.encode`.
     """
-    ids, vocab = checkpoint.encode(text, unknown), checkpoint.vocab
-    kept = checkpoint.config.data.keep_line_ends
+    ids = checkpoint.encode(text, unknown)
+    report_line_ends(checkpoint, text, name)
+    return ids
+
+
+def report_line_ends(checkpoint: Checkpoint, text: str, name: str) -> None:
+    """Print a line to standard error if a text's line ends are converted, or unlike the run's.
+
+    Parameters
+    ----------
+    text, name
+        As for `encode_text`; of the text, only the line ends are needed.
+    """
+    vocab, kept = checkpoint.vocab, checkpoint.config.data.keep_line_ends
     if "\r" in text and not kept and vocab.level != "word":  # words ignore the kind of line end
         complain(f"{name}: the line ends \\r\\n and \\r are read as \\n, as in training")
     if kept and "\r" in vocab.index and "\n" in text and "\r" not in text:
         complain(f"{name}: has line ends \\n, but the run was trained on \\r and keeps line ends")
-    return ids
 
 
 def load_own(checkpoint: Checkpoint, given: dict[str, Any]) -> Corpus:

@@ -21,7 +21,7 @@ from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 
 from .adaptation.modules import adapt
-from .adaptation.repairs import repair
+from .adaptation.repairs import REPAIRS, repair
 from .errors import InputError
 from .memory import is_exhausted, memory_limit
 
@@ -169,10 +169,14 @@ def _load_with_docstrings(module, loader):
 
 
 class _MXNetFinder(importlib.abc.MetaPathFinder):
-    """Runs `configure` just before MXNet is imported, and adapts its modules to newer libraries."""
+    """Runs `configure` just before MXNet is imported, and adapts its modules to newer libraries.
+
+    Modules of GluonNLP are repaired too.
+    """
 
     def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] != "mxnet":
+        top = name.partition(".")[0]
+        if top != "mxnet" and name not in REPAIRS:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec and spec.loader:
@@ -181,7 +185,8 @@ class _MXNetFinder(importlib.abc.MetaPathFinder):
             def adapt_and_load(module):
                 if name == "mxnet":
                     configure()
-                adapt(module)
+                if top == "mxnet":
+                    adapt(module)
                 if sys.flags.optimize > 1 and isinstance(spec.loader, SourceFileLoader):
                     _load_with_docstrings(module, spec.loader)
                 else:

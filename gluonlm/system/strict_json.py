@@ -1,4 +1,4 @@
-"""Strict JSON for files of untrusted origin."""
+"""Strict JSON: reading files of untrusted origin, and writing numbers."""
 
 import json
 import math
@@ -20,6 +20,13 @@ def parse_json(content: bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def finite(value: Any) -> Any:
+    """Replace infinite and NaN numbers by None, for JSON."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reject_constant(name):

@@ -222,6 +222,11 @@ class Vocab:
         """Whether `\\r` can be encoded: by subwords, or if a text with kept line ends had it."""
         return self.level == "subword" or "\r" in self.index
 
+    def contains(self, text: str) -> bool:
+        """Return whether every token of a text is in the vocabulary."""
+        ids, _ = self.kind.lookup(text)
+        return not np.isin(ids, (-1, self.index.get(UNKNOWN, -1))).any()
+
     def unescape(self, text: str) -> str:
         r"""Return a text of the command line with `\n`, `\t` and `\f` as the characters they mean.
 

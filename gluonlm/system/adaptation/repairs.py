@@ -1,10 +1,13 @@
-"""Repairs of MXNet's functions and classes that fail or change their results with NumPy 2."""
+"""Repairs of functions and classes of MXNet and GluonNLP that fail or differ with NumPy 2."""
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable
 from typing import Any
+
+from .names import Overlay
 
 METHODS = {"tostring": "tobytes"}  # array methods removed in NumPy 2.3
 KINDS = "biufc"  # dtype kinds in order of promotion; `_kind` treats unsigned integers as signed
@@ -85,7 +88,25 @@ def _repair_multiarray(multiarray) -> None:
     multiarray._as_mx_np_array = convert_result
 
 
+def _repair_subwords(subwords) -> None:
+    """Wrap the bytes of a word to -128 .. 127, as NumPy 1 did: the hashes of fastText."""
+    subwords.np = Overlay(
+        "numpy", lambda np: {"int8": lambda value: np.array(value).astype("int8")}
+    )
+
+
+def _repair_batchify(batchify) -> None:
+    """Wrap a padding value that the dtype cannot hold, as NumPy 1 did: -1 becomes 255 in uint8."""
+
+    def full(np, shape, fill_value, dtype=None, **kwargs):
+        return np.full(shape, np.array(fill_value).astype(dtype), dtype, **kwargs)
+
+    batchify.np = Overlay("numpy", lambda np: {"full": functools.partial(full, np)})
+
+
 REPAIRS: dict[str, Callable[[Any], None]] = {
+    "gluonnlp.data.batchify.batchify": _repair_batchify,
+    "gluonnlp.vocab.subwords": _repair_subwords,
     "mxnet.metric": _repair_metric,
     "mxnet.recordio": _repair_recordio,
     "mxnet.numpy.multiarray": _repair_multiarray,
@@ -94,5 +115,5 @@ REPAIRS: dict[str, Callable[[Any], None]] = {
 
 
 def repair(module: types.ModuleType) -> None:
-    """Repair a loaded module of MXNet so that its results are the same with later releases."""
+    """Repair a loaded module so that its results are the same with later releases."""
     REPAIRS.get(module.__name__, lambda module: None)(module)
