@@ -20,14 +20,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from .. import __version__
-from ..evaluate.__main__ import finite, summarise
+from ..evaluate.__main__ import summarise
 from ..evaluate.scoring import score_segments
 from ..evaluate.surprise import spans
 from ..generate.sampling import Sampler, fill_window
 from ..run.checkpoint import Checkpoint
 from ..system.arguments import check_integer
 from ..system.errors import InputError
-from ..system.strict_json import parse_json
+from ..system.strict_json import finite, parse_json
 from .fields import GENERATE, NEXT, SAMPLING, SCORE, Field, read_fields
 from .jobs import Continuation, Job, Prediction, Scoring
 from .reference import openapi, page
