@@ -63,6 +63,7 @@ def extensions():
 
 RUN = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8"]
 TUTORIALS = [*RUN, "ipywidgets>=8,<9"]
+SERVE = ["starlette>=1,<2", "uvicorn>=0.40,<1"]
 TUNE = ["optuna>=4.5,<6"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
 GLUONNLP = ["gluonnlp==0.10.0"]  # a source package: needs a C compiler
@@ -140,12 +141,14 @@ setup(
         "onnx": ONNX,
         "mpi": MPI,
         "run": RUN,
+        "serve": SERVE,
         "tune": TUNE,
         "tutorials": TUTORIALS,
         "test": [
             *TUTORIALS,
             *ONNX,
             *MPI,
+            *SERVE,
             *TUNE,
             *GLUONNLP,
             "playwright>=1.50,<2",

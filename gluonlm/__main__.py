@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("train a model on a text, or resume a run", "train.__main__"),
     "generate": ("generate text with a trained model", "generate.__main__"),
     "evaluate": ("score a text: bits per character, perplexity", "evaluate.__main__"),
+    "serve": ("serve a trained model over HTTP", "serve.__main__"),
     "combine": ("average the probabilities of several runs", "run.combine"),
     "tune": ("search for the best settings, stopping poor trials early", "tune.__main__"),
     "embeddings": ("draw a map of words, or list nearest neighbours", "embeddings"),

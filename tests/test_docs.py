@@ -11,7 +11,7 @@ import sys
 
 import nbformat
 import pytest
-from conftest import ROOT
+from conftest import ROOT, start
 
 from gluonlm.corpus import CATALOGUE
 from gluonlm.system.console import run_command
@@ -114,6 +114,9 @@ def run(workshop, monkeypatch, capfd):
             flags[flags.index("runs/gru-python-docs")] = "runs/notes"
         if name == "export":
             flags += ["--overwrite"]
+        if name == "serve":
+            serve(flags)
+            return
         monkeypatch.setattr("sys.stdin", open("letter.txt"))
         with pytest.raises(SystemExit) as ended:
             run_command(lambda: package.main([name, *flags]))
@@ -147,6 +150,15 @@ def test_every_command_of_a_page_runs(page, run, workshop):
             else:
                 check_other(words)
     assert ran >= {"README.md": 4}.get(page, 0)
+
+
+def serve(flags):
+    """Start a server, and stop it when it is ready."""
+    if importlib.util.find_spec("uvicorn"):
+        server = start("-m", "gluonlm", "serve", *flags, "--port", 0)
+        assert "http://" in server.stdout.readline()
+        server.terminate()
+        server.communicate(timeout=300)
 
 
 def check_other(words):

@@ -65,3 +65,18 @@ def test_the_stepper_uses_its_models_activation(activation):
     stepper = model.stepper(4)
     stepped = np.concatenate([stepper.step(row) for row in ids])
     np.testing.assert_allclose(stepped, logits.asnumpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stream_that_is_reset_begins_again_and_the_others_continue(name):
+    model, ids = MODELS[name](), random_ids((14, 3)).asnumpy()
+    fresh, used = model.stepper(3), model.stepper(3)
+    for row in ids[:7]:
+        used.step(row)
+    used.reset([1])
+    steps = [(used.step(row), fresh.step(row)) for row in ids[7:]]
+    np.testing.assert_array_equal(*(logits[1] for logits in steps[-1]))
+    if not model.window:
+        ours, theirs = steps[0]
+        np.testing.assert_array_equal(ours[1], theirs[1])
+        assert (ours[[0, 2]] != theirs[[0, 2]]).any(axis=1).all()

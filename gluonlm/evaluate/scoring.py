@@ -73,6 +73,17 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     InputError
         If the text has no token to predict, or an argument is invalid.
     """
+    return np.concatenate(list(score_segments(model, ids, ctx, seq_len)))
+
+
+def score_segments(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> Iterator[np.ndarray]:
+    """Return an iterator of the losses of `score`, segment by segment.
+
+    Raises
+    ------
+    InputError
+        As for `score`, before the first segment is requested.
+    """
     ids, skipped = as_sequence(ids), model.window or 1
     check_sizes(seq_len=seq_len)
     if len(ids) <= skipped:
@@ -83,7 +94,7 @@ def score(model, ids: np.ndarray, ctx=None, seq_len: int = 1000) -> np.ndarray:
     # windows are read in parallel streams: neighbouring windows share all tokens but one
     streams = max(1, 4 * seq_len // skipped) if model.window else 1
     batches = make_batches(model.window, ids, streams, seq_len)
-    return np.concatenate(list(batch_losses(model, batches, contexts(ctx)[0])))
+    return batch_losses(model, batches, contexts(ctx)[0])
 
 
 def score_columns(model, ids: np.ndarray, columns: int, seq_len: int, ctx=None) -> np.ndarray:

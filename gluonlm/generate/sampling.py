@@ -169,6 +169,55 @@ def check_sampling(
     forbid_repeats([[0.0]], nothing, no_repeat_ngram)
 
 
+class Sampler:
+    """Chooses the next tokens of parallel texts: logits `(N, V)` to ids `(N,)`.
+
+    It keeps its random generator and, for the penalties, the tokens that it has chosen.
+
+    Parameters
+    ----------
+    temperature, ..., no_repeat_ngram
+        As for `sample`; N is `streams`.
+
+    Raises
+    ------
+    InputError
+        If a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        greedy: bool = False,
+        seed: int | None = 1,
+        streams: int = 1,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram: int = 0,
+    ):
+        if seed is not None:
+            check_integer("seed", seed, 0)
+        heat = 1.0 if greedy else temperature  # greedy decoding ignores the temperature
+        check_sampling(heat, top_k, top_p, repetition_penalty, no_repeat_ngram)
+        self.settings, self.greedy = (temperature, top_k, top_p), greedy
+        self.penalty, self.ngram = repetition_penalty, no_repeat_ngram
+        self.random, self.kernels = np.random.default_rng(seed), native.load()
+        self.written = np.empty((streams, 0), np.int32)
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        logits = penalise(logits, self.written, self.penalty)
+        logits = forbid_repeats(logits, self.written, self.ngram)
+        if self.greedy:
+            ids = logits.argmax(axis=1)  # (N,)
+        else:
+            uniform = self.random.random(len(logits))
+            ids = draw(logits, uniform, *self.settings, self.kernels)
+        if self.penalty != 1 or self.ngram:  # the length may be far more than is ever generated
+            self.written = np.hstack([self.written, ids[:, None]])
+        return ids
+
+
 def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     """Read the prompt into every stream, each token once.
 
@@ -190,11 +239,11 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
     return logits
 
 
-def _fill_window(prompt, window):
-    """Repeat a prompt that is too short for the model's window; its end stays at the end."""
+def fill_window(prompt, window: int | None) -> np.ndarray:
+    """Return a prompt, repeated if shorter than the model's window; its end stays at the end."""
     prompt = as_sequence(prompt)
-    short = 0 < len(prompt) < (window or 0)
-    return np.resize(prompt[::-1], window)[::-1] if short else prompt
+    size = window or 0
+    return np.resize(prompt[::-1], size)[::-1] if 0 < len(prompt) < size else prompt
 
 
 def sample(
@@ -242,43 +291,18 @@ def sample(
     """
     check_integer("length", length, 0)
     check_sizes(streams=streams)
-    if seed is not None:
-        check_integer("seed", seed, 0)
-    heat = 1.0 if greedy else temperature  # greedy decoding ignores the temperature
-    check_sampling(heat, top_k, top_p, repetition_penalty, no_repeat_ngram)
+    how = temperature, top_k, top_p, greedy, seed, streams, repetition_penalty, no_repeat_ngram
+    sampler = Sampler(*how)
     stepper = model.stepper(streams)
-    logits = prime(stepper, _fill_window(prompt, model.window), streams)  # (N, V)
-    chosen = temperature, top_k, top_p, greedy, seed, streams, repetition_penalty, no_repeat_ngram
-    return _drawn(stepper, logits, length, *chosen)
+    logits = prime(stepper, fill_window(prompt, model.window), streams)  # (N, V)
+    return _drawn(stepper, logits, length, sampler)
 
 
-def _drawn(
-    stepper,
-    logits,
-    length,
-    temperature,
-    top_k,
-    top_p,
-    greedy,
-    seed,
-    streams,
-    repetition_penalty,
-    no_repeat_ngram,
-):
+def _drawn(stepper, logits, length, sampler):
     """Yield the tokens of `sample` after logits `(N, V)`."""
-    random, kernels = np.random.default_rng(seed), native.load()
-    looks_back = repetition_penalty != 1 or no_repeat_ngram != 0
-    written = np.empty((streams, 0), np.int32)
     for place in range(length):
-        logits = penalise(logits, written, repetition_penalty)
-        logits = forbid_repeats(logits, written, no_repeat_ngram)
-        if greedy:
-            ids = logits.argmax(axis=1)  # (N,)
-        else:
-            ids = draw(logits, random.random(streams), temperature, top_k, top_p, kernels)
+        ids = sampler(logits)
         yield ids
-        if looks_back:  # the length may be far more than is ever generated
-            written = np.hstack([written, ids[:, None]])
         if place + 1 < length:
             logits = stepper.step(ids)
 
@@ -313,7 +337,7 @@ def beam_search(
     if not 1 <= width <= WIDEST:
         raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")
     stepper = model.stepper()
-    logits = prime(stepper, _fill_window(prompt, model.window))  # (1, V)
+    logits = prime(stepper, fill_window(prompt, model.window))  # (1, V)
     texts, likelihood = np.empty((1, 0), np.int64), np.zeros((1, 1))
     for written in range(length):
         if written:

@@ -178,6 +178,11 @@ class NativeStepper:
         """Keep these streams in this order; beam search drops some and duplicates others."""
         self.state = [[array[rows] for array in arrays] for arrays in self.state]
 
+    def reset(self, rows: Sequence[int]) -> None:
+        """Set the state of these streams to zeros, as before their first token."""
+        for array in (array for arrays in self._arrays() for array in arrays):
+            array[:, rows] = 0
+
 
 def _mxnet_weights(cell):
     """Return the kind of a cell, and its weights and biases as MXNet stores them."""

@@ -232,6 +232,12 @@ class RecurrentStepper:
         """Keep these streams in this order; beam search drops some and duplicates others."""
         self.state = [[array[rows] for array in arrays] for arrays in self.state]
 
+    def reset(self, rows: Sequence[int]) -> None:
+        """Set the state of these streams to zeros, as before their first token."""
+        self.state = [[array.copy() for array in arrays] for arrays in self.state]
+        for array in (array for arrays in self.state for array in arrays):
+            array[rows] = 0
+
 
 class EnsembleStepper:
     """Several steppers that read the same tokens, with averaged probabilities."""
@@ -264,6 +270,11 @@ class EnsembleStepper:
         for stepper in self.steppers:
             stepper.select(rows)
 
+    def reset(self, rows: Sequence[int]) -> None:
+        """Set the state of these streams to zeros."""
+        for stepper in self.steppers:
+            stepper.reset(rows)
+
 
 class WindowStepper:
     """A stepper for models that read a fixed window of tokens for each step.
@@ -290,3 +301,7 @@ class WindowStepper:
     def select(self, rows: Sequence[int]) -> None:
         """Keep these streams in this order."""
         self.read = self.read[:, rows]
+
+    def reset(self, rows: Sequence[int]) -> None:
+        """Begin these streams again; their logits are valid once they have read a full window."""
+        self.read[:, rows] = 0
