@@ -148,13 +148,20 @@ def check_tokenizer(content: bytes, checkpoint: Checkpoint) -> str:
     Raises
     ------
     InputError
-        If the ids of a text differ, or the ids are decoded to another text.
+        If the ids of a text differ, the ids are decoded to another text, or the file is invalid.
     """
     try:
         import tokenizers
     except ImportError:
         return f"{JSON} was not compared: tokenizers is not installed"
-    found, vocab = tokenizers.Tokenizer.from_str(content.decode()), checkpoint.vocab
+    try:
+        found = tokenizers.Tokenizer.from_str(content.decode())
+    except Exception as error:  # the only class that tokenizers raises
+        raise InputError(
+            f"{JSON}: tokenizers {tokenizers.__version__} cannot read it ({error}): update "
+            "tokenizers, or uninstall it to export without a comparison"
+        ) from None
+    vocab = checkpoint.vocab
     for line in probe_lines(checkpoint):
         expected, ids = checkpoint.encode(line).tolist(), found.encode(line).ids
         if not _same(expected, ids, vocab) or found.decode(expected) != vocab.decode(expected):
@@ -173,7 +180,8 @@ def probe_lines(checkpoint: Checkpoint) -> list[str]:
     if vocab.level == "char":
         text = "".join(letter for letter in text if len(checkpoint.encode(letter, "skip")))
     elif vocab.level == "word" and UNKNOWN not in vocab.index:
-        text = vocab.decode(range(len(vocab)))
+        ids = enumerate(checkpoint.encode(token, "skip").tolist() for token in vocab.tokens)
+        text = " ".join(vocab.tokens[k] for k, found in ids if found == [k])
     return text.splitlines(keepends=True)
 
 
