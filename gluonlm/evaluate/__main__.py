@@ -33,7 +33,7 @@ def make_parser() -> Parser:
         "nats and perplexity.",
         examples=("runs/book", "runs/book --data letter.txt --html surprise.html"),
     )
-    parser.add_run()
+    parser.add_run(demo=True)
     add = parser.add_argument
     add(
         "--data",
