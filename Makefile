@@ -17,7 +17,7 @@ INSTALL = $(RUN) gluonlm/system/preflight.py $(1) > $(WANTED) && $(PIP) --no-dep
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
 
-.PHONY: train test test-full tutorials book bench lint mutants pins wheelhouse clean
+.PHONY: train test test-full tutorials book bench demo lint mutants pins wheelhouse clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -46,6 +46,9 @@ lint: $(VENV)/installed-dev
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports --no-logo
 
+demo: $(VENV)/installed
+	PYTHONPATH=. $(RUN) benchmarks/demo.py
+
 mutants: $(VENV)/installed-dev
 	$(PIP) mutmut==3.8.1
 	$(RUN) -m mutmut run
@@ -58,7 +61,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 # without a compiler, NumPy and MXNet compute everything
-train test test-full tutorials book bench: $(KERNELS)
+train test test-full tutorials book bench demo: $(KERNELS)
 
 $(KERNELS): $(wildcard gluonlm/native/*.cc gluonlm/native/*.h) | $(VENV)/installed
 	@$(RUN) gluonlm/native/build.py

@@ -24,7 +24,7 @@ COMMANDS = {
     "combine": ("average the probabilities of several runs", "run.combine"),
     "tune": ("search for the best settings, stopping poor trials early", "tune.__main__"),
     "embeddings": ("draw a map of words, or list nearest neighbours", "embeddings"),
-    "export": ("convert a model for ONNX Runtime, PyTorch or a browser", "convert.export"),
+    "export": ("convert a model for ONNX, PyTorch, Hugging Face or a browser", "convert.export"),
     "import": ("convert weights from Gluon, GluonNLP or PyTorch to a run", "convert.import_"),
     "compare": ("time training on each device and number of threads", "compare"),
     "run": ("execute an old Gluon notebook or script, with repairs", "compat.__main__"),

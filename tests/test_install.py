@@ -70,12 +70,15 @@ def test_a_wheel_trains_from_another_folder_and_installs_the_command(built, tmp_
     assert "bits per character" in run(command, "evaluate", "run", cwd=away)
     assert "nietzsche-unrolled" in run(command, "train", "--list-presets", cwd=away)
     assert len(run(command, "generate", "run", "--length", 5, cwd=away)) > 5
+    assert len(run(command, "generate", "--demo", "--length", 5, cwd=away)) > 5
     found = run(python, "-c", "import gluonlm; print(gluonlm.__file__)", cwd=away)
     assert found.startswith(str(tmp_path))
 
 
 def test_a_wheel_contains_only_the_package(built):
-    names = zipfile.ZipFile(built[1]).namelist()
+    contents = zipfile.ZipFile(built[1]).infolist()
+    names = [item.filename for item in contents]
+    assert sum(item.compress_size for item in contents if "/demo/" in item.filename) < 1e6
     assert "gluonlm/py.typed" in names
     assert "gluonlm/vocab/subwords.py" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm"}

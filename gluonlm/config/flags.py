@@ -8,6 +8,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
 from ..system.console import flag, program
@@ -17,6 +18,7 @@ from .aliases import OURS, translate
 from .config import GROUPS, RENAMED, is_record, read_settings
 from .presets import preset_settings
 
+DEMO = Path(__file__).resolve().parent.parent / "demo"  # a run in the package
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -100,6 +102,10 @@ class Parser(argparse.ArgumentParser):
         for name, value in self.read_set(vars(parsed).pop("set", ())).items():
             _add_value(vars(parsed), name, value)
         self._reject_empty(parsed)
+        if hasattr(parsed, "demo"):
+            if parsed.demo == (parsed.run is not None):
+                raise InputError("pass either RUN, the folder of a run, or `demo`")
+            parsed.run = parsed.run or str(DEMO)
         if getattr(parsed, "config", None):
             parsed.read_from_config = self._read_config(parsed.config)
         return parsed
@@ -235,10 +241,13 @@ class Parser(argparse.ArgumentParser):
         text = "settings from a .toml or .json file, which override the preset's"
         sources.add_argument("--config", metavar="FILE", help=text)
 
-    def add_run(self) -> None:
-        """Add the run to open and `--checkpoint`."""
+    def add_run(self, demo: bool = False) -> None:
+        """Add the run to open, with `demo` the flag that replaces it, and `--checkpoint`."""
         place = "folder of a run, or of one of its checkpoints"
-        self.add_argument("run", metavar="RUN", help=place)
+        self.add_argument("run", metavar="RUN", nargs="?" if demo else None, help=place)
+        if demo:
+            text = "use the model in the package, trained on Python's documentation, instead of RUN"
+            self.add_argument("--demo", action="store_true", help=text)
         self.add_checkpoint()
 
     def add_checkpoint(self) -> None:

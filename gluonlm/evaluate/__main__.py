@@ -37,7 +37,7 @@ def make_parser() -> Parser:
             "runs/book --lines sentences.txt --rank",
         ),
     )
-    parser.add_run()
+    parser.add_run(demo=True)
     add = parser.add_argument
     add(
         "--data",

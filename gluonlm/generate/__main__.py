@@ -45,11 +45,12 @@ def make_parser() -> Parser:
         "generate",
         "Continue a prompt with a trained model.",
         examples=(
+            "--demo --temperature 0.5",
             "runs/book --prompt 'In the beginning' --temperature 0.7",
             "runs/book --prompt 'In the' --beam 8 --length 100",
         ),
     )
-    parser.add_run()
+    parser.add_run(demo=True)
     add = parser.add_argument
     add(
         "--prompt",

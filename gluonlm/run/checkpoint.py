@@ -1,7 +1,7 @@
 """Read and write checkpoints; every byte is verified before it is used.
 
     manifest.json         format, size and SHA-256 of every other file, and its own SHA-256
-    model.safetensors     parameters by name
+    model.safetensors     parameters by name, of 32 bits or 16, which are read as 32
     training.safetensors  optimizer and carried state
     progress.json  config.json  vocab.json
 
@@ -160,6 +160,7 @@ def read_checkpoint(folder: Path, parent: int | None = None) -> Checkpoint:
     settings = _json(path, content["config.json"])
     config = Config.from_kept(settings, path)
     parameters, training = (arrays[name] for name in ARRAYS)
+    parameters = {name: _widened(array) for name, array in parameters.items()}
     described = config.model.count_parameters(len(vocab["tokens"]))
     found = sum(array.size for array in parameters.values())
     layers = config.model.members * len(config.model.layer_sizes())
@@ -172,6 +173,10 @@ def read_checkpoint(folder: Path, parent: int | None = None) -> Checkpoint:
     if "keep_line_ends" not in settings:
         config = _without_kept_line_ends(config, known)
     return Checkpoint(config, known, parameters, training, progress)
+
+
+def _widened(array):
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _without_kept_line_ends(config, vocab):

@@ -8,7 +8,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -137,6 +138,70 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
             check_output(path, overwrite)  # the path may exist by now
     except OSError as error:
         raise InputError(f"{path}: cannot write the file: {error.strerror}") from None
+
+
+def check_output_folder(path: Path, names: Collection[str], overwrite: bool = False) -> None:
+    """Reject an output folder that must not be written.
+
+    Parameters
+    ----------
+    names
+        Names of the files that an existing folder may contain.
+
+    Raises
+    ------
+    InputError
+        If the path is a link or not a folder, if the folder exists and `overwrite` is False or it
+        contains anything but files of these names, or if its own folder is missing.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: its folder does not exist: create it or choose another path")
+    if not os.path.lexists(path):
+        return
+    if path.is_symlink() or not path.is_dir():
+        raise InputError(f"{path}: not a folder: choose another path")
+    if not overwrite:
+        raise InputError(f"{path}: already exists: choose another path or use `overwrite`")
+    for entry in sorted(path.iterdir()):
+        if entry.name not in names or entry.is_symlink() or not entry.is_file():
+            raise InputError(f"{entry}: not a file that `overwrite` replaces: choose another path")
+
+
+@contextlib.contextmanager
+def output_folder(path: Path, names: Collection[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a new folder for files, which appears at `path` once it is complete.
+
+    Parameters
+    ----------
+    names
+        As for `check_output_folder`.
+
+    Raises
+    ------
+    InputError
+        As in `check_output_folder`, or if writing fails.
+    """
+    path = Path(path)
+    check_output_folder(path, names, overwrite)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as parts:
+            new, old = Path(parts, "new"), Path(parts, "old")
+            new.mkdir()
+            yield new
+            sync_folder(new)
+            check_output_folder(path, names, overwrite)  # the path may exist by now
+            if path.exists():
+                os.rename(path, old)
+            try:
+                os.rename(new, path)
+            except OSError:
+                if old.exists():
+                    os.rename(old, path)
+                raise
+            sync_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the folder: {error.strerror}") from None
 
 
 @contextlib.contextmanager

@@ -333,8 +333,9 @@ def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple
 
 def draw(training: Training) -> None:
     """Draw the learning curve from the metrics, and write it into the run."""
+    from ..run.metrics import read_metrics
     from ..system.files import replace_file
-    from .curve import draw_curve, read_metrics
+    from .curve import draw_curve
 
     run = training.run
     replace_file(run.curve, draw_curve(read_metrics(run.metrics), training.unit))

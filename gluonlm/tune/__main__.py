@@ -14,6 +14,7 @@ from ..config import Config
 from ..config.flags import Parser, add_device, chosen, explicit
 from ..corpus import load_corpus
 from ..evaluate.scoring import Unit
+from ..run.metrics import read_metrics
 from ..system import runtime
 from ..system.console import complain, run_command, show, speak_flags
 from ..system.device import get_ctx
@@ -22,7 +23,6 @@ from ..system.files import replace_file
 from ..system.plots import drawable, new_axes, to_png
 from ..train.__main__ import REQUESTS, signals_watched
 from ..train.callbacks import MetricsFile
-from ..train.curve import read_metrics
 from ..train.effects import check_effects
 from ..train.start import FreshStart, ResumedRun, Start, Training, begin, settings_on_resume
 from .runs import check_runs, check_trial_folder

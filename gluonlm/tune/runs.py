@@ -10,8 +10,8 @@ from typing import Any
 from ..config import Config, changed_settings
 from ..run.checkpoint import read_object
 from ..run.folder import Run
+from ..run.metrics import read_metrics
 from ..system.errors import InputError
-from ..train.curve import read_metrics
 from ..train.start import settings_on_resume
 from .study import Outcome
 

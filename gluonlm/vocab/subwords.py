@@ -35,7 +35,7 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _HALF = re.compile("[\ud800-\udfff]")  # lone surrogates, which UTF-8 cannot encode
 _UNKNOWN = "<unk>"
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
-_RESERVED = 2 + len(_BYTES)  # pieces of every vocabulary: unknown, line break, bytes
+RESERVED = 2 + len(_BYTES)  # pieces of every vocabulary: unknown, line break, bytes
 _REJECTED = "\u2585"  # SentencePiece ignores sentences that contain its own unknown sign
 _TOO_SMALL = re.compile(r"smaller than required_chars\. \d+ vs (\d+)")
 _NORMAL, _UNKNOWN_KIND, _USER_DEFINED, _BYTE_KIND = 1, 2, 4, 6  # SentencePiece.Type
@@ -80,7 +80,7 @@ class Subwords:
             raise InputError(
                 f"vocabulary: must have at most {LARGEST:,} subwords of at most {LONGEST} bytes"
             )
-        if tokens[:_RESERVED] != [_UNKNOWN, "\n", *_BYTES] or not all(map(_is_piece, tokens)):
+        if tokens[:RESERVED] != [_UNKNOWN, "\n", *_BYTES] or not all(map(_is_piece, tokens)):
             raise InputError(
                 "vocabulary: the subwords are not from a SentencePiece model of gluonlm"
             )
@@ -109,12 +109,12 @@ class Subwords:
         size = max(max_size, 300) if max_size else suggest_size(len(text))
         model = _train(text, size, tokenizer)
         if isinstance(model, int) and not max_size:  # every character, and as many pieces again
-            model = _train(text, model + size - _RESERVED, tokenizer)
+            model = _train(text, model + size - RESERVED, tokenizer)
         if isinstance(model, int):
             most = f", more than {LARGEST:,}: use `level` char" if model > LARGEST else ""
             raise InputError(
-                f"`vocab_size` {max_size}: this text requires at least {model}: {_RESERVED} bytes "
-                f"and control pieces, and {model - _RESERVED} characters{most}"
+                f"`vocab_size` {max_size}: this text requires at least {model}: {RESERVED} bytes "
+                f"and control pieces, and {model - RESERVED} characters{most}"
             )
         found = sentencepiece.SentencePieceProcessor(model_proto=model)
         order = range(len(found))
