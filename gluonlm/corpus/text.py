@@ -66,6 +66,8 @@ class Text:
         Whether to remove Project Gutenberg headers and licences.
     keep_line_ends
         Whether to leave `\\r\\n` and `\\r` unchanged.
+    separator
+        A text, in lower case with `lower`, inside of which no piece ends.
 
     Attributes
     ----------
@@ -86,8 +88,10 @@ class Text:
         cut: str = "anywhere",
         strip_gutenberg: bool = False,
         keep_line_ends: bool = False,
+        separator: str = "",
     ):
         self.encoding, self.lower, self.cut = encoding, lower, cut
+        self.separator = separator
         self.strip_gutenberg, self.keep_line_ends = strip_gutenberg, keep_line_ends
         self.converted = False
         self._digests: dict[Path, str] = {}  # of the bytes of each file as last read
@@ -103,6 +107,10 @@ class Text:
         InputError
             For a file that is missing, empty, binary or in another encoding.
         """
+        pieces = self._pieces()
+        return _keep_together(pieces, self.separator) if len(self.separator) > 1 else pieces
+
+    def _pieces(self) -> Iterator[str]:
         for number, source in enumerate(self.sources):
             if number:
                 yield "\n"
@@ -200,6 +208,19 @@ class Text:
                 hashed = self._digests.get(source) or hash_file(source)[1]
             digest.update(bytes.fromhex(hashed))
         return digest.hexdigest()
+
+
+def _keep_together(pieces: Iterable[str], separator: str) -> Iterator[str]:
+    """Join pieces that end inside of a separator, or may do so, with the next piece."""
+    beginnings = tuple(separator[:size] for size in range(1, len(separator)))
+    text = ""
+    for piece in pieces:
+        text += piece
+        if not text.split(separator)[-1].endswith(beginnings):
+            yield text
+            text = ""
+    if text:
+        yield text
 
 
 class _HashedFile(io.FileIO):
