@@ -125,6 +125,7 @@ def test_document_runs_resume_and_work_in_every_command(text_file, tmp_path, com
         (("--document-separator", "#ab"), "--document-separator '#ab'"),
         (("--level", "word", "--document-separator", "<|end|>"), "--document-separator '<|end|>'"),
         (("--level", "word", "--document-separator", "<unk>"), "--document-separator '<unk>'"),
+        (("--level", "word", "--document-separator", "<eos>"), "--document-separator '<eos>'"),
         (("--document-separator", "\\f"), r"--document-separator '\f'"),
         (("--document-separator", "Ω"), "--document-separator 'Ω'"),
         (("--level", "word", "--document-separator", "zebra"), "--document-separator 'zebra'"),
@@ -211,7 +212,7 @@ def test_the_kind_of_separator_depends_on_its_level(level):
     text = "to be\nor not\n" * 40
     for separator in ("\n", "t", "be"):
         vocab = Vocab.build([text], level, separator=separator)
-        reserved = {"char": "be", "word": "", "subword": "tbe"}[level]
+        reserved = {"char": "be", "word": "tbe", "subword": "tbe"}[level]
         assert vocab.kind.separator == (separator if separator in reserved else "")
     assert "separator" not in Vocab.build([text], level).to_dict()
 

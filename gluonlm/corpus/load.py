@@ -94,7 +94,7 @@ def load_corpus(
     separator = vocab.kind.separator if vocab else ""  # of a run, in which it cannot change
     reading = config.encoding, config.lower, cut, config.strip_gutenberg, config.keep_line_ends
     texts = [
-        Text(sources, *reading, separator=separator or config.separator())
+        Text(sources, *reading, separator or config.separator(), config.field)
         for sources in _sources(config, named)
     ]
     name = config.data[0] if named else Path(config.data[0]).stem
@@ -160,10 +160,12 @@ def has_own_parts(config: DataConfig) -> bool:
 def expand(patterns: tuple[str, ...]) -> list[Source]:
     """Return the files that match names and patterns, in order; "-" is standard input.
 
+    A folder means its files `*.txt`, in order of their names.
+
     Raises
     ------
     InputError
-        For a pattern without a match, or a folder.
+        For a pattern without a match, or a folder without such files.
     """
     sources: list[Source] = []
     for pattern in patterns:
@@ -171,7 +173,8 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
             sources.append(pattern)
             continue
         if os.path.isdir(pattern):
-            raise InputError(f"`data` {pattern}: is a folder: {_files_to_pass(Path(pattern))}")
+            sources += _texts_in(Path(pattern))
+            continue
         exists = os.path.exists(pattern)  # a file may have a name like a[1].txt
         matches = [pattern] if exists else sorted(glob.glob(pattern, recursive=True))
         found = [match for match in matches if not os.path.isdir(match)]
@@ -182,6 +185,22 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
             )
         sources += map(Path, found)
     return sources
+
+
+def texts_pattern(folder: str | Path) -> str:
+    """Return the pattern of the files that a folder means."""
+    return os.path.join(glob.escape(str(folder)), "*.txt")
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    """Return the files that a folder means; reject parts of a text, and a folder without texts."""
+    found = [
+        Path(path) for path in sorted(glob.glob(texts_pattern(folder))) if os.path.isfile(path)
+    ]
+    parts = {part for path in found for part in path.stem.split(".") if part in PARTS}
+    if not found or parts > {"train"}:
+        raise InputError(f"`data` {folder}: is a folder: {_files_to_pass(folder)}")
+    return found
 
 
 def _files_to_pass(folder: Path) -> str:

@@ -146,8 +146,8 @@ class Vocab:
         version
             The version of the tokenizer `punctuation`; 1 separates combining marks from letters.
         separator
-            The text between documents, which gets a token of its own unless it is one character or
-            word of this level anyway. No piece may end inside of it.
+            The text between documents. It gets a token of its own unless it is a line break, or,
+            for characters, one character. No piece may end inside of it.
 
         Raises
         ------

@@ -154,8 +154,8 @@ class Words:
 
     @staticmethod
     def reserves(separator: str) -> bool:
-        """Return whether a document separator needs a token of its own: all but words and \\n."""
-        return not separator.isalnum() and separator not in ("", "\n", END_OF_LINE)
+        """Return whether a document separator needs a token of its own."""
+        return separator not in ("", "\n")
 
     @staticmethod
     def build(
