@@ -31,7 +31,7 @@ class Characters:
     line_break = "\n"
 
     def __init__(self, tokens: list[str], index: dict[str, int], separator: str = ""):
-        single = [token for token in tokens if token != separator]
+        single = [token for token in tokens if not separator or token != separator]
         if not all(len(token) == 1 for token in single):
             raise InputError("vocabulary: every token must be a single character")
         codes = _codes("".join(single))

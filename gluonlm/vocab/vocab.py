@@ -384,8 +384,8 @@ class Vocab:
         return float(np.mean(ids == self.index.get(UNKNOWN, -1))) if len(ids) else 0.0
 
     def default_prompt(self) -> list[int]:
-        """Return the ids that begin a text: a line break if the vocabulary has one, else id 0."""
-        return [self.index.get(self.kind.line_break, 0)]
+        """Return the ids that begin a text: a separator, a line break, or else id 0."""
+        return [self.index.get(self.kind.separator or self.kind.line_break, 0)]
 
     def to_dict(self) -> dict:
         """Return the vocabulary as plain data for JSON; `from_dict` reads it back."""
