@@ -157,7 +157,7 @@ LEVELS = (
     ("subword", "unigram"),
     ("subword", "bpe"),
 )
-SEPARATORS = ("<|end|>", "\n\n", " -- ", "\f\t")
+SEPARATORS = ("<|end|>", "\n\n", " -- ", "\f\t", "  ")
 
 
 def text_with(separator):

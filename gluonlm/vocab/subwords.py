@@ -156,8 +156,7 @@ class Subwords:
             kinds[-1] = _USER_DEFINED
         content = b"".join(
             _message(1, _message(1, piece.encode()) + _float(2, score) + _integer(3, kind))
-            for token, score, kind in zip(self._tokens, self._scores, kinds)
-            for piece in [token.replace(" ", SPACE)]
+            for piece, score, kind in zip(self._tokens, self._scores, kinds)
         )
         # -1 disables the beginning, end and padding ids
         no_ids = b"".join(_integer(field, 2**64 - 1) for field in (41, 42, 43))
