@@ -70,6 +70,12 @@ def workshop(tmp_path_factory):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(lines)
     (folder / "letter.txt").write_text(WORDS)
+    (folder / "poems.txt").write_text(lines.replace("\n", "\n\n"))
+    (folder / "letters").mkdir()
+    for number in range(9):
+        (folder / "letters" / f"{number}.txt").write_text(lines)
+    (folder / "reviews").mkdir()
+    (folder / "reviews/a.jsonl").write_text("".join('{"text": "In the"}\n' for _ in range(99)))
     save_old_weights(folder)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import mxnet")])
     nbformat.write(notebook, folder / "lstm.ipynb")

@@ -82,13 +82,47 @@ def assert_agrees(model, steps, streams):
     streams=some.integers(1, 30),
     tied=some.booleans(),
     relu=some.booleans(),
+    separator=some.none() | some.just(0),
 )
-def test_passes_agree_with_mxnet(kind, sizes, embed, vocab, steps, streams, tied, relu):
-    activation = {"activation": "relu"} if kind == "rnn" and relu else {}
+def test_passes_agree_with_mxnet(kind, sizes, embed, vocab, steps, streams, tied, relu, separator):
+    more = {"activation": "relu"} if kind == "rnn" and relu else {}
     if tied:
         embed = sizes[-1]
-    model = RNNModel(kind, vocab, embed, sizes, tie_weights=tied, **activation)
-    assert_agrees(prepared(model), steps, streams)
+    more.update(tie_weights=tied, separator=separator)
+    assert_agrees(prepared(RNNModel(kind, vocab, embed, sizes, **more)), steps, streams)
+
+
+@needs_kernels
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    kind=some.sampled_from(KINDS),
+    sizes=some.lists(some.integers(1, 70), min_size=1, max_size=3),
+    vocab=some.integers(1, 9),
+    steps=some.integers(1, 12),
+    streams=some.integers(1, 30),
+)
+def test_documents_agree_with_mxnet_which_reads_them_in_pieces(kind, sizes, vocab, steps, streams):
+    model = prepared(RNNModel(kind, vocab, 5, sizes, separator=vocab // 2))
+    assert_agrees(model, steps, streams)
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_before_a_document_has_no_effect(kind):
+    model = prepared(RNNModel(kind, 9, 5, (20,), dropout=0.3, separator=4))
+    inputs, targets, state = batch(model, 6, 3)
+    inputs[:] = 1
+    inputs[3] = 4  # all streams
+    compiled, found = model.native_network(native.load()), []
+    for first in (1, 2):
+        inputs[:3] = first
+        compiled.seed_dropout(5)
+        losses, after = compiled.forward_backward(inputs, targets, [first * s for s in state])
+        found.append((losses.asnumpy().reshape(6, 3), [s.asnumpy() for s in after]))
+    (one, after), (other, others) = found
+    assert (one[:3] != other[:3]).all()
+    assert (one[3:] == other[3:]).all()
+    assert all((a == b).all() for a, b in zip(after, others, strict=True))
 
 
 @needs_kernels
@@ -193,10 +227,12 @@ def test_masks_do_not_depend_on_the_instruction_set():
 
 
 @needs_kernels
+@pytest.mark.parametrize("separator", [None, 7])
 @pytest.mark.parametrize("kind", KINDS)
-def test_results_are_the_same_for_any_number_of_threads(kind, monkeypatch):
-    model = prepared(RNNModel(kind, 300, 40, (70, 90), dropout=0.3))
+def test_results_are_the_same_for_any_number_of_threads(kind, separator, monkeypatch):
+    model = prepared(RNNModel(kind, 300, 40, (70, 90), dropout=0.3, separator=separator))
     given, compiled, found = batch(model, 9, 13), model.native_network(native.load()), []
+    given[0][::3, ::2] = 7  # documents begin in some streams
     for threads in (1, 2, 3, 5, 2):
         monkeypatch.setattr(native, "threads", lambda number=threads: number)
         compiled.seed_dropout(1)
@@ -363,12 +399,6 @@ def test_gpus_are_left_to_mxnet(monkeypatch):
     model.seed_dropout(7)
     assert model.compiled is None
     assert seeds == [7]
-
-
-def test_documents_are_left_to_mxnet():
-    model = RNNModel("gru", 30, 12, (24,), separator=0)
-    model.prepare().use_kernels()
-    assert model.compiled is None
 
 
 FLAGS = "--hidden-size 12 --embed-size 8 --batch-size 4 --seq-len 10 --max-steps 6 --quiet".split()

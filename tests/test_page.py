@@ -111,6 +111,24 @@ def test_the_page_tokenizes_and_typesets_words_like_the_package(rule, version):
         assert text.startswith("".join(piece["text"] for piece in pieces))
 
 
+@pytest.mark.parametrize(
+    "level, rule", [("char", "auto"), ("word", "split"), ("word", "punctuation")]
+)
+@pytest.mark.parametrize("separator", ["<|e.n$d|>", "\n\n", " -- "])
+def test_the_page_reads_documents_like_the_package(level, rule, separator):
+    text = separator.join(["one cat, two", "", "\nthree (cats)", "a"]) + separator
+    vocab = Vocab.build([text], level, tokenizer=rule, separator=separator)
+    _, checkpoint = checkpoint_of(dict(document_separator=separator, hidden_size=(5,)), vocab)
+    ids = vocab.encode(text).tolist()
+    content = build(checkpoint, "run")
+    found = run_in_node(content, ids, [text], [ids])
+    assert [piece["id"] for piece in found["split"][0]] == ids
+    assert "".join(piece["text"] for piece in found["split"][0]) == text
+    assert found["written"] == [vocab.typeset(ids)]
+    logits, separators = found["logits"], [i for i, n in enumerate(ids) if ids[-1] == n]
+    assert all(logits[place] == logits[separators[0]] for place in separators)  # from zeros
+
+
 def test_the_page_tokenizes_random_unicode_like_the_package():
     random, texts = np.random.default_rng(1), []
     ranges = [(0x20, 0x250), (0x300, 0x1000), (0x1780, 0x17FF), (0x2000, 0x2100), (0x2600, 0x27C0)]

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 from ..system.errors import InputError
+from ..vocab import unescape
 from ..vocab.levels import RULES
 from .settings import Settings, option
 
@@ -49,8 +50,13 @@ class DataConfig(Settings):
     )
     document_separator: str = option(
         "",
-        "first token of each document; the state is reset before it (rnn, lstm, gru); "
-        "\\n, \\t and \\f mean line break, tab and form feed",
+        "text that begins each document, such as \\n\\n or <|endoftext|>; the state is reset "
+        "before it (rnn, lstm, gru); \\n, \\t and \\f mean line break, tab and form feed",
+    )
+    field: str = option(
+        "",
+        "column of CSV files or key of JSONL files that contains the text; each row is a document "
+        "(.csv, .tsv, .jsonl)",
     )
     split: str = option("90/5/5", "percentages of the text for training, validation and test")
     valid: str = option("", "validation file, instead of a part of the text", on_resume=True)
@@ -63,6 +69,13 @@ class DataConfig(Settings):
                 f"`tokenizer` {self.tokenizer}: `level` {self.level} supports only "
                 f"{' or '.join(RULES[self.level])}"
             )
+        if self.field and self.strip_gutenberg:
+            raise InputError("`strip_gutenberg`: not for rows of a `field`; leave out one of them")
+
+    def separator(self) -> str:
+        """Return the document separator as it occurs in the text that is read."""
+        text = unescape(self.document_separator)
+        return text.lower() if self.lower else text
 
     def fractions(self) -> list[float]:
         """Return `split` as three fractions that add up to 1.

@@ -20,13 +20,19 @@ Runner = Callable[[np.ndarray, list], tuple[np.ndarray, list]]
 
 
 def probe_text(checkpoint: Checkpoint) -> np.ndarray:
-    """Return ids `(T, N)` of the text included in Python, without unknown tokens."""
+    """Return ids `(T, N)` of the text included in Python, without unknown tokens.
+
+    For a model of documents, a document begins after every 16 tokens.
+    """
     corpus = load_corpus(DataConfig())
     text = corpus.vocab.decode(corpus.train[:4000])
     ids = checkpoint.encode(text, "skip")
     rows = sum(SEGMENTS)
     if len(ids) < STREAMS * rows:  # few of its characters are known
         ids = np.arange(STREAMS * rows, dtype=np.int32) * 7 % len(checkpoint.vocab)
+    separator = checkpoint.vocab.separator(checkpoint.config.data.separator())
+    if separator is not None:
+        ids[::17] = separator
     return ids[: STREAMS * rows].reshape(STREAMS, rows).T
 
 

@@ -30,6 +30,8 @@ class Network:
         Input of a window model: "onehot", "real" or "embedding".
     arrays
         Weights `(out, in)` and biases `(out,)`, as Gluon names them.
+    separator
+        The id of the token before which the state is reset to zeros, or None.
     """
 
     kind: str
@@ -38,6 +40,7 @@ class Network:
     window: int
     representation: str
     arrays: dict[str, np.ndarray]
+    separator: int | None = None
 
     @property
     def cell(self) -> str:
@@ -80,13 +83,12 @@ def networks_of(checkpoint: Checkpoint) -> list[Network]:
     Raises
     ------
     InputError
-        If the model has an adaptive softmax or resets its state at document boundaries.
+        If the model has an adaptive softmax.
     """
     config = checkpoint.config.model
     if config.adaptive_softmax:
         raise InputError("models with an adaptive softmax cannot be exported")
-    if checkpoint.config.data.document_separator:
-        raise InputError("models trained with `document_separator` cannot be exported")
+    separator = checkpoint.vocab.separator(checkpoint.config.data.separator())
     fused = config.model in GATES
     default = "tanh" if fused else "relu"
     return [
@@ -97,6 +99,7 @@ def networks_of(checkpoint: Checkpoint) -> list[Network]:
             0 if fused else config.window,
             config.representation,
             arrays,
+            separator,
         )
         for arrays in checkpoint.networks()
     ]

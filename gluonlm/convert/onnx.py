@@ -46,11 +46,12 @@ def need_onnx() -> ModuleType:
 
 
 class Graph:
-    """A graph under construction: nodes and constants."""
+    """A graph under construction: nodes, and constants, which an outer graph may share."""
 
-    def __init__(self):
+    def __init__(self, constants: dict | None = None):
         self.helper, self.numpy_helper = need_onnx().helper, need_onnx().numpy_helper
-        self.nodes, self.constants = [], {}
+        self.constants = {} if constants is None else constants
+        self.nodes: list = []
 
     def constant(self, name: str, array) -> str:
         """Add an array unless a constant of this name exists; return the name."""
@@ -104,13 +105,49 @@ def _layer(graph, network, number, x, state, prefix):
 
 def _recurrent(graph, network, state, prefix):
     table = graph.constant(prefix + network.embedding_name, network.embedding)
-    x, states = graph.add("Gather", [table, "ids"], f"{prefix}embedded"), []
-    each = 1 + (network.cell == "lstm")
+    x = graph.add("Gather", [table, "ids"], f"{prefix}embedded")
+    read = _layers if network.separator is None else _documents
+    x, states = read(graph, network, x, state, prefix)
+    return graph.dense(x, network, "decoder", prefix), states
+
+
+def _layers(graph, network, x, state, prefix):
+    """Add the recurrent layers; return their outputs `(T, N, C)` and new state."""
+    states, each = [], 1 + (network.cell == "lstm")
     for number in range(len(network.layers())):
         old = state[number * each : (number + 1) * each]
         x, new = _layer(graph, network, number, x, old, prefix)
         states += new
-    return graph.dense(x, network, "decoder", prefix), states
+    return x, states
+
+
+def _documents(graph, network, x, state, prefix):
+    """Add a scan that reads one token at a time, with a zero state before each document."""
+    helper, body = graph.helper, Graph(graph.constants)
+    other = graph.constant(f"{prefix}separator", np.int64(network.separator))
+    begins = graph.add("Equal", ["ids", other], f"{prefix}begins")
+    kept = graph.add("Cast", [graph.add("Not", [begins], f"{prefix}inside")], f"{prefix}mask", to=1)
+    kept = graph.add("Unsqueeze", [kept, graph.constant("two", [2])], f"{prefix}kept")  # (T, N, 1)
+    old = [f"{prefix}old.{i}" for i in range(len(state))]
+    row, mask = f"{prefix}row", f"{prefix}row.kept"
+    masked = [body.add("Mul", [name, mask], f"{name}.kept") for name in old]
+    zero = graph.constant("zero", [0])
+    token = body.add("Unsqueeze", [row, zero], f"{prefix}token")  # (1, N, C)
+    out, new = _layers(body, network, token, masked, prefix)
+    out = body.add("Squeeze", [out, zero], f"{prefix}row.out")
+
+    def described(names, sizes, *first):
+        pairs = zip(names, sizes, strict=True)
+        return [helper.make_tensor_value_info(a, 1, [*first, "N", size]) for a, size in pairs]
+
+    sizes, columns = network.sizes(), network.embedding.shape[1]
+    inputs = [*described(old, sizes, 1), *described([row, mask], [columns, 1])]
+    outputs = [*described(new, sizes, 1), *described([out], sizes[-1:])]
+    scanned = helper.make_graph(body.nodes, f"{prefix}document", inputs, outputs)
+    found = [f"{prefix}new.{i}" for i in range(len(state))]
+    more = {"body": scanned, "num_scan_inputs": 2}
+    graph.add("Scan", [*state, x, kept], *found, f"{prefix}outputs", **more)
+    return f"{prefix}outputs", found
 
 
 def _unrolled(graph, network, state, prefix):

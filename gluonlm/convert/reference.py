@@ -44,7 +44,10 @@ def _run(network, ids, state):
         zeros = [np.zeros((ids.shape[1], cell.size), np.float32)] * each
         current = zeros if network.window else [a[0] for a in state[number * each :][:each]]
         outputs = []
-        for step in x:
+        for step, tokens in zip(x, ids):
+            if network.separator is not None:
+                kept = (tokens != network.separator)[:, None]  # (N, 1)
+                current = [array * kept for array in current]
             current = cell(step, current)
             outputs.append(current[0])
         x = np.stack(outputs)

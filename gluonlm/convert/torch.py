@@ -47,13 +47,24 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(nn.{layer}(a, b{how}) for a, b in each)
         self.decoder = nn.Linear({last}, {vocab_size})
 
-    def forward(self, ids, state=None):
+    def {method}(self, ids, state=None):
         x, new = self.embedding(ids), []  # (T, N, C)
         for layer, old in zip(self.layers, state or [None] * len(self.layers)):
             x, updated = layer(x, old)
             new.append(updated)
         return self.decoder(x), new  # (T, N, V)
 '''
+DOCUMENTS = """\
+    def forward(self, ids, state=None):  # a document begins with {separator}, from a zero state
+        begins, parts = ids == {separator}, []  # (T, N)
+        starts = (1 + begins[1:].any(1).nonzero()[:, 0]).tolist()
+        for first, end in zip([0, *starts], [*starts, len(ids)]):
+            kept = ~begins[first, :, None]  # (N, 1)
+            state = state and [{reset} for old in state]
+            logits, state = self.read(ids[first:end], state)
+            parts.append(logits)
+        return torch.cat(parts), state
+"""
 UNROLLED = '''
 class Network(nn.Module):
     """{window} tokens through dense layers: h = f(W_h h) + f(W_i e)."""
@@ -145,7 +156,8 @@ def module(checkpoint: Checkpoint, weights: str) -> str:
         name="Ensemble" if members > 1 else "Network",
         tie=tie if network.tied else "",
     )
-    parts = [HEAD, body, *[ENSEMBLE] * (members > 1), LOAD]
+    documents = [DOCUMENTS] if network.separator is not None else []
+    parts = [HEAD, body, *documents, *[ENSEMBLE] * (members > 1), LOAD]
     return "\n".join(part.format(**values) for part in parts)
 
 
@@ -165,6 +177,9 @@ def _values(network: Network) -> dict[str, object]:
         layer=network.cell.upper(),
         how=f', nonlinearity="{network.activation}"' if network.kind == "rnn" else "",
         activation=network.activation,
+        separator=network.separator,
+        method="forward" if network.separator is None else "read",
+        reset="tuple(a * kept for a in old)" if network.cell == "lstm" else "old * kept",
         window=network.window,
         features=layers[0][0].shape[1] if layers else 0,
         embedding=f"self.embedding = nn.Embedding({size}, {columns})" if embedded else unused,

@@ -95,6 +95,7 @@ def _encoded(text: Text, vocab: Vocab) -> Iterator[np.ndarray]:
 
 def _key(text: Text, vocab: Vocab) -> str:
     content = [__version__, text.fingerprint(), text.keep_line_ends, vocab.to_dict()]
+    content += [text.separator] if text.separator else []
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 

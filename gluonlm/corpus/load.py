@@ -16,7 +16,7 @@ import numpy as np
 
 from ..config import DataConfig
 from ..system.errors import InputError
-from ..vocab import Vocab, measure
+from ..vocab import Vocab, escaped, measure
 from ..vocab.levels import cut_of
 from .catalogue import CATALOGUE, PARTS, named_sources
 from .ids import ids_of
@@ -91,8 +91,12 @@ def load_corpus(
     fractions = config.fractions()
     named = len(config.data) == 1 and config.data[0] in CATALOGUE
     cut = cut_of(config.level, config.tokenizer)
+    separator = vocab.kind.separator if vocab else ""  # of a run, in which it cannot change
     reading = config.encoding, config.lower, cut, config.strip_gutenberg, config.keep_line_ends
-    texts = [Text(sources, *reading) for sources in _sources(config, named)]
+    texts = [
+        Text(sources, *reading, separator or config.separator(), config.field)
+        for sources in _sources(config, named)
+    ]
     name = config.data[0] if named else Path(config.data[0]).stem
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)
@@ -101,10 +105,23 @@ def load_corpus(
         vocab = vocab.extended(built) if vocab else built
     ids = [ids_of(text, vocab) for text in texts]
     train, valid, test = ids if len(ids) > 1 else _split(ids[0], fractions, vocab)
+    if vocab.kind.separator and not separator:
+        _check_occurs(vocab, train)
     if fingerprint is not None:
         _check_same(name, texts, fingerprint)  # the encoded bytes; the file may have grown
     converted = any(text.converted for text in texts)
     return Corpus(name, vocab, train, valid, test, _fingerprint(texts), converted)
+
+
+def _check_occurs(vocab: Vocab, train: np.ndarray) -> None:
+    """Reject a separator that does not occur in the training part."""
+    token = vocab.index[vocab.kind.separator]
+    blocks = range(0, len(train), _BLOCK)
+    if not any((train[start : start + _BLOCK] == token).any() for start in blocks):
+        raise InputError(
+            f"`document_separator` {escaped(vocab.kind.separator)}: does not occur in the "
+            "training text"
+        )
 
 
 def _fingerprint(texts: list[Text]) -> str:
@@ -143,10 +160,12 @@ def has_own_parts(config: DataConfig) -> bool:
 def expand(patterns: tuple[str, ...]) -> list[Source]:
     """Return the files that match names and patterns, in order; "-" is standard input.
 
+    A folder means its files `*.txt`, in order of their names.
+
     Raises
     ------
     InputError
-        For a pattern without a match, or a folder.
+        For a pattern without a match, or a folder without such files.
     """
     sources: list[Source] = []
     for pattern in patterns:
@@ -154,7 +173,8 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
             sources.append(pattern)
             continue
         if os.path.isdir(pattern):
-            raise InputError(f"`data` {pattern}: is a folder: {_files_to_pass(Path(pattern))}")
+            sources += _texts_in(Path(pattern))
+            continue
         exists = os.path.exists(pattern)  # a file may have a name like a[1].txt
         matches = [pattern] if exists else sorted(glob.glob(pattern, recursive=True))
         found = [match for match in matches if not os.path.isdir(match)]
@@ -165,6 +185,22 @@ def expand(patterns: tuple[str, ...]) -> list[Source]:
             )
         sources += map(Path, found)
     return sources
+
+
+def texts_pattern(folder: str | Path) -> str:
+    """Return the pattern of the files that a folder means."""
+    return os.path.join(glob.escape(str(folder)), "*.txt")
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    """Return the files that a folder means; reject parts of a text, and a folder without texts."""
+    found = [
+        Path(path) for path in sorted(glob.glob(texts_pattern(folder))) if os.path.isfile(path)
+    ]
+    parts = {part for path in found for part in path.stem.split(".") if part in PARTS}
+    if not found or parts > {"train"}:
+        raise InputError(f"`data` {folder}: is a folder: {_files_to_pass(folder)}")
+    return found
 
 
 def _files_to_pass(folder: Path) -> str:
@@ -199,9 +235,10 @@ def _build_vocab(
     texts: list[Text], config: DataConfig, train_fraction: float, extended: Vocab | None
 ) -> Vocab:
     """Build a vocabulary, in the same version of its tokenizer as the one that it extends."""
+    separator = (extended.kind.separator if extended else "") or config.separator()
     if config.level == "char":
-        return Vocab.build(piece for text in texts for piece in text.pieces())
-    how: dict[str, Any] = dict(level=config.level, tokenizer=config.tokenizer)
+        return Vocab.build((piece for t in texts for piece in t.pieces()), separator=separator)
+    how: dict[str, Any] = dict(level=config.level, tokenizer=config.tokenizer, separator=separator)
     if extended:
         how["version"] = extended.kind.details().get("version", 1)
     first: float = math.inf

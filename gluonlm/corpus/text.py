@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import io
 import itertools
@@ -16,6 +17,7 @@ from typing import NoReturn
 from ..system.errors import InputError
 from ..system.files import hash_file
 from .gutenberg import stripped
+from .rows import read_rows
 
 PIECE = 1 << 20  # characters read at a time
 LONGEST_WORD = 1 << 24  # characters buffered to find the end of a word
@@ -46,7 +48,7 @@ CUTS = {
 
 
 class Text:
-    """One text: strings and files in order, separated by line breaks.
+    """One text: strings and files in order, separated by line breaks or document separators.
 
     Byte-order marks are removed, and the line ends `\\r\\n` and `\\r` become `\\n`, as in Python's
     text mode; everything else is unchanged.
@@ -66,6 +68,11 @@ class Text:
         Whether to remove Project Gutenberg headers and licences.
     keep_line_ends
         Whether to leave `\\r\\n` and `\\r` unchanged.
+    separator
+        A text between documents, inside of which no piece ends. Each source begins a document.
+    field
+        The column or key of the files' rows (see `rows.read_rows`), each of which is a document:
+        the separator precedes it, or a line break separates it from the next one.
 
     Attributes
     ----------
@@ -86,8 +93,11 @@ class Text:
         cut: str = "anywhere",
         strip_gutenberg: bool = False,
         keep_line_ends: bool = False,
+        separator: str = "",
+        field: str = "",
     ):
         self.encoding, self.lower, self.cut = encoding, lower, cut
+        self.separator, self.field = separator, field
         self.strip_gutenberg, self.keep_line_ends = strip_gutenberg, keep_line_ends
         self.converted = False
         self._digests: dict[Path, str] = {}  # of the bytes of each file as last read
@@ -103,10 +113,17 @@ class Text:
         InputError
             For a file that is missing, empty, binary or in another encoding.
         """
+        pieces = self._pieces()
+        return _keep_together(pieces, self.separator) if len(self.separator) > 1 else pieces
+
+    def _pieces(self) -> Iterator[str]:
         for number, source in enumerate(self.sources):
-            if number:
-                yield "\n"
-            blocks: Iterable[str] = [source] if isinstance(source, str) else self._read(source)
+            if number and not (self.field and self.separator):
+                yield self.separator or "\n"
+            if self.field:
+                blocks: Iterable[str] = self._rows(source)
+            else:
+                blocks = [source] if isinstance(source, str) else self._read(source)
             if not self.keep_line_ends:
                 blocks = self._with_line_feeds(blocks)
             if self.strip_gutenberg:
@@ -116,16 +133,47 @@ class Text:
 
     def _read(self, path: Path) -> Iterator[str]:
         position = 0
+        with self._opened(path) as stream:
+            while block := stream.read(PIECE):
+                block = block[1:] if not position and block[0] == "\ufeff" else block
+                if "\0" in block:
+                    reject_nul(path, block, position, path.read_bytes()[:HEAD])
+                position += len(block)
+                yield block
+        if not position:
+            raise InputError(f"{path} is empty: choose a file that contains text")
+
+    def _rows(self, path: Source) -> Iterator[str]:
+        """Yield the texts of a file's rows, about a million characters at a time."""
+        if isinstance(path, str):
+            raise InputError("`field`: only for files, not for named corpora and standard input")
+        texts: list[str] = []
+        size = rows = 0
+        with self._opened(path) as stream:
+            for line, text in read_rows(path, stream, self.field):
+                text = text if self.keep_line_ends else with_line_feeds(text)
+                if self.separator and self.separator in (text.lower() if self.lower else text):
+                    raise InputError(
+                        f"{path}: line {line}: the text contains the `document_separator`: choose "
+                        "another one"
+                    )
+                texts += [self.separator or "\n" * (rows > 0), text]
+                size, rows = size + len(text), rows + 1
+                if size > PIECE:
+                    yield "".join(texts)
+                    texts, size = [], 0
+        if not rows:
+            raise InputError(f"{path}: no row has a text in the field {self.field!r}")
+        if texts:
+            yield "".join(texts)
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[io.TextIOWrapper]:
+        """Open a file; remember the SHA-256 of its bytes if it is read to its end."""
         check_size(path)
         try:
             with _HashedFile(path) as file:
-                stream = io.TextIOWrapper(io.BufferedReader(file), self.encoding, newline="")
-                while block := stream.read(PIECE):
-                    block = block[1:] if not position and block[0] == "\ufeff" else block
-                    if "\0" in block:
-                        reject_nul(path, block, position, path.read_bytes()[:HEAD])
-                    position += len(block)
-                    yield block
+                yield io.TextIOWrapper(io.BufferedReader(file), self.encoding, newline="")
                 self._digests[path] = file.digest.hexdigest()
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
@@ -133,8 +181,6 @@ class Text:
             reject_encoding(self.encoding)
         except UnicodeError:
             _explain_undecodable(path, path.read_bytes(), self.encoding)
-        if not position:
-            raise InputError(f"{path} is empty: choose a file that contains text")
 
     def _with_line_feeds(self, blocks: Iterable[str]) -> Iterator[str]:
         """Yield the blocks of one source, none of them empty, with `\\n` for each line end."""
@@ -168,7 +214,9 @@ class Text:
             yield rest
 
     def longest(self) -> int:
-        """Return an upper bound of the number of characters, without reading the text.
+        """Return an upper bound of the number of tokens, except bytes, without reading the text.
+
+        A row takes at least a byte more than its text, so that there is room for its separator.
 
         Raises
         ------
@@ -176,11 +224,11 @@ class Text:
             For a missing file, or one that is not a regular file.
         """
         sizes = (len(s) if isinstance(s, str) else check_size(s) for s in self.sources)
-        total = len(self.sources) + sum(sizes)  # line breaks between sources
+        total = len(self.sources) + sum(sizes)  # separators between sources
         return total * (3 if self.lower else 1)  # one character has at most three in lower case
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of the sources' bytes, their encoding, `lower` and `strip_gutenberg`.
+        """Return a SHA-256 of the sources' bytes, encoding, field, `lower` and `strip_gutenberg`.
 
         `keep_line_ends` is not covered: old runs, which have the same fingerprint, keep line ends.
         A file that was read to its end is not read again: it may have grown in the meantime.
@@ -191,6 +239,7 @@ class Text:
             For a file that cannot be read, or is not a regular file.
         """
         how = (self.encoding, self.lower) + ("stripped 2",) * self.strip_gutenberg
+        how += ("field", self.field) if self.field else ()
         digest = hashlib.sha256(repr(how).encode())
         for source in self.sources:
             if isinstance(source, str):
@@ -200,6 +249,19 @@ class Text:
                 hashed = self._digests.get(source) or hash_file(source)[1]
             digest.update(bytes.fromhex(hashed))
         return digest.hexdigest()
+
+
+def _keep_together(pieces: Iterable[str], separator: str) -> Iterator[str]:
+    """Join pieces that end inside of a separator, or may do so, with the next piece."""
+    beginnings = tuple(separator[:size] for size in range(1, len(separator)))
+    text = ""
+    for piece in pieces:
+        text += piece
+        if not text.split(separator)[-1].endswith(beginnings):
+            yield text
+            text = ""
+    if text:
+        yield text
 
 
 class _HashedFile(io.FileIO):
@@ -215,8 +277,19 @@ class _HashedFile(io.FileIO):
         return count
 
 
-def read_text(path: Source, encoding: str = "utf-8", keep_line_ends: bool = False) -> str:
+def read_text(
+    path: Source,
+    encoding: str = "utf-8",
+    keep_line_ends: bool = False,
+    separator: str = "",
+    field: str = "",
+) -> str:
     """Read a file as text; "-" is standard input.
+
+    Parameters
+    ----------
+    encoding, keep_line_ends, separator, field
+        As for `Text`.
 
     Raises
     ------
@@ -224,7 +297,8 @@ def read_text(path: Source, encoding: str = "utf-8", keep_line_ends: bool = Fals
         As for `Text.pieces`.
     """
     source = path if path == "-" else Path(path)
-    return "".join(Text([source], encoding, keep_line_ends=keep_line_ends).pieces())
+    text = Text([source], encoding, False, "anywhere", False, keep_line_ends, separator, field)
+    return "".join(text.pieces())
 
 
 def with_line_feeds(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config import DataConfig
 from ..system.errors import InputError
 from .catalogue import CATALOGUE, data_folders, find
-from .load import expand
+from .load import expand, texts_pattern
 
 WILDCARD = re.compile(r"[*?[]")
 MOST = 100_000  # entries of folders listed to find texts
@@ -83,7 +83,8 @@ def _find_inside(patterns: Collection[str], folders: list[tuple[Path, Path]]) ->
             # "**" would follow links to any folder
             inside = "**" not in pattern and _inside(Path(WILDCARD.split(pattern)[0]), folders)
             if inside:
-                budget = _list_folders(pattern, budget)
+                listed = texts_pattern(pattern) if os.path.isdir(pattern) else pattern
+                budget = _list_folders(listed, budget)
                 found[pattern] = [Path(path) for path in expand((pattern,))]
             if not inside or not all(_inside(path, folders) for path in found[pattern]):
                 raise InputError(

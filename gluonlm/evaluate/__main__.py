@@ -52,6 +52,12 @@ def make_parser() -> Parser:
     add(
         "--encoding", metavar="TEXT", help="encoding of --data or --lines (default: as in training)"
     )
+    add(
+        "--field",
+        metavar="NAME",
+        help="column or key of --data that contains the text of each row, for .csv, .tsv and "
+        ".jsonl (default: as in training)",
+    )
     add("--data-dir", metavar="DIR", help="folder of the run's corpus (default: as in training)")
     add(
         "--seq-len",
@@ -119,6 +125,7 @@ def parse(argv=None) -> argparse.Namespace:
     _check_adapting(parser, arguments)
     own = ("part",) if arguments.tune else ("part", "data_dir")
     parser.reject_unused(arguments, own, together_with="data")
+    parser.reject_unused(arguments, ("field",), without="data")
     if not arguments.lines:
         parser.reject_unused(arguments, ("encoding", "unknown"), without="data")
     arguments.part = arguments.part or "test"
@@ -161,12 +168,15 @@ def read_ids(arguments, checkpoint: Checkpoint) -> np.ndarray:
     InputError
         If the text cannot be read, or differs from the text of the run.
     """
+    from ..corpus.rows import has_rows
     from ..corpus.text import read_text
     from ..run.text import encode_text, load_own
 
     if arguments.data:
-        encoding = arguments.encoding or checkpoint.config.data.encoding
-        text = read_text(arguments.data, encoding, keep_line_ends=True)
+        config = checkpoint.config.data
+        encoding, separator = arguments.encoding or config.encoding, config.separator()
+        field = arguments.field or (config.field if has_rows(arguments.data) else "")
+        text = read_text(arguments.data, encoding, True, separator, field)
         name = "standard input" if arguments.data == "-" else arguments.data
         return encode_text(checkpoint, text, name, arguments.unknown)
     given = {"data_dir": arguments.data_dir} if arguments.data_dir else {}

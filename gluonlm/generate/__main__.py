@@ -56,7 +56,8 @@ def make_parser() -> Parser:
         "--prompt",
         metavar="TEXT",
         help="text to continue; \\n, \\t and \\f mean line break, tab and form feed, unless the "
-        "vocabulary contains a backslash; - reads standard input (default: a line break)",
+        "vocabulary contains a backslash; - reads standard input (default: a line break, or a "
+        "document separator of several characters)",
     )
     add("--length", type=int, default=300, metavar="N", help="tokens to generate (default: 300)")
     add("--samples", type=int, default=1, metavar="N", help="texts to generate (default: 1)")

@@ -50,7 +50,7 @@ def build_model(
 
 def model_for(config: Config, vocab: Vocab) -> LanguageModel:
     """Return the network for the settings and vocabulary of a run, like `build_model`."""
-    return build_model(config.model, len(vocab), vocab.separator(config.data.document_separator))
+    return build_model(config.model, len(vocab), vocab.separator(config.data.separator()))
 
 
 def _recurrent(config, vocab_size, separator):

@@ -10,7 +10,7 @@ from mxnet import gluon, nd
 
 from .. import native
 from ..native import WEIGHTS, NativeLayer, NativePass
-from .packed import address_of
+from .packed import address_of, memory_of
 
 
 class NativeNetwork:
@@ -31,6 +31,8 @@ class NativeNetwork:
         Whether only the last time step predicts a token.
     variational
         Whether all time steps have the same dropout mask.
+    separator
+        The id of the token before which the state is reset to zeros, or None.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class NativeNetwork:
         rates: Callable[[], list[float] | None],
         window: bool = False,
         variational: bool = False,
+        separator: int | None = None,
     ):
         self.kernels, self.rates, self.window = kernels, rates, window
+        self.separator = separator
         self.parameters = [embedding.weight, decoder.weight, decoder.bias]
         self.parameters += [parameter for _, four in layers for parameter in four]
         self.layers = (NativeLayer * len(layers))()
@@ -95,6 +99,8 @@ class NativeNetwork:
             raise ValueError(f"targets {targets.shape} do not fit inputs {inputs.shape}")
         arguments.inputs, arguments.targets = address_of(inputs), address_of(targets)
         arguments.losses, arguments.threads = losses, native.threads()
+        resets = None if self.separator is None else memory_of(inputs) == self.separator  # (T, N)
+        arguments.resets = None if resets is None else resets.ctypes.data
         arguments.dropout, *after = rates
         weights = [address_of(parameter.data(ctx)) for parameter in self.parameters]
         _set(arguments, ("embedding", "weight", "bias"), weights, gradients)

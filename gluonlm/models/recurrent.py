@@ -279,7 +279,7 @@ class RecurrentBody(LanguageModel):
         return [array for layer in self.layers for array in layer.begin_state(batch_size, ctx=ctx)]
 
     def forward(self, inputs, state):
-        """Read a batch, split where a document begins in any stream."""
+        """Read a batch with MXNet, split where a document begins in any stream."""
         if self.separator is None:
             return super().forward(inputs, state)
         begins = inputs.asnumpy() == self.separator  # (T, N)
@@ -354,17 +354,17 @@ class RNNModel(RecurrentBody):
         hidden, states = super().hybrid_forward(F, inputs, state)
         return self.decoder(hidden), states  # (T*N, V)
 
-    def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
-        """Return this network for native kernels, or None if the text has documents."""
-        if self.separator is not None:
-            return None
+    def native_network(self, kernels: native.Kernels) -> NativeNetwork:
+        """Return this network for native kernels."""
         layers = [
             (native.KINDS[layer._mode], [getattr(layer, f"l0_{part}") for part in PARTS])
             for layer in self.layers
         ]
         variational = bool(self.dropout._axes)
         return NativeNetwork(
-            kernels, self.embedding, layers, self.decoder, self._rates, variational=variational
+            *(kernels, self.embedding, layers, self.decoder, self._rates),
+            variational=variational,
+            separator=self.separator,
         )
 
     def _rates(self):

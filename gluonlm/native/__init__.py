@@ -19,7 +19,7 @@ from ..system.errors import InputError
 
 VARIABLE, CHOICES = "GLUONLM_KERNELS", ("auto", "native", "mxnet")
 LIBRARY = Path(__file__).with_name("kernels.so")
-VERSION = 2  # of the interface, as in kernels.cc
+VERSION = 3  # of the interface, as in kernels.cc
 SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
 RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
 KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
@@ -51,10 +51,10 @@ class NativePass(ctypes.Structure):
     _fields_ = [
         *_fields(_integer, "steps streams vocab_size embed_size depth threads"),
         *_fields(_integer, "begin tied variational seed"),
-        *_fields(_pointer, "inputs targets embedding weight bias"),
+        *_fields(_pointer, "inputs targets resets embedding weight bias"),
         *_fields(_pointer, "embedding_gradient weight_gradient bias_gradient losses"),
         *_fields(_number, "dropout"),
-        *_fields(_pointer, "layers memory x gradient h_gradient c_gradient"),
+        *_fields(_pointer, "layers memory x gradient replaced h_gradient c_gradient"),
         *_fields(_pointer, "to_logits from_logits biases logits"),
         *_fields(_integer, "rows"),
     ]

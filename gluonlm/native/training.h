@@ -19,6 +19,7 @@ struct Pass {
   int64_t begin;                           // the first time step with targets
   int64_t tied, variational, seed;
   const int32_t *inputs, *targets;         // ids (T, N), (T - begin, N)
+  const int8_t *resets;                    // (T, N): 1 if the state is zero before a token; or null
   const float *embedding, *weight, *bias;  // (V, embed_size), (V, C), (V,)
   float *embedding_gradient, *weight_gradient, *bias_gradient;  // null: score only
   float *losses;                           // (T - begin, N)
@@ -26,6 +27,7 @@ struct Pass {
   Trained *layers;                         // (depth,)
   float *memory;                           // null: only measure how much is needed
   float *x, *gradient;             // input of the first layer; gradient of the input of any layer
+  float *replaced;                 // 2 N tokens: zeros, or the states h and c that they replace
   float *h_gradient, *c_gradient;  // N tokens: what reaches h, except by the next gates, and c
   float *to_logits, *from_logits, *biases;  // packed weights of the output, and its biases
   float *logits;                            // of some tokens
@@ -68,6 +70,26 @@ struct View {  // of a layer: sizes and arrays
     read = {l.read, tokens * PANEL}, of_h = {l.of_h, tokens * PANEL};
   }
 };
+
+IN bool is_reset(const Pass &p, int64_t t, int64_t n) {
+  return p.resets && p.resets[t * p.streams + n];
+}
+// Replace the states that are reset before step t by zeros, or, the second time, zeros by these
+// states; without `keep`, the states are lost.
+static void exchange_resets(const Pass &p, const View &v, int64_t t, bool keep = true) {
+  const Panels states[] = {v.h, v.c};
+  for (int64_t n = 0; n < v.N; n++)
+    for (int64_t panel = 0; panel < v.panels && is_reset(p, t, n); panel++) {
+      float *zeros = p.replaced + (n * v.panels + panel) * 2 * PANEL;
+      for (const Panels &x : states)
+        for (int64_t u = 0; u < PANEL && x.p; u += LANES, zeros += LANES) {
+          float *state = x.p + panel * x.stride + (t * v.N + n) * PANEL + u;
+          const Vector before = load(state);
+          store(state, load(zeros));
+          if (keep) store(zeros, before);
+        }
+    }
+}
 
 // One panel of a time step: the gates, the new h and c of its units, and h after dropout.
 static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel) {
@@ -130,7 +152,8 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
       float *read = l.read + first * stride + at + n * PANEL + u, *of_h = l.of_h + (read - l.read);
       const int64_t here = panel * v.h.stride + at + n * PANEL + u, next = here + N * PANEL;
       const int64_t state = (panel * N + n) * PANEL + u;
-      Vector dh = load(p.h_gradient + state), kept = {};
+      const bool ends = t + 1 < p.steps && is_reset(p, t + 1, n);  // the next step reads zeros
+      Vector dh = ends ? Vector{} : load(p.h_gradient + state), kept = {};
       if (t >= p.begin || layer + 1 < p.depth) {
         dh += load(p.gradient + panel * stride + at + n * PANEL + u) *
               (l.dropout ? mask(p, layer + 1, t * N + n, l.size, panel * PANEL + u, l.dropout)
@@ -139,7 +162,7 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
       const auto a = [&](int g) { return load(read + g * stride); };
       if (l.kind == LSTM) {
         const Vector i = a(0), f = a(1), g = a(2), o = a(3), y = tanh(load(l.c + next));
-        const Vector dc = load(p.c_gradient + state) + dh * o * (1.0f - y * y);
+        const Vector dc = (ends ? Vector{} : load(p.c_gradient + state)) + dh * o * (1.0f - y * y);
         store(read, dc * g * i * (1.0f - i));
         store(read + stride, dc * load(l.c + here) * f * (1.0f - f));
         store(read + 2 * stride, dc * i * (1.0f - g * g));
@@ -210,8 +233,12 @@ static void forward_layer(const Pass &p, int64_t layer, Panels x) {
     });
   put(v.h, l.h0, v.N, l.size);
   if (l.kind == LSTM) put(v.c, l.c0, v.N, l.size);
-  for (int64_t t = 0; t < p.steps; t++)
+  if (p.resets) memset(p.replaced, 0, 4 * 2 * v.panels * v.N * PANEL);
+  for (int64_t t = 0; t < p.steps; t++) {
+    exchange_resets(p, v, t);
     pool::each(v.panels, p.threads, [&](int64_t panel) { forward_panel(p, layer, t, panel); });
+    exchange_resets(p, v, t);
+  }
   const int64_t last = v.tokens * PANEL;
   if (l.h1) get({l.h + last, v.h.stride}, l.h1, v.N, l.size);
   if (l.c1) get({l.c + last, v.c.stride}, l.c1, v.N, l.size);
@@ -224,8 +251,12 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
   memset(p.h_gradient, 0, 4 * v.panels * v.N * PANEL);
   memset(p.c_gradient, 0, 4 * v.panels * v.N * PANEL);
   pack_rows(p.threads, l.h2h, v.gates, l.size, l.size, l.to_h);
-  for (int64_t t = p.steps - 1; t >= 0; t--)
+  for (int64_t t = p.steps - 1; t >= 0; t--) {
+    exchange_resets(p, v, t);
     pool::each(v.panels, p.threads, [&](int64_t panel) { backward_panel(p, layer, t, panel); });
+    exchange_resets(p, v, t);
+  }
+  for (int64_t t = 0; t < p.steps; t++) exchange_resets(p, v, t, false);  // as read by h2h
   pack_rows(p.threads, l.i2h, v.gates, l.size, l.inputs, l.to_read);
   multiply(p.threads, v.tokens, v.read, rows, l.to_read, {p.gradient, v.tokens * PANEL}, l.inputs,
            nullptr);
@@ -363,6 +394,7 @@ extern "C" int64_t EXPORT(plan)(Pass *p) {
     widest = larger(widest, P), gates = larger(gates, gates_of(p->layers[i].kind) * P);
   }
   p->x = memory.take(M * up(p->embed_size, PANEL));
+  p->replaced = p->resets ? memory.take(2 * N * widest) : nullptr;
   for (int64_t i = 0; i < p->depth; i++) {
     Trained &l = p->layers[i];
     const int64_t P = up(l.size, PANEL), Q = train ? gates_of(l.kind) * P : gates;

@@ -17,7 +17,7 @@ ALIKE = {
     "model": ("model", "embed_size", "hidden_size", "num_layers", "tie_weights", "activation"),
     "data": (
         *("level", "tokenizer", "lower", "split", "valid", "test"),
-        *("keep_line_ends", "document_separator"),
+        *("keep_line_ends", "document_separator", "field"),
     ),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -17,27 +19,44 @@ def _codes(text: str) -> np.ndarray:
 
 
 class Characters:
-    """Conversion of characters to ids and back."""
+    """Conversion of characters to ids and back.
+
+    Parameters
+    ----------
+    separator
+        The only token of several characters: each of its occurrences in a text is one token.
+    """
 
     unit = "character"
     line_break = "\n"
 
-    def __init__(self, tokens: list[str], index: dict[str, int]):
-        if not all(len(token) == 1 for token in tokens):
+    def __init__(self, tokens: list[str], index: dict[str, int], separator: str = ""):
+        single = [token for token in tokens if not separator or token != separator]
+        if not all(len(token) == 1 for token in single):
             raise InputError("vocabulary: every token must be a single character")
-        codes = _codes("".join(tokens))
+        codes = _codes("".join(single))
         # the last entry, -1, represents all larger codes
-        self._table = np.full(codes.max() + 2, -1, np.int32)
-        self._table[codes] = np.arange(len(codes), dtype=np.int32)
+        self._table = np.full(codes.max(initial=0) + 2, -1, np.int32)
+        self._table[codes] = [index[token] for token in single]
+        self.separator, self._index = separator, index
 
     @staticmethod
-    def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
-        """Collect all characters of a text in code-point order."""
+    def reserves(separator: str) -> bool:
+        """Return whether a document separator needs a token of its own."""
+        return len(separator) > 1
+
+    @staticmethod
+    def build(
+        pieces: Iterable[str], max_size: int, tokenizer: str, first: float, separator: str = ""
+    ) -> dict:
+        """Collect all characters of a text in code-point order, followed by the separator."""
         seen = np.zeros(0x110000, bool)
         for piece in pieces:
-            for start in range(0, len(piece), _CHUNK):
-                seen[_codes(piece[start : start + _CHUNK])] = True
-        return {"tokens": list(map(chr, np.flatnonzero(seen)))}
+            rest = piece.replace(separator, "") if separator else piece
+            for start in range(0, len(rest), _CHUNK):
+                seen[_codes(rest[start : start + _CHUNK])] = True
+        more = [separator] if separator else []
+        return {"tokens": [*map(chr, np.flatnonzero(seen)), *more], **_details(separator)}
 
     def lookup(self, text: str) -> tuple[np.ndarray, str]:
         """Return the ids of a text's tokens, -1 if unknown, and the tokens themselves."""
@@ -45,7 +64,15 @@ class Characters:
         for i in range(0, len(text), _CHUNK):
             codes = _codes(text[i : i + _CHUNK])
             np.take(self._table, codes, mode="clip", out=out[i : i + len(codes)])
-        return out, text
+        if not self.separator or self.separator not in text:
+            return out, text
+        found = re.finditer(re.escape(self.separator), text)
+        starts = np.fromiter((each.start() for each in found), np.intp)
+        out[starts] = self._index[self.separator]
+        kept = np.ones(len(text), bool)
+        for place in range(1, len(self.separator)):
+            kept[starts + place] = False
+        return out[kept], "".join(itertools.compress(text, kept))
 
     def decode(self, tokens: list[str]) -> str:
         """Return the text that encodes to these tokens."""
@@ -57,8 +84,12 @@ class Characters:
 
     def length(self, token: str) -> int:
         """Return the number of characters of a token."""
-        return 1
+        return len(token)
 
     def details(self) -> dict:
         """Return the data of this vocabulary apart from its tokens."""
-        return {}
+        return _details(self.separator)
+
+
+def _details(separator):
+    return {"separator": separator} if separator else {}

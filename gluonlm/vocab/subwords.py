@@ -55,6 +55,8 @@ class Subwords:
         The score of each piece in SentencePiece.
     tokenizer
         "unigram" (Kudo 2018) or "bpe" (Sennrich et al. 2016).
+    separator
+        The last token: each of its occurrences in a text is one token.
     """
 
     unit = "subword"
@@ -66,8 +68,9 @@ class Subwords:
         index: dict[str, int],
         tokenizer: str = "unigram",
         scores: list[float] | None = None,
+        separator: str = "",
     ):
-        self.tokenizer, self._tokens = tokenizer, tokens
+        self.tokenizer, self._tokens, self.separator = tokenizer, tokens, separator
         self._scores = [0.0] * len(tokens) if scores is None else scores
         if tokenizer not in KINDS:
             raise InputError(
@@ -84,14 +87,23 @@ class Subwords:
             raise InputError(
                 "vocabulary: the subwords are not from a SentencePiece model of gluonlm"
             )
+        if separator and tokens[-1] != separator:
+            raise InputError("vocabulary: the separator must be the last subword")
         if not isinstance(self._scores, list) or len(self._scores) != len(tokens):
             raise InputError("vocabulary: every subword must have one score")
         if not all(isinstance(s, (int, float)) and abs(s) <= 1e30 for s in self._scores):
             raise InputError("vocabulary: every score must be a number from -1e30 to 1e30")
 
     @staticmethod
-    def build(pieces: Iterable[str], max_size: int, tokenizer: str, first: float) -> dict:
-        """Train SentencePiece on a text.
+    def reserves(separator: str) -> bool:
+        """Return whether a document separator needs a token of its own."""
+        return separator not in ("", "\n")
+
+    @staticmethod
+    def build(
+        pieces: Iterable[str], max_size: int, tokenizer: str, first: float, separator: str = ""
+    ) -> dict:
+        """Train SentencePiece on a text; the separator is not part of any other piece.
 
         Parameters
         ----------
@@ -106,7 +118,10 @@ class Subwords:
         import sentencepiece
 
         text = "".join(_first(pieces, int(min(first, TRAINED_ON))))
+        if separator:
+            text = text.replace(separator, "\n")
         size = max(max_size, 300) if max_size else suggest_size(len(text))
+        size -= bool(separator)
         model = _train(text, size, tokenizer)
         if isinstance(model, int) and not max_size:  # every character, and as many pieces again
             model = _train(text, model + size - RESERVED, tokenizer)
@@ -118,10 +133,12 @@ class Subwords:
             )
         found = sentencepiece.SentencePieceProcessor(model_proto=model)
         order = range(len(found))
+        more = {"separator": separator} if separator else {}
         return {
-            "tokens": [found.id_to_piece(i) for i in order],
-            "scores": [found.get_score(i) for i in order],
+            "tokens": [*(found.id_to_piece(i) for i in order), *more.values()],
+            "scores": [*(found.get_score(i) for i in order), *[0.0] * len(more)],
             "tokenizer": tokenizer,
+            **more,
         }
 
     @functools.cached_property
@@ -135,6 +152,8 @@ class Subwords:
         """Return the bytes of a SentencePiece `.model` file, which other programs can read."""
         kinds = [_UNKNOWN_KIND, _USER_DEFINED, *[_BYTE_KIND] * 256]
         kinds += [_NORMAL] * (len(self._tokens) - len(kinds))
+        if self.separator:
+            kinds[-1] = _USER_DEFINED
         content = b"".join(
             _message(1, _message(1, piece.encode()) + _float(2, score) + _integer(3, kind))
             for piece, score, kind in zip(self._tokens, self._scores, kinds)
@@ -148,8 +167,12 @@ class Subwords:
     def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
         """Return a text's ids, -1 first if it has lone surrogates, and these surrogates."""
         halves = _HALF.findall(text)
-        ids = self.processor.encode(_HALF.sub("", text) if halves else text)
-        return np.array([-1] * bool(halves) + ids, np.int32), halves
+        text = _HALF.sub("", text) if halves else text
+        first, *others = text.split(self.separator) if self.separator else [text]
+        ids = [-1] * bool(halves) + self.processor.encode(first)
+        for other in self.processor.encode(others, num_threads=1) if others else ():
+            ids += [len(self._tokens) - 1, *other]
+        return np.array(ids, np.int32), halves
 
     def decode(self, tokens: list[str]) -> str:
         """Return the text that encodes to these tokens."""
@@ -169,7 +192,8 @@ class Subwords:
 
     def details(self) -> dict:
         """Return the data of SentencePiece apart from the pieces."""
-        return {"tokenizer": self.tokenizer, "scores": self._scores}
+        more = {"separator": self.separator} if self.separator else {}
+        return {"tokenizer": self.tokenizer, "scores": self._scores, **more}
 
 
 def _is_piece(token):

@@ -29,7 +29,7 @@ from .words import END_OF_LINE, UNKNOWN, VERSION, Words, splitter
 if TYPE_CHECKING:
     import gluonnlp
 
-DETAILS = {"tokenizer", "version", "scores"}  # more arguments of a kind
+DETAILS = {"tokenizer", "version", "scores", "separator"}  # more arguments of a kind
 # The three have the methods and attributes of Characters.
 KINDS: dict[str, Any] = {"char": Characters, "word": Words, "subword": Subwords}
 
@@ -38,19 +38,30 @@ MARK = "\ufeff"  # byte-order mark, which open(..., encoding="utf-8") keeps
 
 
 def measure(
-    pieces: Iterable[str], level: str, tokenizer: str = "auto", version: int = VERSION
+    pieces: Iterable[str],
+    level: str,
+    tokenizer: str = "auto",
+    version: int = VERSION,
+    separator: str = "",
 ) -> int:
     """Return the length of a text: words for level "word", characters for other levels."""
     rule = rule_of(level, tokenizer)
     if level == "word":
-        return sum(map(len, map(splitter(rule, version), pieces)))
+        separator = separator if Words.reserves(separator) else ""
+        return sum(map(len, map(splitter(rule, version, separator), pieces)))
     return sum(map(len, pieces))
 
 
-def _unescaped(text: str) -> str:
+def unescape(text: str) -> str:
+    r"""Return a text with `\n`, `\t` and `\f` as the characters they mean."""
     for letter, meaning in ("n", "\n"), ("t", "\t"), ("f", "\f"):
         text = text.replace("\\" + letter, meaning)
     return text
+
+
+def escaped(text: str) -> str:
+    r"""Return a text in quotes, with `\n`, `\t` and `\f` as on the command line."""
+    return repr(text).replace("\\x0c", "\\f")
 
 
 class Vocab:
@@ -67,7 +78,7 @@ class Vocab:
         The tokens in order of their ids.
     details
         More arguments of the level: `tokenizer` and its `version` for words; `tokenizer` and
-        `scores` for subwords.
+        `scores` for subwords; `separator`, a token between documents that may be part of no other.
 
     Raises
     ------
@@ -89,6 +100,9 @@ class Vocab:
             )
         if unknown := set(details) - DETAILS:
             raise InputError(f"vocabulary: unknown field {min(unknown)!r}")
+        separator = details.get("separator", "")
+        if not isinstance(separator, str) or (separator and separator not in self.index):
+            raise InputError("vocabulary: the separator must be one of the tokens")
         try:
             self.kind = KINDS[level](self.tokens, self.index, **details)
         except TypeError:
@@ -111,6 +125,7 @@ class Vocab:
         tokenizer: str = "auto",
         first: float = math.inf,
         version: int = VERSION,
+        separator: str = "",
     ) -> Vocab:
         """Build the vocabulary of a text deterministically.
 
@@ -130,11 +145,14 @@ class Vocab:
             The length of text to use, in the unit of `measure`; characters use the entire text.
         version
             The version of the tokenizer `punctuation`; 1 separates combining marks from letters.
+        separator
+            The text between documents. It gets a token of its own unless it is a line break, or,
+            for characters, one character. No piece may end inside of it.
 
         Raises
         ------
         InputError
-            If the text has no tokens, or the level does not support the rule.
+            If the text has no tokens, or the level does not support the rule or the separator.
         """
         if level not in RULES:
             raise InputError(f"`level` {level!r}: not one of {', '.join(RULES)}")
@@ -144,8 +162,17 @@ class Vocab:
             raise InputError(f"`tokenizer` {rule}: not one of {', '.join(RULES[level])}")
         if isinstance(pieces, (str, bytes)):
             pieces = [check_text(pieces).removeprefix(MARK)]
-        pieces, more = map(check_text, pieces), {"version": version} if level == "word" else {}
-        return cls(level, **KINDS[level].build(pieces, max_size, rule, first, **more))
+        pieces, more = map(check_text, pieces), dict[str, Any]()
+        if level == "word":
+            more["version"] = version
+        if KINDS[level].reserves(separator):
+            more["separator"] = separator
+        made = KINDS[level].build(pieces, max_size, rule, first, **more)
+        if made["tokens"].count(separator) > 1:
+            raise InputError(
+                f"`document_separator` {escaped(separator)}: is another token of every vocabulary"
+            )
+        return cls(level, **made)
 
     def extended(self, other: Vocab) -> Vocab:
         """Return a vocabulary of these tokens, followed by the new tokens of another vocabulary.
@@ -153,12 +180,19 @@ class Vocab:
         Raises
         ------
         InputError
-            If these are subwords, which can already encode any text.
+            If these are subwords, which can already encode any text, or the other vocabulary has
+            another separator.
         """
         if self.level == "subword":
             raise InputError("`extend_vocab`: not needed for subwords, which can encode any text")
+        details, separator = self.kind.details(), other.kind.separator
+        if separator and details.setdefault("separator", separator) != separator:
+            raise InputError(
+                f"`document_separator` {escaped(separator)}: the vocabulary has another one, "
+                f"{escaped(self.kind.separator)}, which cannot change"
+            )
         new = [token for token in other.tokens if token not in self.index]
-        return Vocab(self.level, [*self.tokens, *new], **self.kind.details())
+        return Vocab(self.level, [*self.tokens, *new], **details)
 
     def to_gluonnlp(self) -> gluonnlp.Vocab:
         """Return a `gluonnlp.Vocab` with the same ids, for embeddings or other programs.
@@ -232,7 +266,7 @@ class Vocab:
 
         If a token of this vocabulary contains a backslash, the text is returned unchanged.
         """
-        return text if any("\\" in token for token in self.tokens) else _unescaped(text)
+        return text if any("\\" in token for token in self.tokens) else unescape(text)
 
     def unknown_words(self, text: str) -> list[str]:
         """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
@@ -248,20 +282,21 @@ class Vocab:
         Parameters
         ----------
         text
-            The token; `\n`, `\t` and `\f` written as two characters mean line break, tab and form
-            feed.
+            The separator; `\n`, `\t` and `\f` written as two characters mean line break, tab and
+            form feed.
 
         Raises
         ------
         InputError
-            If the text is not exactly one token of this vocabulary.
+            If the text is neither this vocabulary's separator nor exactly one of its tokens.
         """
         if not text:
             return None
-        ids, _ = self.kind.lookup(_unescaped(text))
+        ids, _ = self.kind.lookup(unescape(text))
         if len(ids) != 1 or ids[0] in (-1, self.index.get(UNKNOWN)):
             raise InputError(
-                f"`document_separator` {text!r}: must be one {self.kind.unit} of the text"
+                f"`document_separator` {escaped(unescape(text))}: does not occur as a "
+                f"{self.kind.unit} in the text of this vocabulary"
             )
         return int(ids[0])
 
@@ -323,14 +358,18 @@ class Vocab:
     def count_characters(self, ids: np.ndarray) -> int:
         """Return the number of characters that ids `(tokens,)` represent.
 
-        Each word counts its trailing space; the last word of a line counts the line break. `<unk>`
-        counts only these, so that a model gets no credit for the letters it cannot write.
+        Each word counts its trailing space; the last word of a line counts the line break, and the
+        last word of a document its separator. `<unk>` counts only these, so that a model gets no
+        credit for the letters it cannot write.
         """
         counts = np.bincount(
             ids, minlength=len(self)
         )  # (V,); the lengths of 10⁹ ids would take 4 GB
-        ends = np.flatnonzero(ids == self.index.get(END_OF_LINE, -1))
-        instead_of_spaces = np.count_nonzero(ids[ends[ends > 0] - 1] != ids[ends[:1]])
+        instead_of_spaces: Any = 0
+        if self.level == "word":
+            ends = ids == self.index.get(END_OF_LINE, -1)
+            ends |= ids == self.index.get(self.kind.separator, -1)
+            instead_of_spaces = np.count_nonzero(ends[1:] & ~ends[:-1])
         return int(counts @ self._lengths - instead_of_spaces)
 
     def place_of(self, ids: np.ndarray, characters: int) -> int:
@@ -350,8 +389,8 @@ class Vocab:
         return float(np.mean(ids == self.index.get(UNKNOWN, -1))) if len(ids) else 0.0
 
     def default_prompt(self) -> list[int]:
-        """Return the ids that begin a text: a line break if the vocabulary has one, else id 0."""
-        return [self.index.get(self.kind.line_break, 0)]
+        """Return the ids that begin a text: a separator, a line break, or else id 0."""
+        return [self.index.get(self.kind.separator or self.kind.line_break, 0)]
 
     def to_dict(self) -> dict:
         """Return the vocabulary as plain data for JSON; `from_dict` reads it back."""

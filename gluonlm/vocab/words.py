@@ -99,10 +99,26 @@ TOKENIZERS: dict[str, Callable[..., list[str]]] = {
 }
 
 
-def splitter(tokenizer: str, version: int = VERSION) -> Callable[[str], list[str]]:
-    """Return the function that splits a text; only `punctuation` has several versions."""
+def splitter(
+    tokenizer: str, version: int = VERSION, separator: str = ""
+) -> Callable[[str], list[str]]:
+    """Return the function that splits a text; only `punctuation` has several versions.
+
+    Each occurrence of the separator, also inside of a word, is one token.
+    """
     split = TOKENIZERS[tokenizer]
-    return functools.partial(split, version=version) if tokenizer == "punctuation" else split
+    if tokenizer == "punctuation":
+        split = functools.partial(split, version=version)
+
+    def split_documents(text):
+        first, *others = text.split(separator)
+        tokens = split(first)
+        for other in others:
+            tokens.append(separator)
+            tokens += split(other)
+        return tokens
+
+    return split_documents if separator else split
 
 
 class Words:
@@ -112,7 +128,12 @@ class Words:
     line_break = END_OF_LINE
 
     def __init__(
-        self, tokens: list[str], index: dict[str, int], tokenizer: str = "split", version: int = 1
+        self,
+        tokens: list[str],
+        index: dict[str, int],
+        tokenizer: str = "split",
+        version: int = 1,
+        separator: str = "",
     ):
         if not all(tokens):
             raise InputError("vocabulary: a token is empty")
@@ -127,26 +148,39 @@ class Words:
             )
         if type(version) is not int or not 1 <= version <= VERSION:
             raise InputError(f"vocabulary: version {version!r} of its tokenizer is not supported")
-        self.split = splitter(tokenizer, version)
+        self.split = splitter(tokenizer, version, separator)
         self.tokenizer, self.version, self._index = tokenizer, version, index
+        self.separator, self._breaks = separator, {END_OF_LINE, separator}
+
+    @staticmethod
+    def reserves(separator: str) -> bool:
+        """Return whether a document separator needs a token of its own."""
+        return separator not in ("", "\n")
 
     @staticmethod
     def build(
-        pieces: Iterable[str], max_size: int, tokenizer: str, first: float, version: int = VERSION
+        pieces: Iterable[str],
+        max_size: int,
+        tokenizer: str,
+        first: float,
+        version: int = VERSION,
+        separator: str = "",
     ) -> dict:
         """Count words and keep the most frequent; break ties alphabetically, as in GluonNLP."""
-        split = splitter(tokenizer, version)
+        split = splitter(tokenizer, version, separator)
         counter: Counter[str] = Counter()
         for piece in pieces:
             words = split(piece)
             counter.update(words[: int(min(len(words), first))])
             first -= min(first, len(words))
         reserved = [
-            token for token in (UNKNOWN, END_OF_LINE) if counter.pop(token, 0) or token == UNKNOWN
+            token
+            for token in filter(None, (UNKNOWN, END_OF_LINE, separator))
+            if counter.pop(token, 0) or token in (UNKNOWN, separator)
         ]
         words = sorted(counter, key=lambda word: (-counter[word], word))
         kept = max(1, max_size - len(reserved)) if max_size else len(words)
-        return {"tokens": [*reserved, *words[:kept]], **_details(tokenizer, version)}
+        return {"tokens": [*reserved, *words[:kept]], **_details(tokenizer, version, separator)}
 
     def lookup(self, text: str) -> tuple[np.ndarray, list[str]]:
         """Return the ids of a text's words, -1 if unknown without `<unk>`, and the words."""
@@ -158,7 +192,9 @@ class Words:
         """Return the text that encodes to these tokens."""
         if self.tokenizer == "punctuation":
             return "".join(map(self.speller(None), tokens))
-        return re.sub(f" ?{END_OF_LINE} ?", "\n", " ".join(tokens))
+        breaks = "|".join(re.escape(each) for each in self._breaks if each)
+        shown = {END_OF_LINE: "\n", self.separator: self.separator}
+        return re.sub(f" ?({breaks}) ?", lambda found: shown[found[1]], " ".join(tokens))
 
     def speller(self, before: str | None) -> Callable[[str], str]:
         """Return a function that converts tokens to text one by one, with spaces between words."""
@@ -170,10 +206,10 @@ class Words:
                 touching = last.endswith(JOINER) or token.startswith(JOINER)
             else:
                 touching = _OPENING.fullmatch(last) or _CLOSING.fullmatch(token)
-            space = "" if touching or END_OF_LINE in (last, token) else " "
+            space = "" if touching or not self._breaks.isdisjoint((last, token)) else " "
             last = token
-            if token == END_OF_LINE:
-                return "\n"
+            if token in self._breaks:
+                return "\n" if token == END_OF_LINE else token
             return space + (token.strip(JOINER) or token if exact else token)
 
         return spell
@@ -184,18 +220,18 @@ class Words:
         `<unk>` counts only its space, so that a model gets no credit for words it cannot write.
         Each joiner removes one space.
         """
-        if token == END_OF_LINE:
-            return 1
+        if token in self._breaks:
+            return 1 if token == END_OF_LINE else len(token)
         word = "" if token == UNKNOWN else token.strip(JOINER)
         return len(word) + 1 - (len(token) - len(word)) * (token != UNKNOWN)
 
     def details(self) -> dict:
-        """Return the tokenizer and its version, each only if it is not the default."""
-        return _details(self.tokenizer, self.version)
+        """Return the tokenizer, its version and the separator, each only if not the default."""
+        return _details(self.tokenizer, self.version, self.separator)
 
 
-def _details(tokenizer, version):
+def _details(tokenizer, version, separator):
     details = {} if tokenizer == "split" else {"tokenizer": tokenizer}
-    return (
-        {**details, "version": version} if tokenizer == "punctuation" and version > 1 else details
-    )
+    if tokenizer == "punctuation" and version > 1:
+        details["version"] = version
+    return {**details, "separator": separator} if separator else details

@@ -125,7 +125,8 @@ def _example(vocab: Vocab, networks: list[Network]) -> str:
 def _opens(vocab, ids):
     """Return whether a page may open with these ids: known text in one line."""
     text = vocab.decode(ids)
-    readable = text.strip() and vocab.tokens[ids[-1]] not in (UNKNOWN, END_OF_LINE, "\n", "\r")
+    special = UNKNOWN, END_OF_LINE, "\n", "\r", vocab.kind.separator
+    readable = text.strip() and vocab.tokens[ids[-1]] not in special
     return readable and vocab.encode(text, "skip").tolist() == ids
 
 
@@ -139,6 +140,7 @@ def _described(network: Network, number: int) -> dict:
         "activation": network.activation,
         "vocab_size": network.vocab_size,
         "window": network.window,
+        "separator": network.separator,
         "representation": network.representation,
         "prefix": f"{number}.",
         "embedded": network.embedding_name if embedded else None,

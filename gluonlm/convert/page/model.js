@@ -89,7 +89,8 @@ class Network {
   // Read a token and return the new state; the old one is unchanged, so that callers may keep it.
   step(state, token) {
     if (this.window) return { recent: [...state.recent, token].slice(-this.window), layers: [] };
-    return { recent: [], layers: this.advance(state.layers, token) };
+    const before = token === this.separator ? this.zeros() : state.layers; // of a document
+    return { recent: [], layers: this.advance(before, token) };
   }
 
   advance(layers, token) {
@@ -189,16 +190,26 @@ const PARTS = {
 };
 
 class Vocabulary {
-  constructor({ level, tokens, tokenizer = "split", version = 1 }, lower, keepLineEnds) {
-    Object.assign(this, { level, tokens, tokenizer, version, lower, keepLineEnds });
+  constructor(data, lower, keepLineEnds) {
+    const { level, tokens, tokenizer = "split", version = 1, separator } = data;
+    Object.assign(this, { level, tokens, tokenizer, version, separator, lower, keepLineEnds });
     this.index = new Map(tokens.map((token, i) => [token, i]));
-    this.lineBreak = this.index.get(level === "char" ? "\n" : END) ?? 0;
+    this.start = this.index.get(separator ?? (level === "char" ? "\n" : END)) ?? 0;
+    const literal = separator?.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+    this.documents = separator && new RegExp(`(${literal})`, lower ? "iu" : "u");
   }
 
   // pieces {text, id}; joined texts equal the input with its line ends as \n, unless the run keeps
   // them; id is -1 for an unknown character
   split(text) {
     if (!this.keepLineEnds) text = text.replace(/\r\n?/g, "\n");
+    if (!this.documents) return this.splitDocument(text);
+    const end = (text) => [{ text, id: this.index.get(this.separator) }];
+    return text.split(this.documents).flatMap(
+      (part, i) => (i % 2 ? end(part) : this.splitDocument(part)));
+  }
+
+  splitDocument(text) {
     const known = (token) => this.index.get(token) ?? this.index.get(UNKNOWN) ?? -1;
     const id = (piece) => known(this.lower ? piece.toLowerCase() : piece);
     if (this.level === "char") return Array.from(text, (char) => ({ text: char, id: id(char) }));
@@ -228,6 +239,7 @@ class Vocabulary {
     const token = this.tokens[id];
     if (this.level === "char") return token;
     if (token === END) return "\n";
+    if (token === this.separator) return token;
     const last = before === undefined ? END : this.tokens[before];
     const exact = this.tokenizer === "punctuation";
     const touching = exact
@@ -235,7 +247,7 @@ class Vocabulary {
       : /^([,.;:?!%)\]}'’”]|''|\.\.\.|n['’]t|['’](s|re|ll|ve|d|m|t))$/i.test(token) ||
         /^([$#([{“‘]|``)$/.test(last);
     const bare = exact ? token.replaceAll(JOINER, "") || token : token;
-    return (touching || last === END ? "" : " ") + bare;
+    return (touching || last === END || last === this.separator ? "" : " ") + bare;
   }
 }
 

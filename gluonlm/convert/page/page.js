@@ -28,8 +28,8 @@ function labelled(text) {
 function begin() {
   let state = model.begin();
   const reads = data.networks[0].window || 1; // a text is preceded by line breaks
-  for (let i = 0; i < reads; i++) state = model.step(state, vocabulary.lineBreak);
-  return { state, token: vocabulary.lineBreak, bits: null, children: new Map() };
+  for (let i = 0; i < reads; i++) state = model.step(state, vocabulary.start);
+  return { state, token: vocabulary.start, bits: null, children: new Map() };
 }
 
 function probabilitiesAfter(node) {
