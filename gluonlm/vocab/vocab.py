@@ -47,7 +47,8 @@ def measure(
     return sum(map(len, pieces))
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    r"""Return a text with `\n`, `\t` and `\f`, written as two characters, as control characters."""
     for letter, meaning in ("n", "\n"), ("t", "\t"), ("f", "\f"):
         text = text.replace("\\" + letter, meaning)
     return text
@@ -227,7 +228,7 @@ class Vocab:
 
         If a token of this vocabulary contains a backslash, the text is returned unchanged.
         """
-        return text if any("\\" in token for token in self.tokens) else _unescaped(text)
+        return text if any("\\" in token for token in self.tokens) else unescaped(text)
 
     def unknown_words(self, text: str) -> list[str]:
         """Return the distinct words of a text that `encode` replaces with `<unk>`, in order."""
@@ -253,7 +254,7 @@ class Vocab:
         """
         if not text:
             return None
-        ids, _ = self.kind.lookup(_unescaped(text))
+        ids, _ = self.kind.lookup(unescaped(text))
         if len(ids) != 1 or ids[0] in (-1, self.index.get(UNKNOWN)):
             raise InputError(
                 f"`document_separator` {text!r}: must be one {self.kind.unit} of the text"
