@@ -53,6 +53,8 @@ def _check_prompts(parser, arguments):
     elif arguments.dynamic:
         raise InputError("`dynamic` adapts the model to one prompt: use `prompt`, not `prompts`")
     parser.reject_unused(arguments, ("prompt",), together_with="prompts")
+    if arguments.prompt != "-":
+        parser.reject_unused(arguments, ("encoding",), without="prompts")
     parser.reject_unused(arguments, ("separator",), together_with="jsonl")
     if arguments.separator and arguments.samples == 1 and arguments.prompts is None:
         raise InputError("`separator`: has no effect on one text; set `samples` or `prompts`")
@@ -80,7 +82,13 @@ def make_parser() -> Parser:
     add(
         "--prompts",
         metavar="FILE",
-        help="file with one prompt per line, in UTF-8, instead of --prompt; - reads standard input",
+        help="file with one prompt per line, instead of --prompt; - reads standard input",
+    )
+    add(
+        "--encoding",
+        default="utf-8",
+        metavar="TEXT",
+        help="encoding of --prompts and standard input (default: utf-8)",
     )
     add("--length", type=int, default=300, metavar="N", help="tokens to generate (default: 300)")
     add(
@@ -119,8 +127,8 @@ def add_ends(add: Callable) -> None:
         "--stop",
         action="append",
         metavar="TEXT",
-        help="end before this text, if it follows the prompt; \\n, \\t and \\f mean line break, tab "
-        "and form feed; may be repeated",
+        help="end before this text, if generated; \\n, \\t and \\f mean line break, tab and form "
+        "feed; may be repeated",
     )
     add(
         "--document",
@@ -304,7 +312,7 @@ def read_prompts(arguments, checkpoint, start: int | None) -> Iterable[Prompt]:
 
     if arguments.prompts is None:
         return [read_prompt(arguments, checkpoint, start)]
-    prompts = PromptFile(arguments.prompts, checkpoint, arguments.unknown, start)
+    prompts = PromptFile(arguments, checkpoint, start)
     prompts.check()
     return prompts
 

@@ -20,12 +20,14 @@ NAMED = 20  # unknown words of prompts to print, and characters of each
 
 
 class PromptFile:
-    """A file with one prompt per line; "-" is standard input.
+    """The file `--prompts`, with one prompt per line; "-" is standard input.
 
     Iterating over it reads the file, checks every prompt, and yields them.
 
     Parameters
     ----------
+    arguments
+        The flags `prompts`, `encoding` and `unknown`.
     start
         The id of a token to read before each prompt, or None.
 
@@ -35,12 +37,12 @@ class PromptFile:
         As for `corpus.text.Text`.
     """
 
-    def __init__(
-        self, path: str, checkpoint: Checkpoint, unknown: str = "error", start: int | None = None
-    ):
+    def __init__(self, arguments: Any, checkpoint: Checkpoint, start: int | None = None):
+        path = arguments.prompts
         self.name = "standard input" if path == "-" else path
-        self.checkpoint, self.unknown, self.start = checkpoint, unknown, start
-        self.text = Text([path if path == "-" else Path(path)], cut="line")
+        self.checkpoint, self.unknown, self.start = checkpoint, arguments.unknown, start
+        source = path if path == "-" else Path(path)
+        self.text = Text([source], arguments.encoding, cut="line")
 
     def __iter__(self) -> Iterator[Prompt]:
         for number, line in enumerate(self._lines(), 1):
@@ -88,8 +90,8 @@ def encode_prompt(
         If the text has unknown tokens.
     """
     ids = encode_text(checkpoint, text, name, unknown)
-    read = ids if start is None or ids[:1] == start else np.insert(ids, 0, start)
-    return Prompt(read, ids, text)
+    begun = start is None or (len(ids) > 0 and ids[0] == start)
+    return Prompt(ids if begun else np.concatenate([[start], ids]), ids, text)
 
 
 def read_prompt(arguments: Any, checkpoint: Checkpoint, start: int | None) -> Prompt:
@@ -106,7 +108,7 @@ def read_prompt(arguments: Any, checkpoint: Checkpoint, start: int | None) -> Pr
         ids = checkpoint.vocab.default_prompt() if start is None else [start]
         return Prompt(np.array(ids, np.int32), np.empty(0, np.int32))
     if arguments.prompt == "-":
-        text, name = read_text("-", keep_line_ends=True), "standard input"
+        text, name = read_text("-", arguments.encoding, keep_line_ends=True), "standard input"
     else:
         text, name = checkpoint.vocab.unescape(arguments.prompt), "the prompt"
     prompt = encode_prompt(checkpoint, text, arguments.unknown, start, name)
