@@ -168,7 +168,7 @@ class Batch:
     Raises
     ------
     InputError
-        If a prompt is empty or contains an invalid id.
+        If a prompt is empty, or an excluded id is invalid.
     """
 
     def __init__(self, model: Any, completions: list[Completion], how: Sampling):
@@ -180,7 +180,7 @@ class Batch:
             ids = fill_window(completion.prompt.ids, model.window)
             if not len(ids):
                 raise InputError("the prompt is empty: it must have at least one token")
-            self.streams.append(_Stream(completion, check_ids(ids, self.stepper.vocab_size)))
+            self.streams.append(_Stream(completion, ids))
             completion.advance = self.step
 
     def step(self) -> None:
@@ -278,7 +278,7 @@ def complete(
     ends.check()
     how.check()
     check_integer("seed", seed, 0)
-    given = (as_sequence(prompt) for prompt in prompts)
+    given = (check_ids(as_sequence(prompt), len(vocab)) for prompt in prompts)
     completions = (
         Completion(Prompt(ids, ids), seed + number, vocab, ends) for number, ids in enumerate(given)
     )
