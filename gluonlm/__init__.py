@@ -40,6 +40,7 @@ _HOME = {
     "load_corpus": "corpus",
     "load_model": "run.load",
     "sample": "generate.sampling",
+    "complete": "generate.completions",
     "score": "evaluate.scoring",
     "score_texts": "evaluate.texts",
     "get_ctx": "system.device",

@@ -66,7 +66,7 @@ def workshop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workshop")
     lines = "".join(f"{WORDS} for {n} dollars .\n" for n in range(60)) + "In the beginning\n" * 9
     names = [file.path for entry in CATALOGUE.values() for file in entry.files]
-    for name in (*names, "book.txt", "notes/all.txt", "letter.txt", "sentence.txt"):
+    for name in (*names, "book.txt", "notes/all.txt", "letter.txt", "prompts.txt", "sentence.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(lines)
     (folder / "letter.txt").write_text(WORDS)

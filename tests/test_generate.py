@@ -30,7 +30,7 @@ def generate(trained, command):
     [
         (["--prompt", "Ωmega"], "'Ω' at position 0"),
         (["--prompt", ""], "--prompt"),
-        (["--temperature", "0"], "temperature 0"),
+        (["--temperature", "1e-11"], "temperature 1e-11"),
         (["--temperature", "nan"], "temperature nan"),
         (["--top-p", "0"], "top-p 0"),
         (["--top-k", "-1"], "top-k -1"),

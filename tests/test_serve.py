@@ -354,7 +354,7 @@ def test_next_lists_the_most_likely_tokens(server):
         ("/generate", {"prompt": "the " * 10}, 413),
         ("/generate", {"length": ENDLESS + 1}, 413),
         ("/generate", {"length": 0}, 400),
-        ("/generate", {"temperature": 0}, 400),
+        ("/generate", {"temperature": -1}, 400),
         ("/generate", {"top_k": -1}, 400),
         ("/generate", {"top_p": 0}, 400),
         ("/generate", {"seed": -1, "stream": True}, 400),

@@ -1,7 +1,8 @@
 """Generate text: priming, temperature, top-k, top-p, greedy decoding, beam search."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..system.arguments import as_sequence, check_ids, check_integer, check_rate
 from ..system.errors import InputError
 from ..system.numerics import log_softmax
 
-COLDEST = 1e-10  # lowest temperature: below it, scaled logits overflow
+COLDEST = 1e-10  # lowest temperature above 0: below it, scaled logits overflow
 HARDEST = 1e6  # largest repetition penalty
 WIDEST = 1 << 16  # widest beam: each text has a state and a row of logits
 
@@ -26,6 +27,8 @@ def probabilities(
     ----------
     logits
         `(N, V)`; first divided by `temperature`.
+    temperature
+        0 selects the most likely token.
     top_k
         Keep only the `top_k` most likely tokens; 0 keeps all.
     top_p
@@ -36,13 +39,17 @@ def probabilities(
     InputError
         If a parameter is out of range.
     """
-    if not (COLDEST <= temperature < math.inf and 0 < top_p <= 1 and top_k >= 0):
+    heated = COLDEST <= temperature < math.inf
+    if not ((heated or temperature == 0) and 0 < top_p <= 1 and top_k >= 0):
         raise InputError(
             f"`temperature` {temperature}, `top_k` {top_k}, `top_p` {top_p}: temperature must be "
-            f"at least {COLDEST:g} (use greedy instead of 0), top-k at least 0, "
-            "top-p above 0 and at most 1"
+            f"0 or at least {COLDEST:g}, top-k at least 0, top-p above 0 and at most 1"
         )
     scaled = np.asarray(logits, np.float64)  # (N, V)
+    if not temperature:
+        certain = np.zeros(scaled.shape)
+        certain[np.arange(len(scaled)), scaled.argmax(axis=1)] = 1
+        return certain
     scaled = (scaled - scaled.max(axis=1, keepdims=True)) / temperature
     weights = np.exp(scaled)
     if 0 < top_k < weights.shape[1] or top_p < 1:
@@ -80,7 +87,7 @@ def draw(
         Native kernels, used for float32 logits without top-k and top-p.
     """
     native_rows = logits.dtype == np.float32 and logits.strides[1] == logits.itemsize
-    if kernels is not None and native_rows and not top_k and top_p == 1:
+    if kernels is not None and native_rows and not top_k and top_p == 1 and temperature:
         return kernels.draw(logits, temperature, uniform)
     p = probabilities(logits, temperature, top_k, top_p)  # (N, V)
     cumulative = np.cumsum(p, axis=1)
@@ -149,24 +156,86 @@ def forbid_repeats(logits, written: np.ndarray, size: int) -> np.ndarray:
     return allowed
 
 
-def check_sampling(
-    temperature: float, top_k: int, top_p: float, repetition_penalty: float, no_repeat_ngram: int
-) -> None:
-    """Check the parameters of `probabilities`, `penalise` and `forbid_repeats`.
+class Sampling(NamedTuple):
+    """Parameters that choose tokens from logits, as for `sample`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    greedy: bool = False
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    exclude: Sequence[int] = ()
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the tokens already generated have an effect."""
+        return self.repetition_penalty != 1 or self.no_repeat_ngram != 0
+
+    def check(self) -> None:
+        """Check all parameters but `exclude`.
+
+        Raises
+        ------
+        InputError
+            If one is out of range, or has another type.
+        """
+        # greedy decoding ignores the temperature
+        temperature = 1.0 if self.greedy else self.temperature
+        rates = dict(
+            temperature=temperature, top_p=self.top_p, repetition_penalty=self.repetition_penalty
+        )
+        check_rates(math.inf, **rates)
+        check_integer("top_k", self.top_k)
+        check_integer("no_repeat_ngram", self.no_repeat_ngram)
+        nothing = np.empty((1, 0), int)
+        probabilities([[0.0]], temperature, self.top_k, self.top_p)
+        penalise([[0.0]], nothing, self.repetition_penalty)
+        forbid_repeats([[0.0]], nothing, self.no_repeat_ngram)
+
+    def choose(
+        self, logits, written: np.ndarray, uniform, kernels: native.Kernels | None = None
+    ) -> np.ndarray:
+        """Return the next ids, `(N,)`.
+
+        Parameters
+        ----------
+        logits
+            `(N, V)`.
+        written
+            The ids already generated, `(N, tokens)`; used only if `looks_back`.
+        uniform, kernels
+            As for `draw`.
+        """
+        logits = without(logits, self.exclude)
+        logits = penalise(logits, written, self.repetition_penalty)
+        logits = forbid_repeats(logits, written, self.no_repeat_ngram)
+        if self.greedy or not self.temperature:
+            return logits.argmax(axis=1)
+        return draw(logits, uniform, self.temperature, self.top_k, self.top_p, kernels)
+
+
+def without(logits, exclude: Sequence[int]):
+    """Return logits `(N, V)` in which the ids `exclude` are impossible."""
+    if not len(exclude):
+        return logits
+    allowed = np.array(logits)
+    allowed[:, list(exclude)] = -np.inf
+    return allowed
+
+
+def check_excluded(exclude: Sequence[int], vocab_size: int) -> None:
+    """Check the ids that must not be generated.
 
     Raises
     ------
     InputError
-        If one is out of range, or has another type.
+        If one is invalid, or none is left.
     """
-    rates = dict(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
-    check_rates(math.inf, **rates)
-    check_integer("top_k", top_k)
-    check_integer("no_repeat_ngram", no_repeat_ngram)
-    nothing = np.empty((1, 0), int)
-    probabilities([[0.0]], temperature, top_k, top_p)
-    penalise([[0.0]], nothing, repetition_penalty)
-    forbid_repeats([[0.0]], nothing, no_repeat_ngram)
+    if not len(exclude):
+        return
+    if len(np.unique(check_ids(as_sequence(exclude), vocab_size))) == vocab_size:
+        raise InputError("`exclude`: contains every token: at least one must be left")
 
 
 class Sampler:
@@ -176,8 +245,10 @@ class Sampler:
 
     Parameters
     ----------
-    temperature, ..., no_repeat_ngram
+    seed, streams
         As for `sample`; N is `streams`.
+    **how
+        The parameters of `Sampling`.
 
     Raises
     ------
@@ -185,35 +256,18 @@ class Sampler:
         If a parameter is out of range.
     """
 
-    def __init__(
-        self,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        greedy: bool = False,
-        seed: int | None = 1,
-        streams: int = 1,
-        repetition_penalty: float = 1.0,
-        no_repeat_ngram: int = 0,
-    ):
+    def __init__(self, seed: int | None = 1, streams: int = 1, **how):
         if seed is not None:
             check_integer("seed", seed, 0)
-        heat = 1.0 if greedy else temperature  # greedy decoding ignores the temperature
-        check_sampling(heat, top_k, top_p, repetition_penalty, no_repeat_ngram)
-        self.settings, self.greedy = (temperature, top_k, top_p), greedy
-        self.penalty, self.ngram = repetition_penalty, no_repeat_ngram
+        self.how = Sampling(**how)
+        self.how.check()
         self.random, self.kernels = np.random.default_rng(seed), native.load()
         self.written = np.empty((streams, 0), np.int32)
 
     def __call__(self, logits: np.ndarray) -> np.ndarray:
-        logits = penalise(logits, self.written, self.penalty)
-        logits = forbid_repeats(logits, self.written, self.ngram)
-        if self.greedy:
-            ids = logits.argmax(axis=1)  # (N,)
-        else:
-            uniform = self.random.random(len(logits))
-            ids = draw(logits, uniform, *self.settings, self.kernels)
-        if self.penalty != 1 or self.ngram:  # the length may be far more than is ever generated
+        uniform = self.random.random(len(logits))
+        ids = self.how.choose(logits, self.written, uniform, self.kernels)
+        if self.how.looks_back:  # the length may be far more than is ever generated
             self.written = np.hstack([self.written, ids[:, None]])
         return ids
 
@@ -240,10 +294,10 @@ def prime(stepper, prompt, streams: int = 1) -> np.ndarray:
 
 
 def fill_window(prompt, window: int | None) -> np.ndarray:
-    """Return a prompt, repeated if shorter than the model's window; its end stays at the end."""
+    """Return a prompt, repeated if it is too short for the model's window; its end stays last."""
     prompt = as_sequence(prompt)
-    size = window or 0
-    return np.resize(prompt[::-1], size)[::-1] if 0 < len(prompt) < size else prompt
+    short = window is not None and 0 < len(prompt) < window
+    return np.resize(prompt[::-1], (window or 0,))[::-1] if short else prompt
 
 
 def sample(
@@ -258,6 +312,7 @@ def sample(
     streams: int = 1,
     repetition_penalty: float = 1.0,
     no_repeat_ngram: int = 0,
+    exclude: Sequence[int] = (),
 ) -> Iterator[np.ndarray]:
     """Continue a prompt, one token at a time.
 
@@ -278,6 +333,8 @@ def sample(
         Number of texts to generate in parallel.
     repetition_penalty, no_repeat_ngram
         As for `penalise` and `forbid_repeats`, applied to the tokens after the prompt.
+    exclude
+        Ids that are never generated, such as that of `<unk>`.
 
     Yields
     ------
@@ -291,9 +348,10 @@ def sample(
     """
     check_integer("length", length, 0)
     check_sizes(streams=streams)
-    how = temperature, top_k, top_p, greedy, seed, streams, repetition_penalty, no_repeat_ngram
-    sampler = Sampler(*how)
+    values = temperature, top_k, top_p, greedy, repetition_penalty, no_repeat_ngram, exclude
+    sampler = Sampler(seed, streams, **Sampling(*values)._asdict())
     stepper = model.stepper(streams)
+    check_excluded(exclude, stepper.vocab_size)
     logits = prime(stepper, fill_window(prompt, model.window), streams)  # (N, V)
     return _drawn(stepper, logits, length, sampler)
 
@@ -308,7 +366,7 @@ def _drawn(stepper, logits, length, sampler):
 
 
 def beam_search(
-    model, prompt, length: int, width: int, no_repeat_ngram: int = 0
+    model, prompt, length: int, width: int, no_repeat_ngram: int = 0, exclude: Sequence[int] = ()
 ) -> tuple[np.ndarray, float]:
     """Find a likely continuation of a prompt by beam search.
 
@@ -318,6 +376,8 @@ def beam_search(
     ----------
     no_repeat_ngram
         As for `forbid_repeats`.
+    exclude
+        Ids that are never generated.
 
     Returns
     -------
@@ -337,12 +397,14 @@ def beam_search(
     if not 1 <= width <= WIDEST:
         raise InputError(f"`width` {width}: must be from 1 to {WIDEST:,}")
     stepper = model.stepper()
+    check_excluded(exclude, stepper.vocab_size)
     logits = prime(stepper, fill_window(prompt, model.window))  # (1, V)
     texts, likelihood = np.empty((1, 0), np.int64), np.zeros((1, 1))
     for written in range(length):
         if written:
             logits = stepper.step(texts[:, -1])  # (width, V)
-        total = likelihood + forbid_repeats(log_softmax(logits), texts, no_repeat_ngram)
+        scores = log_softmax(without(logits, exclude))
+        total = likelihood + forbid_repeats(scores, texts, no_repeat_ngram)
         best = np.argsort(-total, axis=None, kind="stable")[:width]
         rows, ids = np.unravel_index(best, total.shape)
         stepper.select(rows)

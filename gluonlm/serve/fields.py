@@ -81,7 +81,9 @@ UNKNOWN = Field(
     choices=("error", "skip"),
 )
 SAMPLING = (
-    Field("temperature", "number", "below 1: more conservative; above 1: more random", 1.0),
+    Field(
+        "temperature", "number", "below 1: more conservative; above 1: more random; 0: greedy", 1.0
+    ),
     Field("top_k", "integer", "sample from the K most likely tokens; 0: from all", 0),
     Field(
         "top_p", "number", "sample from the fewest tokens whose probabilities reach this sum", 1.0
