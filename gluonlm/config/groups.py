@@ -256,7 +256,18 @@ class TrainConfig(Settings):
         on_resume=True,
     )
     max_minutes: float = option(
-        0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True
+        0.0,
+        "stop after this many minutes of training (this also shortens the cosine schedule, see "
+        "--horizon); 0: no limit",
+        low=0,
+        on_resume=True,
+    )
+    horizon: str = option(
+        "time",
+        "end of the cosine and one-cycle schedules: steps, the last step by --epochs and "
+        "--max-steps; time, earlier if --max-minutes ends training at the measured speed",
+        choices=("time", "steps"),
+        on_resume=True,
     )
     optimizer: str = option("adam", "Gluon optimizer (an invalid name prints the list)")
     optimizer_params: str = option(

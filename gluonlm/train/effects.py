@@ -113,6 +113,12 @@ RULES = (
     Rule(("average_decay",), *_only("average", "ema")),
     Rule(("average_patience",), *_only("average", "nt-asgd")),
     Rule(("lr_floor",), *_only("schedule", "cosine", "one-cycle")),
+    Rule(("horizon",), *_only("schedule", "cosine", "one-cycle")),
+    Rule(
+        ("horizon",),
+        lambda config: config.training.max_minutes > 0,
+        lambda config: "needs `max_minutes`",
+    ),
     Rule(("decay",), *_only("schedule", "step", "plateau")),
     Rule(("decay_after",), *_only("schedule", "step")),
     Rule(("decay_patience",), *_only("schedule", "plateau")),

@@ -4,6 +4,7 @@ This is the only module that accesses MXNet's private optimizer state.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import mxnet as mx
@@ -93,9 +94,9 @@ class Optimizer:
         self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
 
     def reduce(
-        self, losses: nd.NDArray, stop_requested: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Sum gradients, losses and stop requests; read losses and norms from the device.
+        self, losses: nd.NDArray, extra: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
+        """Sum gradients, losses and other numbers; read losses and norms from the device.
 
         This is the only wait for the device in a step.
 
@@ -103,8 +104,8 @@ class Optimizer:
         ----------
         losses
             `(devices,)`, summed here as well.
-        stop_requested
-            Whether this process wants to stop.
+        extra
+            `(EXTRA,)`, numbers to sum over processes, in float32.
 
         Returns
         -------
@@ -112,16 +113,17 @@ class Optimizer:
             `(devices,)`, or `(1,)` with several processes, float64; their sum is the step's loss.
         squares
             `(parameters,)`, float64, the squared norm of each gradient.
-        stop_requested
-            Whether any process wants to stop.
+        extra
+            `(EXTRA,)`, the sums.
         """
         if self.flat:
             for tail, loss in zip(self.flat.tails, losses):
-                tail[0:1], tail[1:2] = loss, float(stop_requested)
+                tail[0:1], tail[1:] = loss, 0
+            self.flat.tails[0][1:] = nd.array(extra, ctx=self.ctx[0])
         if self.flat or len(self.ctx) > 1:
             self.gluon_trainer.allreduce_grads()
         if self.flat:
-            losses = self.flat.tails[0]  # (2,): the summed loss and the number of stop requests
+            losses = self.flat.tails[0]  # (1 + EXTRA,): the summed loss, then the sums of `extra`
         if self.kernels:
             losses = losses.asnumpy().astype(np.float64)
             squares = sums_of_squares(self.kernels, self.gradients)
@@ -130,8 +132,8 @@ class Optimizer:
             figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
             losses, squares = np.split(figures, [losses.size])
         if self.flat:
-            losses, stop_requested = losses[:1], losses[1] > 0
-        return losses, squares, stop_requested
+            losses, extra = losses[:1], losses[1:]
+        return losses, squares, extra
 
     def update(self, lr: float, divisor: float) -> None:
         """Take a step with the gradients divided by `divisor`, in one pass over them."""

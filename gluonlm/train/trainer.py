@@ -103,7 +103,14 @@ class Trainer:
     def lr(self) -> float:
         """The learning rate of the next step."""
         step, drops = self.progress.step, self.progress.drops
-        return learning_rate(self.config, step, len(self.batches), self.total_steps, drops)
+        horizon = self.expected_steps if self.config.horizon == "time" else self.total_steps
+        return learning_rate(self.config, step, len(self.batches), horizon, drops)
+
+    @property
+    def expected_steps(self) -> float:
+        """The number of steps until an epoch, step or time limit, by the measured speed."""
+        by_time = self.progress.steps_per_second * 60 * self.config.max_minutes
+        return min(self.total_steps, by_time or math.inf)
 
     def fit(self) -> str:
         """Train until a limit is reached or `stop` is called.
@@ -124,7 +131,8 @@ class Trainer:
             self._step()
             validated = self.progress.step % self.validate_every == 0
             best = validated and self._validate()
-            self.progress.seconds += time.monotonic() - began
+            minutes = 0 if self.world.rank else self.config.max_minutes
+            self.progress.spend(time.monotonic() - began, minutes)
             if self.progress.step % self.config.log_every == 0:
                 self._log()
             if best or self._checkpoint_due(validated):
@@ -207,10 +215,15 @@ class Trainer:
     def _reduce(self, losses):
         """Sum the gradients and losses over devices and processes; see `Optimizer.reduce`.
 
-        It also tells every process whether one wants to stop: all must end after the same step.
+        It also tells every process whether one wants to stop, and the speed that the first one has
+        measured: all must end after the same step, and use the same learning rate.
         """
         stop_requested = bool(self._local_stop_reason())
-        losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
+        speed = 0.0 if self.world.rank else self.progress.steps_per_second
+        losses, squares, (stop_requested, speed) = self.optimizer.reduce(
+            losses, (stop_requested, speed)
+        )
+        self.progress.steps_per_second = float(speed)
         if stop_requested:
             self._agree_on_stopping()
         return losses, squares
