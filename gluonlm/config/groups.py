@@ -274,6 +274,18 @@ class TrainConfig(Settings):
         "", "additional optimizer arguments, such as momentum=0.9,wd=1e-6"
     )
     lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
+    freeze: tuple[str, ...] = option(
+        (),
+        "with --init-from, layers whose weights do not change: embedding, numbers of hidden layers "
+        "(from 1), decoder; rows of new tokens are trained",
+    )
+    init_lr_scale: float = option(
+        1.0,
+        "with --init-from, learning rate of the other run's weights as a fraction of --lr; rows of "
+        "new tokens have the full rate",
+        above=0,
+        high=1,
+    )
     weight_decay: float = option(
         0.0,
         "decoupled weight decay: at each step, shrink every weight by this fraction times the "

@@ -61,7 +61,7 @@ def parse(argv=None) -> tuple[dict[str, Any], Any]:
 COMMON = (
     *("data", "level", "model", "hidden_size", "num_layers", "dropout"),
     *("batch_size", "seq_len", "epochs", "lr", "max_minutes", "seed"),
-    *("ctx", "run", "resume", "preset", "list_presets"),
+    *("ctx", "run", "resume", "init_from", "preset", "list_presets"),
 )
 
 
@@ -76,6 +76,7 @@ def make_parser() -> Parser:
             "--data ptb --level word --model lstm --hidden-size 256,128 --ctx gpu",
             "--data book.txt --level subword --epochs 20 --run runs/book",
             "--resume runs/book --epochs 30",
+            "--init-from runs/book --extend-vocab --data letter.txt --run runs/letter",
         ),
         common=COMMON,
         alone=False,
@@ -103,7 +104,11 @@ def add_run(add: Callable) -> None:
     add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
-    add("--init-from", metavar="RUN", help="start with only another run's weights and vocabulary")
+    add(
+        "--init-from",
+        metavar="RUN",
+        help="fine-tune: start with only another run's weights and vocabulary",
+    )
     add(
         "--extend-vocab",
         action="store_true",

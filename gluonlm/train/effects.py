@@ -112,6 +112,11 @@ RULES = (
     Rule(("variational",), _drops, lambda config: "needs `dropout` or `embed_dropout` above 0"),
     Rule(("average_decay",), *_only("average", "ema")),
     Rule(("average_patience",), *_only("average", "nt-asgd")),
+    Rule(
+        ("init_lr_scale",),
+        lambda config: config.training.optimizer.lower() != "adadelta",
+        lambda config: "not for `optimizer` adadelta, which has no learning rate",
+    ),
     Rule(("lr_floor",), *_only("schedule", "cosine", "one-cycle")),
     Rule(("horizon",), *_only("schedule", "cosine", "one-cycle")),
     Rule(

@@ -41,6 +41,7 @@ class Progress:
     metrics_bytes: int = 0  # length of metrics.jsonl
     samples_bytes: int = 0  # length of samples.txt
     devices: int = 0  # number of devices, in all processes, that share the streams
+    inherited: int = 0  # tokens whose weights come from another run; 0: all, or no other run
     optimizer: dict = field(default_factory=dict)
 
     @classmethod

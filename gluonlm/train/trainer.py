@@ -22,6 +22,7 @@ from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from ..system.seeds import derive_seed
 from .average import Average
+from .factors import rate_factors
 from .optimizer import Optimizer
 from .progress import Diverged, Progress
 from .replicas import Replicas, count_devices
@@ -84,6 +85,7 @@ class Trainer:
         model.use_kernels(config.kernels)
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
+        self.inherit(0)
         self.average = Average(model, config, self.ctx[0])
         self.random_steps = config.optimizer.lower() == "sgld" or model.uses_dropout()
         self.saved_step: int | None = None
@@ -98,6 +100,17 @@ class Trainer:
                 f"`batch_size` {self.config.batch_size}: results in batches of {self.streams} "
                 f"streams, too few for the {devices} devices of `ctx`"
             )
+
+    def inherit(self, tokens: int) -> None:
+        """Apply `freeze` and `init_lr_scale` to the first tokens of the vocabulary only; 0: to all.
+
+        Raises
+        ------
+        InputError
+            If `freeze` names a layer that the model does not have, or every layer.
+        """
+        self.progress.inherited = tokens
+        self.optimizer.set_factors(rate_factors(self.model, self.config, tokens))
 
     @property
     def lr(self) -> float:
@@ -218,13 +231,11 @@ class Trainer:
         It also tells every process whether one wants to stop, and the speed that the first one has
         measured: all must end after the same step, and use the same learning rate.
         """
-        stop_requested = bool(self._local_stop_reason())
+        mine = bool(self._local_stop_reason())
         speed = 0.0 if self.world.rank else self.progress.steps_per_second
-        losses, squares, (stop_requested, speed) = self.optimizer.reduce(
-            losses, (stop_requested, speed)
-        )
+        losses, squares, (stopping, speed) = self.optimizer.reduce(losses, (mine, speed))
         self.progress.steps_per_second = float(speed)
-        if stop_requested:
+        if stopping:
             self._agree_on_stopping()
         return losses, squares
 
@@ -319,6 +330,7 @@ class Trainer:
             If they do not fit the model and the settings.
         """
         self.progress = Progress.from_record(record)
+        self.inherit(self.progress.inherited)
         self.optimizer.restore(self.progress.optimizer, arrays)
         self.replicas.restore(arrays, self.streams)
         self.average.restore(self.progress, arrays)
