@@ -64,6 +64,7 @@ def extensions():
 RUN = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8"]
 TUTORIALS = [*RUN, "ipywidgets>=8,<9"]
 TUNE = ["optuna>=4.5,<6"]
+TENSORBOARD = ["tensorboardx>=2.6.2,<3"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
 GLUONNLP = ["gluonnlp==0.10.0"]  # a source package: needs a C compiler
 MPI = ["mpi4py>=4.1,<5", "mpich>=5,<6"]
@@ -140,6 +141,7 @@ setup(
         "onnx": ONNX,
         "mpi": MPI,
         "run": RUN,
+        "tensorboard": TENSORBOARD,
         "tune": TUNE,
         "tutorials": TUTORIALS,
         "test": [
@@ -147,6 +149,7 @@ setup(
             *ONNX,
             *MPI,
             *TUNE,
+            *TENSORBOARD,
             *GLUONNLP,
             "playwright>=1.50,<2",
             "pytest>=8.4,<10",

@@ -1,4 +1,4 @@
-"""Callbacks of the Trainer: the progress bar, metrics.jsonl and samples.txt.
+"""Callbacks of the Trainer: the progress bar, metrics.jsonl, samples.txt and curve.png.
 
 A callback is called with an event and its record: "step" after every step, "training" and
 "validation" with means since the previous such event, "checkpoint" before a checkpoint is written,
@@ -204,6 +204,16 @@ class SamplesFile(GrowingFile):
             heading = f"== step {record['step']}, epoch {record['epoch']:.2f}"
             text = self.write(record["step"], temperature).encode("utf-8", "backslashreplace")
             yield f"{heading}, temperature {temperature:g}\n".encode() + text + b"\n\n"
+
+
+def at_validations(work: Callable[[], Any]) -> Callable[[str, dict[str, Any]], None]:
+    """Return a callback that calls a function after each validation."""
+
+    def call(event, record):
+        if event == "validation":
+            work()
+
+    return call
 
 
 def _finite(value):
