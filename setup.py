@@ -65,6 +65,7 @@ RUN = ["nbclient>=0.10,<1", "nbformat>=5.10,<6", "ipykernel>=6.29,<8"]
 TUTORIALS = [*RUN, "ipywidgets>=8,<9"]
 SERVE = ["starlette>=1,<2", "uvicorn>=0.40,<1"]
 TUNE = ["optuna>=4.5,<6"]
+TENSORBOARD = ["tensorboardx>=2.6.2,<3"]
 ONNX = ["onnx>=1.19.1,<2", "onnxruntime>=1.17,<2"]
 GLUONNLP = ["gluonnlp==0.10.0"]  # a source package: needs a C compiler
 MPI = ["mpi4py>=4.1,<5", "mpich>=5,<6"]
@@ -145,6 +146,7 @@ setup(
         "mpi": MPI,
         "run": RUN,
         "serve": SERVE,
+        "tensorboard": TENSORBOARD,
         "tune": TUNE,
         "tutorials": TUTORIALS,
         "test": [
@@ -153,6 +155,7 @@ setup(
             *MPI,
             *SERVE,
             *TUNE,
+            *TENSORBOARD,
             *GLUONNLP,
             "tokenizers>=0.22,<1",
             "playwright>=1.50,<2",

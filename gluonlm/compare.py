@@ -34,7 +34,7 @@ COMMON = ("steps", "rounds", "out", "overwrite", "data", "preset", "config")
 # settings of the length of a training and of its files
 UNUSED = {
     *("epochs", "max_steps", "max_minutes", "validate_every", "checkpoint_every", "patience"),
-    *("log_every", "sample_temperatures", "sample_length"),
+    *("horizon", "log_every", "sample_temperatures", "sample_length"),
 }
 WARM_UP = 2  # first steps of a process, not timed: they allocate and compile
 

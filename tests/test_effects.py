@@ -46,6 +46,7 @@ TRAINING = [
         "--average nt-asgd",
     ),
     ((*BOOK, "--schedule", "constant", "--lr-floor", 0.1), "--lr-floor 0.1", "--schedule cosine"),
+    ((*BOOK, "--horizon", "steps"), "--horizon steps", "--max-minutes"),
     ((*BOOK, "--decay", 0.1), "--decay 0.1", "--schedule step or plateau"),
     ((*BOOK, "--schedule", "plateau", "--decay-after", 2), "--decay-after 2", "--schedule step"),
     ((*BOOK, "--schedule", "step", "--decay-patience", 2), "--decay-patience 2", "plateau"),

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from trainings import BASE, IDS, make_model, stop_after, train, weights
+from trainings import BASE, IDS, Clock, make_model, stop_after, train, weights
 
 from gluonlm.system.errors import InputError
 from gluonlm.train.trainer import Trainer
@@ -13,7 +13,8 @@ from gluonlm.train.trainer import Trainer
 class Interrupted:
     """Train with a break after each given step; only arrays and record survive a break."""
 
-    def __init__(self, config, kind, dropout):
+    def __init__(self, config, kind, dropout, callbacks=()):
+        self.callbacks = [*callbacks]
         self.make = lambda: Trainer(make_model(kind, dropout), config, IDS, IDS[:60])
 
     def run(self, breaks):
@@ -25,6 +26,7 @@ class Interrupted:
                     parameter.set_data(value)
                 trainer.restore(*kept[1:])
             trainer.callbacks = [stop_after(trainer, breaks.pop(0) if breaks else None)]
+            trainer.callbacks += self.callbacks
             if trainer.fit() != "interrupted":
                 return trainer
             kept = (list(trainer.weights().values()), trainer.arrays(), trainer.progress_record())
@@ -59,6 +61,20 @@ def test_an_averaged_training_resumes_exactly(optimizer, average):
     whole = check_that_breaks_change_nothing("gru", optimizer, "constant", **settings)
     assert whole.progress.averaged
     assert (weights(whole) != flat(whole.weights())).any()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_a_horizon_by_time_resumes_exactly_by_the_same_clock(schedule, monkeypatch):
+    config = dataclasses.replace(BASE, schedule=schedule, epochs=50, max_minutes=0.1, lr=0.3)
+    ends = []
+    for breaks in ([], [1, 2, 7, 16, 17, 18, 30]):
+        clock = Clock(monkeypatch, lambda step: 0.1 + 0.07 * (step % 5))
+        ends.append(Interrupted(config, "gru", 0.3, [clock]).run(breaks))
+    whole, parts = ends
+    assert whole.progress.step == 26
+    assert (weights(whole) == weights(parts)).all()
+    records = [trainer.progress_record() for trainer in (whole, parts)]
+    assert records[0] == records[1]
 
 
 def flat(arrays):

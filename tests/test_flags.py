@@ -222,7 +222,7 @@ def test_help_shows_the_common_flags_and_how_to_set_the_others(module, command):
     assert "--set NAME" in out
 
 
-@pytest.mark.parametrize("module, limit", [("train", 26), ("compare", 10), ("tune", 12)])
+@pytest.mark.parametrize("module, limit", [("train", 28), ("compare", 10), ("tune", 12)])
 def test_help_all_lists_each_setting_once_as_a_flag_or_for_set(module, limit, command):
     _, out, _ = command(module, "--help-all")
     flags = re.findall(r"^  (?:-h, )?(--[a-z-]+)", out, re.MULTILINE)

@@ -208,8 +208,9 @@ MAIN = "sys.exit(train.main(sys.argv[1:]))"
 
 
 @needs_mpi
-def test_all_processes_have_identical_weights(text):
-    arguments = f"--data text.txt {DROPPING} --max-steps 30 --run same"
+@pytest.mark.parametrize("end", ["--max-steps 30", "--epochs 1000 --max-minutes 0.03"])
+def test_all_processes_have_identical_weights(end, text):
+    arguments = f"--data text.txt {DROPPING} {end} --run same --overwrite"
     train(text, 3, arguments, program=("-c", ALIKE + MAIN))
 
 

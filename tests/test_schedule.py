@@ -5,9 +5,9 @@ import dataclasses
 import mxnet as mx
 import numpy as np
 import pytest
-from trainings import BASE, IDS, make_model, train, weights
+from trainings import BASE, IDS, Clock, make_model, train, weights
 
-from gluonlm.config import TrainConfig
+from gluonlm.config import Config, TrainConfig
 from gluonlm.models import RNNModel
 from gluonlm.system.errors import InputError
 from gluonlm.system.seeds import derive_seed
@@ -166,3 +166,89 @@ def test_window_models_reject_random_segment_lengths():
     config = dataclasses.replace(BASE, random_seq_len=True)
     with pytest.raises(InputError, match="`random_seq_len`"):
         Trainer(make_model("window"), config, IDS)
+
+
+SPEEDS = {
+    "constant": lambda step: 0.25,
+    "half as fast after 200 steps": lambda step: 0.1 if step <= 200 else 0.2,
+    "five times as fast after 40 steps": lambda step: 1.0 if step <= 40 else 0.2,
+    "a long validation every 17 steps": lambda step: 2.0 if step % 17 == 0 else 0.1,
+    "a slow first step": lambda step: 10.0 if step == 1 else 0.2,
+}
+
+
+def timed(monkeypatch, seconds, **settings):
+    """Train for a minute by a fake clock; return the trainer, and the rate of each step."""
+    given = dict(epochs=100, max_minutes=1.0, lr=1.0, lr_floor=0.01, optimizer="sgd", clip=1e-3)
+    config = dataclasses.replace(BASE, **{**given, "schedule": "cosine", **settings})
+    clock = Clock(monkeypatch, seconds)
+    trainer, rates = Trainer(make_model(), config, IDS, callbacks=[clock]), []
+    update = trainer.optimizer.update
+    trainer.optimizer.update = lambda lr, divisor: (rates.append(lr), update(lr, divisor))
+    trainer.reason = trainer.fit()
+    return trainer, rates
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+@pytest.mark.parametrize("seconds", SPEEDS.values(), ids=SPEEDS)
+def test_the_rate_reaches_the_floor_when_the_time_is_over(schedule, seconds, monkeypatch):
+    trainer, rates = timed(monkeypatch, seconds, schedule=schedule)
+    assert trainer.reason == "minutes"
+    assert trainer.progress.step < trainer.total_steps / 2
+    assert max(rates) > 0.95
+    assert 0.01 <= rates[-1] < 0.02
+    if schedule == "cosine":  # the rate follows the fraction of the time that is over
+        ends = np.cumsum([seconds(step) for step in range(1, len(rates) + 1)])
+        (half,) = np.flatnonzero((ends[:-1] < 30) & (ends[1:] >= 30))
+        assert rates[half + 1] == pytest.approx(0.505, abs=0.06)
+
+
+def test_a_horizon_of_steps_ignores_the_time(monkeypatch):
+    _, rates = timed(monkeypatch, SPEEDS["constant"], horizon="steps")
+    assert rates[-1] > 0.8
+
+
+@pytest.mark.parametrize("limit", [dict(max_steps=100), dict(epochs=6)])
+def test_an_earlier_limit_of_steps_is_the_horizon(limit, monkeypatch):
+    trainer, rates = timed(monkeypatch, SPEEDS["constant"], **limit)
+    assert trainer.reason in ("steps", "epochs")
+    assert rates == [
+        learning_rate(trainer.config, step, 17, trainer.total_steps) for step in range(len(rates))
+    ]
+
+
+def test_the_speed_is_measured_after_each_hundredth_of_the_time(monkeypatch):
+    seen = []
+    clock = Clock(monkeypatch, lambda step: 0.3 if step < 10 else 0.15)
+    config = dataclasses.replace(BASE, epochs=100, max_minutes=1.0)
+    trainer = Trainer(make_model(), config, IDS, callbacks=[clock])
+    trainer.callbacks.append(
+        lambda event, record: event == "step" and seen.append(trainer.progress.steps_per_second)
+    )
+    trainer.fit()
+    # 0.6 s have passed after every second step, then after every fourth
+    assert seen[:2] == [0, 0]
+    assert seen[2:4] == pytest.approx([2 / 0.6] * 2)
+    assert len(set(seen)) <= 101
+    assert seen[-1] == pytest.approx(trainer.progress.step / trainer.progress.seconds, rel=0.01)
+
+
+def test_runs_begun_before_the_horizon_followed_the_time_keep_their_schedule():
+    kept = Config.from_kept({"max_minutes": 1.0, "epochs": 100, "lr": 1.0}).training
+    config = dataclasses.replace(kept, batch_size=4, seq_len=6)
+    before, after = (Trainer(make_model(), config, IDS) for _ in range(2))
+    record = {**before.progress_record(), "step": 850, "seconds": 59.0}
+    del record["steps_per_second"]
+    after.restore(before.arrays(), record)
+    after.progress.spend(0.9, 1.0)
+    assert after.expected_steps == pytest.approx(851, abs=1)
+    assert after.lr == learning_rate(config, 850, 17, 1700) > 0.5
+
+
+def test_a_longer_time_on_resume_moves_the_horizon_at_once(monkeypatch):
+    ended, rates = timed(monkeypatch, SPEEDS["constant"])
+    config = dataclasses.replace(ended.config, max_minutes=2.0)
+    trainer = Trainer(make_model(), config, IDS)
+    trainer.restore(ended.arrays(), ended.progress_record())
+    assert trainer.lr == pytest.approx(0.505, abs=0.01)
+    assert trainer.expected_steps == pytest.approx(2 * len(rates), abs=2)

@@ -9,12 +9,13 @@ import shutil
 import numpy as np
 import pytest
 from conftest import TINY, assert_refused, tiny
-from runs import records
+from runs import assert_same_end, records
 
 from gluonlm.generate import sampling
 from gluonlm.generate.sampling import sample
 from gluonlm.run.folder import Run
 from gluonlm.run.load import load_model
+from gluonlm.train.trainer import Trainer
 
 LENGTH = 30
 
@@ -267,6 +268,36 @@ def test_a_printed_speed_is_measured_since_the_previous_line(
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     speeds = [line["tokens_per_second"] for line in lines if line["event"] == "training"]
     assert speeds == [40, 40, 40]  # 2 steps of 4 x 10 in 2 seconds
+
+
+def test_a_time_limit_prints_its_end_and_resumes_exactly(text_file, tmp_path, command, monkeypatch):
+    now, killed = [0.0], False
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    step = Trainer._step
+
+    def timed(trainer):
+        step(trainer)
+        now[0] += 1 if trainer.progress.step < 20 else 0.5
+        if killed and trainer.progress.step == 43:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_step", timed)
+    flags = [*TINY[:-1], "--max-steps", 0, "--epochs", 100, "--max-minutes", 1]
+    code, out, _ = command("train", "--data", text_file, "--run", tmp_path / "whole", *flags)
+    assert code == 0
+    assert "\nexpected end: step 60, epoch 0.45, after 60 s\n" in out
+    assert re.search(r"  step 3 of 60  .*  step 99 of 10\d  ", out, re.DOTALL)
+    assert "ended by minutes at step 101, 60 s" in out
+    now[0], killed = 0.0, True
+    assert command("train", "--data", text_file, "--run", tmp_path / "run", *flags)[0] == 130
+    assert Run(tmp_path / "run").load("last").progress["step"] == 42
+    killed = False
+    flags = ["--resume", tmp_path / "run", "--data", text_file]
+    code, out, _ = command("train", *flags)
+    assert code == 0
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+    rates = [record["lr"] for record in records(tmp_path / "run", "training")]
+    assert rates[-1] < 0.012 * 0.004
 
 
 @pytest.mark.parametrize("test_part", [True, False])

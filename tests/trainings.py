@@ -51,3 +51,16 @@ def stop_after(trainer, step):
     return lambda event, record: (
         trainer.stop("interrupted") if event == "step" and record["step"] == step else None
     )
+
+
+class Clock:
+    """A clock for the Trainer: each step takes `seconds(step)`, counted from 1."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.seconds, self.now = seconds, 0.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+    def __call__(self, event, record):
+        """Advance after a step; pass the clock to the Trainer as a callback."""
+        if event == "step":
+            self.now += self.seconds(record["step"])

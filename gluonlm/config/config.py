@@ -20,7 +20,13 @@ LONGEST = 1 << 20  # bytes of a settings file
 RECORDED = 41  # settings in config.json of version 0.1.0, the fewest of any version
 RENAMED = {"context": "window"}  # names in files of earlier versions
 # defaults of earlier versions, for resuming their runs without changing the experiment
-BEFORE = {"shuffle": "line", "output_bias": "zero", "keep_line_ends": True, "kernels": "mxnet"}
+BEFORE = {
+    "shuffle": "line",
+    "output_bias": "zero",
+    "keep_line_ends": True,
+    "kernels": "mxnet",
+    "horizon": "steps",
+}
 
 
 GROUPS = {"data": DataConfig, "model": ModelConfig, "training": TrainConfig}

@@ -269,13 +269,36 @@ class TrainConfig(Settings):
         on_resume=True,
     )
     max_minutes: float = option(
-        0.0, "stop after this many minutes of training; 0: no limit", low=0, on_resume=True
+        0.0,
+        "stop after this many minutes of training (this also shortens the cosine schedule, see "
+        "--horizon); 0: no limit",
+        low=0,
+        on_resume=True,
+    )
+    horizon: str = option(
+        "time",
+        "end of the cosine and one-cycle schedules: steps, the last step by --epochs and "
+        "--max-steps; time, earlier if --max-minutes ends training at the measured speed",
+        choices=("time", "steps"),
+        on_resume=True,
     )
     optimizer: str = option("adam", "Gluon optimizer (an invalid name prints the list)")
     optimizer_params: str = option(
         "", "additional optimizer arguments, such as momentum=0.9,wd=1e-6"
     )
     lr: float = option(0.004, "learning rate", low=1e-30, high=1e6)
+    freeze: tuple[str, ...] = option(
+        (),
+        "with --init-from, layers whose weights do not change: embedding, numbers of hidden layers "
+        "(from 1), decoder; rows of new tokens are trained",
+    )
+    init_lr_scale: float = option(
+        1.0,
+        "with --init-from, learning rate of the other run's weights as a fraction of --lr; rows of "
+        "new tokens have the full rate",
+        above=0,
+        high=1,
+    )
     weight_decay: float = option(
         0.0,
         "decoupled weight decay: at each step, shrink every weight by this fraction times the "

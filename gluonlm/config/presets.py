@@ -37,7 +37,7 @@ _PTB_SMALL = dict(
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, hidden_size=(384,),
     batch_size=32, seq_len=64, optimizer="adam", schedule="cosine", warmup_steps=50,
-    output_bias="zero",
+    horizon="steps", output_bias="zero",
 )  # fmt: skip
 _TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
 _NANOGPT = "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU, 1.4697 on an A100"

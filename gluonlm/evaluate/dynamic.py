@@ -131,8 +131,13 @@ def squared_gradients(model: LanguageModel, checkpoint: Checkpoint) -> nd.NDArra
     Raises
     ------
     InputError
-        If the model was trained with another optimizer.
+        If the model was trained with another optimizer, or in part.
     """
+    if checkpoint.config.training.freeze:
+        raise InputError(
+            "`dynamic` rms needs the squared gradients of all weights, but this run has frozen "
+            "layers: use sgd"
+        )
     parameters = list(model.parameters().values())
     whole = together(parameters)
     squares, numbers = nd.zeros_like(whole.data()), {id(p): i for i, p in enumerate(parameters)}

@@ -1,6 +1,7 @@
 """The common interface of all networks."""
 
 import math
+import re
 
 import mxnet as mx
 import numpy as np
@@ -135,6 +136,22 @@ class LanguageModel(HybridBlock):
         for name, parameter in sorted(self._collect_params_with_prefix().items()):
             first.setdefault(id(parameter), (name.replace("._unfused.0", ""), parameter))
         return dict(first.values())
+
+    def parameters_by_layer(self) -> dict[str, list[Parameter]]:
+        """Return the parameters of each layer, from the input to the output.
+
+        The layers are "embedding" (if the model has one), the numbers of the hidden layers from
+        "1", and "decoder". An ensemble's layers contain those of all members; tied weights belong
+        to both of their layers.
+        """
+        layers: dict = {}
+        for path, parameter in sorted(self._collect_params_with_prefix().items()):
+            end = re.search(r"\b(embedding|decoder)\.", path)
+            hidden = re.search(r"\blayers\.(\d+)\.", path)
+            name = end[1] if end else str(1 + int(hidden[1])) if hidden else "1"
+            layers.setdefault(name, {})[id(parameter)] = parameter
+        place = lambda name: (name == "decoder", name.isdigit(), len(name), name)  # noqa: E731
+        return {name: list(layers[name].values()) for name in sorted(layers, key=place)}
 
     def count_parameters(self) -> int:
         """Return the number of trainable weights."""

@@ -31,6 +31,7 @@ from .start import (
     settings_on_resume,
     share_start,
 )
+from .tensorboard import TensorBoardFile, check_folder
 
 
 def parse(argv=None) -> tuple[dict[str, Any], Any]:
@@ -61,7 +62,7 @@ def parse(argv=None) -> tuple[dict[str, Any], Any]:
 COMMON = (
     *("data", "level", "model", "hidden_size", "num_layers", "dropout"),
     *("batch_size", "seq_len", "epochs", "lr", "max_minutes", "seed"),
-    *("ctx", "run", "resume", "preset", "list_presets"),
+    *("ctx", "run", "resume", "init_from", "preset", "list_presets"),
 )
 
 
@@ -76,6 +77,7 @@ def make_parser() -> Parser:
             "--data ptb --level word --model lstm --hidden-size 256,128 --ctx gpu",
             "--data book.txt --level subword --epochs 20 --run runs/book",
             "--resume runs/book --epochs 30",
+            "--init-from runs/book --extend-vocab --data letter.txt --run runs/letter",
         ),
         common=COMMON,
         alone=False,
@@ -103,13 +105,23 @@ def add_run(add: Callable) -> None:
     add("--run", metavar="DIR", help="folder of the run (default: a new one under runs/)")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--resume", metavar="RUN", help="continue a run exactly where it stopped")
-    add("--init-from", metavar="RUN", help="start with only another run's weights and vocabulary")
+    add(
+        "--init-from",
+        metavar="RUN",
+        help="fine-tune: start with only another run's weights and vocabulary",
+    )
     add(
         "--extend-vocab",
         action="store_true",
         help="with --init-from: add the text's new tokens to the other run's vocabulary",
     )
     add("--quiet", action="store_true", help="print only the result")
+    add("--plot", action="store_true", help="redraw curve.png at each validation")
+    add(
+        "--tensorboard",
+        metavar="DIR",
+        help="write losses, learning rate and speed as TensorBoard events into this folder",
+    )
 
 
 def choose_start(settings: dict[str, Any], arguments) -> Start:
@@ -122,6 +134,18 @@ def choose_start(settings: dict[str, Any], arguments) -> Start:
     InputError
         If a run cannot be read, or cannot be resumed with these settings.
     """
+    start = _choose_start(settings, arguments)
+    if arguments.tensorboard:
+        new = not isinstance(start, ResumedRun) and not arguments.overwrite
+        try:
+            check_folder(Path(arguments.tensorboard), new)
+        except InputError:
+            start.close()
+            raise
+    return start
+
+
+def _choose_start(settings, arguments):
     folder, source = arguments.run, f"`config` {arguments.config}"
     names = explicit(arguments)
     if arguments.resume:
@@ -240,7 +264,7 @@ def run(argv, world: Processes) -> int:
         threads = runtime.threads_for(config.largest_operation(), config.training.kernels)
         runtime.configure(arguments.threads, min(threads, cores))
         training = begin(start, get_ctx(arguments.ctx), world)
-        return train_silently(training) if world.rank else train(training, arguments.quiet, log)
+        return train_silently(training) if world.rank else train(training, arguments, log)
 
 
 def _omit(text, content=False):
@@ -258,7 +282,7 @@ def train_silently(training: Training) -> int:
             return 3
 
 
-def train(training: Training, quiet: bool, log: Callable[..., None]) -> int:
+def train(training: Training, arguments, log: Callable[..., None]) -> int:
     """Train and report; return the exit code."""
     from .hints import how_to_resume
     from .progress import Diverged
@@ -267,7 +291,7 @@ def train(training: Training, quiet: bool, log: Callable[..., None]) -> int:
     run, trainer = training.run, training.trainer
     log(introduce(training))
     with contextlib.ExitStack() as stack:
-        metrics, bar = watch(training, quiet, stack)
+        metrics, bar = watch(training, arguments, stack)
         try:
             with signals_watched(trainer):
                 reason = trainer.fit()
@@ -290,8 +314,8 @@ def train(training: Training, quiet: bool, log: Callable[..., None]) -> int:
     return 0
 
 
-def attempt(what: str, work: Callable, *arguments) -> Any:
-    """Call a function after training; print its error instead of raising it.
+def attempt(what: str, work: Callable, *arguments, rest="the trained model is saved") -> Any:
+    """Call a function after training, or at a validation; print its error instead of raising it.
 
     The trained model is already saved, so a failed plot, a damaged line of metrics or a terminal
     that cannot encode a name must not end the command with an error.
@@ -310,24 +334,30 @@ def attempt(what: str, work: Callable, *arguments) -> Any:
             raise InputError(f"{what}: {out_of_memory()}; the trained model is saved") from None
         expected = isinstance(error, InputError)
         reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        complain(f"{what} could not be created ({speak_flags(reason)}); the trained model is saved")
+        complain(f"{what} could not be created ({speak_flags(reason)}); {rest}")
         return None
 
 
-def watch(training: Training, quiet: bool, stack: contextlib.ExitStack) -> tuple:
+def watch(training: Training, arguments, stack: contextlib.ExitStack) -> tuple:
     """Attach the callbacks to the trainer; return the metrics file and the progress bar."""
-    from .callbacks import MetricsFile, ProgressBar, SamplesFile
+    from .callbacks import MetricsFile, ProgressBar, SamplesFile, at_validations
     from .report import make_sampler
 
     run, config, trainer = training.run, training.config, training.trainer
     opened = lambda callback: stack.enter_context(contextlib.closing(callback))  # noqa: E731
-    bar = opened(ProgressBar(trainer, training.unit, quiet))
+    bar = opened(ProgressBar(trainer, training.unit, arguments.quiet))
     metrics = opened(MetricsFile(run.metrics, trainer.progress))
     trainer.callbacks = [metrics, bar]
     if temperatures := config.training.sample_temperatures:
         write = make_sampler(config, training.corpus, trainer.model)
         samples = opened(SamplesFile(run.samples, trainer.progress, temperatures, write))
         trainer.callbacks.insert(1, samples)
+    if arguments.plot:
+        plot = functools.partial(attempt, "the curve", draw, training, rest="training continues")
+        trainer.callbacks.append(at_validations(plot))
+    if arguments.tensorboard:
+        folder, step = Path(arguments.tensorboard), trainer.progress.step
+        trainer.callbacks.append(opened(TensorBoardFile(folder, step)))
     return metrics, bar
 
 

@@ -1,4 +1,4 @@
-"""Callbacks of the Trainer: the progress bar, metrics.jsonl and samples.txt.
+"""Callbacks of the Trainer: the progress bar, metrics.jsonl, samples.txt and curve.png.
 
 A callback is called with an event and its record: "step" after every step, "training" and
 "validation" with means since the previous such event, "checkpoint" before a checkpoint is written,
@@ -23,12 +23,16 @@ from .progress import Progress
 
 
 class ProgressBar:
-    """Prints a line per validation and, on a terminal, a bar with loss, speed and time left."""
+    """Prints a line per validation and, on a terminal, a bar with loss, speed and time left.
+
+    With a time limit, it also prints the expected end once the speed has been measured.
+    """
 
     def __init__(self, trainer, unit: Unit, quiet: bool = False):
         from tqdm import tqdm
 
-        self.unit, self.quiet, self.tqdm, self.stop = unit, quiet, tqdm, trainer.stop
+        self.unit, self.quiet, self.tqdm, self.trainer = unit, quiet, tqdm, trainer
+        self.expected: float | None = None  # number of steps, once it is known
         self.bar = tqdm(
             total=trainer.total_steps if math.isfinite(trainer.total_steps) else None,
             initial=trainer.progress.step,
@@ -47,17 +51,22 @@ class ProgressBar:
         if event == "step":
             self.tokens += record["tokens"]
             self.seconds = time.perf_counter() - self.began
+            self._expect()
             if not self.bar.disable:
                 self._advance(record["loss"])
         if event == "validation":
-            if not self.quiet:
-                try:
-                    self._print(record)
-                except BrokenPipeError:  # such as `| head`: stop with a checkpoint
-                    self.quiet = True
-                    drop_output()
-                    self.stop("output closed")
+            self._print(self._describe(record))
             self._restart()
+
+    def _expect(self):
+        """Update the expected number of steps; print the first one."""
+        speed, steps = self.trainer.progress.steps_per_second, self.trainer.expected_steps
+        if speed and steps != self.expected:
+            if self.expected is None:
+                epoch = steps / len(self.trainer.batches)
+                end = f"step {steps:.0f}, epoch {epoch:.2f}, after {steps / speed:.0f} s"
+                self._print(f"expected end: {end}")
+            self.bar.total, self.expected = round(steps), steps
 
     def _advance(self, loss):
         if math.isnan(self.smoothed):
@@ -68,16 +77,28 @@ class ProgressBar:
         self.bar.set_postfix_str(", ".join(shown), refresh=False)
         self.bar.update()
 
-    def _print(self, record):
+    def _print(self, line):
+        if self.quiet:
+            return
+        try:
+            self.tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # such as `| head`: stop with a checkpoint
+            self.quiet = True
+            drop_output()
+            self.trainer.stop("output closed")
+
+    def _describe(self, record):
+        """Return the line of a validation."""
         losses = [
             f"{part} {self.unit.describe(record[f'{part}_loss'])}"
             for part in ("train", "valid")
             if record[f"{part}_loss"] is not None
         ]
-        columns = [f"epoch {round(record['epoch'], 2):g}", f"step {record['step']}", *losses]
+        end = f" of {self.expected:.0f}" if self.expected else ""
+        columns = [f"epoch {round(record['epoch'], 2):g}", f"step {record['step']}{end}", *losses]
         columns += [f"lr {record['lr']:.2g}", self._speed(), f"{record['seconds']:.0f} s"]
-        self.tqdm.write("  ".join(columns + ["best"] * record["best"]), file=sys.stdout)
-        sys.stdout.flush()
+        return "  ".join(columns + ["best"] * record["best"])
 
     def _speed(self):
         kind = "character" if self.unit.level == "char" else self.unit.level
@@ -183,6 +204,16 @@ class SamplesFile(GrowingFile):
             heading = f"== step {record['step']}, epoch {record['epoch']:.2f}"
             text = self.write(record["step"], temperature).encode("utf-8", "backslashreplace")
             yield f"{heading}, temperature {temperature:g}\n".encode() + text + b"\n\n"
+
+
+def at_validations(work: Callable[[], Any]) -> Callable[[str, dict[str, Any]], None]:
+    """Return a callback that calls a function after each validation."""
+
+    def call(event, record):
+        if event == "validation":
+            work()
+
+    return call
 
 
 def _finite(value):

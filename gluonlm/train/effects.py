@@ -112,7 +112,18 @@ RULES = (
     Rule(("variational",), _drops, lambda config: "needs `dropout` or `embed_dropout` above 0"),
     Rule(("average_decay",), *_only("average", "ema")),
     Rule(("average_patience",), *_only("average", "nt-asgd")),
+    Rule(
+        ("init_lr_scale",),
+        lambda config: config.training.optimizer.lower() != "adadelta",
+        lambda config: "not for `optimizer` adadelta, which has no learning rate",
+    ),
     Rule(("lr_floor",), *_only("schedule", "cosine", "one-cycle")),
+    Rule(("horizon",), *_only("schedule", "cosine", "one-cycle")),
+    Rule(
+        ("horizon",),
+        lambda config: config.training.max_minutes > 0,
+        lambda config: "needs `max_minutes`",
+    ),
     Rule(("decay",), *_only("schedule", "step", "plateau")),
     Rule(("decay_after",), *_only("schedule", "step")),
     Rule(("decay_patience",), *_only("schedule", "plateau")),

@@ -11,7 +11,8 @@ from mxnet import gluon, nd
 from ..models.packed import memory_of, outermost, put_gradients
 from ..system.processes import Processes
 
-TAIL = 2  # numbers after the gradients: a loss, and whether a process wants to stop
+EXTRA = 2  # numbers of the trainer: whether a process wants to stop, and a speed
+TAIL = 1 + EXTRA  # numbers after the gradients; the first is a loss
 
 
 class FlatGradients:

@@ -3,7 +3,9 @@
 This is the only module that accesses MXNet's private optimizer state.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import mxnet as mx
@@ -15,6 +17,7 @@ from ..config import SMALLEST, TrainConfig
 from ..models.packed import split, together
 from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
+from .factors import Factors
 from .kvstore import FlatGradients, MPIStore
 from .native_rules import native_rule, sums_of_squares
 from .replicas import copy_array
@@ -86,16 +89,39 @@ class Optimizer:
         if self.flat:  # share weights now; by default, Gluon waits for the first backward pass
             self.gluon_trainer._init_kvstore()
             self.gluon_trainer._init_params()
-        self.places = [
-            (updater, [p.grad(device) for p in updated], [p.data(device) for p in updated])
-            for updater, device in zip(self.gluon_trainer._updaters, ctx)
+        self.set_factors([[(parameter.shape[0], 1.0)] for parameter in parameters])
+
+    def set_factors(self, factors: Factors) -> None:
+        """Multiply the learning rate of rows of the parameters; do this before the first step.
+
+        Rows whose factor is 0 are not updated, and their gradient is not in the norm.
+        """
+        arrays = self.gluon_trainer._params
+        self.slices = [
+            (array, *part)
+            for array in arrays
+            for part in _slices(array, dict(zip(map(id, self.parameters), factors)))
         ]
-        self.gradients = [parameter.grad(ctx[0]) for parameter in parameters]
+        self.places = [
+            (
+                updater,
+                [array.grad(device)[rows] for array, rows, _ in self.slices],
+                [array.data(device)[rows] for array, rows, _ in self.slices],
+            )
+            for updater, device in zip(self.gluon_trainer._updaters, self.ctx)
+        ]
+        # by their numbers here; Gluon's would be numbers of parameters
+        self.rule.param_dict = {}
+        self.rule.lr_mult = {place: factor for place, (*_, factor) in enumerate(self.slices)}
+        self.states: list[list] = [[] for _ in self.ctx]  # of each array
+        self.gradients = [parameter.grad(self.ctx[0]) for parameter in self.parameters]
+        if not all(factor for rows in factors for _, factor in rows):
+            self.gradients = self.places[0][1]
 
     def reduce(
-        self, losses: nd.NDArray, stop_requested: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Sum gradients, losses and stop requests; read losses and norms from the device.
+        self, losses: nd.NDArray, extra: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray, Sequence[float]]:
+        """Sum gradients, losses and other numbers; read losses and norms from the device.
 
         This is the only wait for the device in a step.
 
@@ -103,25 +129,26 @@ class Optimizer:
         ----------
         losses
             `(devices,)`, summed here as well.
-        stop_requested
-            Whether this process wants to stop.
+        extra
+            `(EXTRA,)`, numbers to sum over processes, in float32.
 
         Returns
         -------
         losses
             `(devices,)`, or `(1,)` with several processes, float64; their sum is the step's loss.
         squares
-            `(parameters,)`, float64, the squared norm of each gradient.
-        stop_requested
-            Whether any process wants to stop.
+            `(arrays,)`, float64, the squared norm of each gradient that is used.
+        extra
+            `(EXTRA,)`, the sums.
         """
         if self.flat:
             for tail, loss in zip(self.flat.tails, losses):
-                tail[0:1], tail[1:2] = loss, float(stop_requested)
+                tail[0:1], tail[1:] = loss, 0
+            self.flat.tails[0][1:] = nd.array(extra, ctx=self.ctx[0])
         if self.flat or len(self.ctx) > 1:
             self.gluon_trainer.allreduce_grads()
         if self.flat:
-            losses = self.flat.tails[0]  # (2,): the summed loss and the number of stop requests
+            losses = self.flat.tails[0]  # (1 + EXTRA,): the summed loss, then the sums of `extra`
         if self.kernels:
             losses = losses.asnumpy().astype(np.float64)
             squares = sums_of_squares(self.kernels, self.gradients)
@@ -130,30 +157,41 @@ class Optimizer:
             figures = nd.concat(losses, squares, dim=0).asnumpy().astype(np.float64)
             losses, squares = np.split(figures, [losses.size])
         if self.flat:
-            losses, stop_requested = losses[:1], losses[1] > 0
-        return losses, squares, stop_requested
+            losses, extra = losses[:1], losses[1:]
+        return losses, squares, extra
 
     def update(self, lr: float, divisor: float) -> None:
         """Take a step with the gradients divided by `divisor`, in one pass over them."""
         self.rule.set_learning_rate(lr)
         self.rule.rescale_grad = 1 / min(divisor, LARGEST_DIVISOR)
-        for updater, gradients, weights in self.places:
-            for weight in weights if self.weight_decay else ():
-                weight *= max(0, 1 - lr * self.weight_decay)
+        for device, (updater, gradients, weights) in enumerate(self.places):
+            if not updater.states:
+                self._create_states(device)
+            for place, weight in enumerate(weights if self.weight_decay else ()):
+                weight *= max(0, 1 - lr * self.rule.lr_mult[place] * self.weight_decay)
             updater(list(range(len(weights))), gradients, weights)
+
+    def _create_states(self, device):
+        """Create the state of each array on a device; the updates get slices of it."""
+        arrays, updater = self.gluon_trainer._params, self.places[device][0]
+        weights = [array.data(self.ctx[device]) for array in arrays]
+        create = self.rule.create_state_multi_precision
+        self.states[device] = [create(index, weight) for index, weight in enumerate(weights)]
+        states = dict(zip(map(id, arrays), self.states[device]))
+        for place, (array, rows, _) in enumerate(self.slices):
+            updater.states[place] = _sliced(states[id(array)], rows)
+            updater.states_synced[place] = True
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays of the state, `optimizer.PARAMETER.NUMBER`."""
-        return {
-            name: array.asnumpy() for name, array in self._named(self.gluon_trainer._updaters[0])
-        }
+        return {name: array.asnumpy() for name, array in self._named(device=0)}
 
-    def _named(self, updater):
+    def _named(self, device):
         """Yield the name and array of each parameter's state on a device."""
         numbers = {id(parameter): number for number, parameter in enumerate(self.parameters)}
-        for index, state in updater.states.items():
+        for whole, state in zip(self.gluon_trainer._params, self.states[device]):
             for i, array in enumerate(_flat(state)):
-                for parameter, part in split(self.gluon_trainer._params[index], array):
+                for parameter, part in split(whole, array):
                     yield f"optimizer.{numbers[id(parameter)]}.{i}", part
 
     def record(self) -> dict[str, Any]:
@@ -161,12 +199,8 @@ class Optimizer:
         fields = vars(self.rule).items()
         numbers = {name: value for name, value in fields if type(value) in (int, float)}
         count_of = self.rule._index_update_count
-        counts = {str(i): count_of[self._index(i)] for i in range(len(self.parameters)) if count_of}
+        counts = {str(i): count_of[0] for i in range(len(self.parameters)) if count_of}
         return {"numbers": numbers, "counts": counts}
-
-    def _index(self, number):
-        """Return the index of a parameter's update; 0 if all are updated as one array."""
-        return number if len(self.gluon_trainer._params) > 1 else 0
 
     def restore(self, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Restore the state returned by `record()` and `arrays()`.
@@ -188,14 +222,12 @@ class Optimizer:
                 fields[name] = _checked_number(name, record["numbers"][name], type(fields[name]))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise InputError(f"checkpoint: progress does not fit this version: {error}") from None
-        counts = {self._index(number): count for number, count in counts.items()}
-        for device, updater in enumerate(self.gluon_trainer._updaters):
-            self.rule._all_index_update_counts[device] = dict(counts)
-            for index in counts:
-                weight = self.gluon_trainer._params[index].data(self.ctx[device])
-                updater.states[index] = self.rule.create_state_multi_precision(index, weight)
-                updater.states_synced[index] = True
-            for name, array in self._named(updater):
+        for device in range(len(self.ctx)):
+            each = range(len(self.slices) if counts else 0)
+            self.rule._all_index_update_counts[device] = {place: counts[0] for place in each}
+            if counts:
+                self._create_states(device)
+            for name, array in self._named(device):
                 copy_array(arrays, name, array)
         self.rule._set_current_context(0)
 
@@ -267,6 +299,27 @@ def _checked_number(name, value, kind):
     if type(value) not in (int, float) or not 0 <= value < 2**53:
         raise ValueError(f"the optimizer's {name} is {value!r}")
     return kind(value)
+
+
+def _slices(array, factors):
+    """Yield the slices of an updated array with one factor each, except where it is 0."""
+    runs = []
+    for parameter, _ in split(array, array.list_data()[0]):
+        width = 1 if parameter is array else math.prod(parameter.shape[1:])
+        runs += [(rows * width, factor) for rows, factor in factors[id(parameter)] if rows]
+    begin = 0
+    for factor, run in itertools.groupby(runs, key=lambda part: part[1]):
+        end = begin + sum(size for size, _ in run)
+        if factor:
+            yield slice(begin, end), factor
+        begin = end
+
+
+def _sliced(state, rows):
+    """Return the same slice of every array of an optimizer's state."""
+    if isinstance(state, (list, tuple)):
+        return type(state)(_sliced(part, rows) for part in state)
+    return None if state is None else state[rows]
 
 
 def _flat(state):

@@ -4,8 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
+import numpy as np
+
 from ..system.errors import InputError
 
+PARTS = 100  # of `max_minutes`; the speed is measured after each
 SKIPS = 100  # consecutive skipped steps; then give up
 
 
@@ -19,6 +22,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0  # of training, validating and sampling, over all sessions
+    steps_per_second: float = 0.0  # mean at the last measurement; 0: not measured yet
     loss_sum: float = 0.0  # nats since the last validation
     tokens: int = 0  # number of tokens in loss_sum
     log_loss_sum: float = 0.0  # nats since the last training record
@@ -37,6 +41,7 @@ class Progress:
     metrics_bytes: int = 0  # length of metrics.jsonl
     samples_bytes: int = 0  # length of samples.txt
     devices: int = 0  # number of devices, in all processes, that share the streams
+    inherited: int = 0  # tokens whose weights come from another run; 0: all, or no other run
     optimizer: dict = field(default_factory=dict)
 
     @classmethod
@@ -61,6 +66,16 @@ class Progress:
             reason = str(error)[:200]
             raise InputError(f"checkpoint: progress does not fit this version: {reason}") from None
         return progress
+
+    def spend(self, seconds: float, minutes: float) -> None:
+        """Add the time of a step, and measure the speed after each hundredth of `minutes`.
+
+        The speed is rounded to float32, in which processes share it.
+        """
+        before, self.seconds = self.seconds, self.seconds + seconds
+        part = 60 * minutes / PARTS
+        if part and before // part < self.seconds // part:
+            self.steps_per_second = float(np.float32(self.step / self.seconds))
 
     def count(self, loss: float, tokens: int) -> None:
         """Add a step's mean loss, in nats, to the sums for the next records."""

@@ -26,6 +26,8 @@ def introduce(training: Training) -> str:
     kernels = native.description(config.training.kernels)
     on_cpu = f", {runtime.threads_in_use()} threads, kernels {kernels}"
     steps = f"{config.training.batch_size} x {model.window or config.training.seq_len}"
+    if config.training.max_minutes:
+        steps += f", at most {config.training.max_minutes:g} minutes"
     lines = [
         f"{corpus.name}: {parts} {level}s for training, validation, test; "
         f"{len(corpus.vocab):,} distinct",

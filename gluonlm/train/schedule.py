@@ -15,7 +15,7 @@ def learning_rate(
     Parameters
     ----------
     total_steps
-        The step at which cosine and one-cycle end.
+        The horizon: the step at which cosine and one-cycle end.
     drops
         How often plateau has lowered the rate.
     """

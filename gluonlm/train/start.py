@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import native
-from ..config import BEFORE, Config, DataConfig, changed_settings
+from ..config import BEFORE, Config, DataConfig, TrainConfig, changed_settings
 from ..corpus import Corpus, check_trusted, load_corpus, share_corpus
 from ..corpus.load import has_own_parts
 from ..run.checkpoint import Checkpoint, with_new_rows
@@ -90,11 +90,15 @@ class FreshStart:
     vocab: Vocab | None = None
     extend_vocab = False
     fingerprint: str | None = None
+    inherited = 0
 
     def __init__(
         self, settings: dict[str, Any], folder=None, overwrite: bool = False, source="configuration"
     ):
         self.config = with_kernels(Config.from_dict(settings, source))
+        for name in ("freeze", "init_lr_scale"):
+            if getattr(self.config.training, name) != getattr(TrainConfig, name):
+                raise InputError(f"`{name}`: only for weights of another run: use `init_from`")
         self.data = self.config.data
         self.folder, self.overwrite = folder, overwrite
         self.notes: list[str] = []
@@ -137,6 +141,7 @@ class WarmStart:
                     "cannot change; leave it out, or start without `init_from`"
                 )
         self.vocab: Vocab | None = self.checkpoint.vocab
+        self.inherited = len(self.checkpoint.vocab)
         self.extend_vocab = extend_vocab
         self.folder, self.overwrite = folder, overwrite
         self.notes = [
@@ -256,7 +261,7 @@ class JoinedStart:
         if self.resumed:
             restore(trainer)
         else:
-            trainer.world.from_first(None)
+            trainer.inherit(trainer.world.from_first(None))
             save_checkpoint(NO_RUN, self.config, corpus, trainer, ("last",))
         return NO_RUN
 
@@ -322,8 +327,9 @@ def open_new_run(start: FreshStart | WarmStart, corpus: Corpus, trainer: Trainer
 
     def create():
         start.run = Run.create(start.folder or new_folder(start.config), start.overwrite)
+        return start.inherited
 
-    trainer.world.from_first(create)
+    trainer.inherit(trainer.world.from_first(create))
     assert start.run
     save_checkpoint(start.run, start.config, corpus, trainer, ("last",))
     return start.run

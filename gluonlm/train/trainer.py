@@ -22,6 +22,7 @@ from ..system.errors import InputError
 from ..system.processes import ALONE, Processes
 from ..system.seeds import derive_seed
 from .average import Average
+from .factors import rate_factors
 from .optimizer import Optimizer
 from .progress import Diverged, Progress
 from .replicas import Replicas, count_devices
@@ -84,6 +85,7 @@ class Trainer:
         model.use_kernels(config.kernels)
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
+        self.inherit(0)
         self.average = Average(model, config, self.ctx[0])
         self.random_steps = config.optimizer.lower() == "sgld" or model.uses_dropout()
         self.saved_step: int | None = None
@@ -99,11 +101,29 @@ class Trainer:
                 f"streams, too few for the {devices} devices of `ctx`"
             )
 
+    def inherit(self, tokens: int) -> None:
+        """Apply `freeze` and `init_lr_scale` to the first tokens of the vocabulary only; 0: to all.
+
+        Raises
+        ------
+        InputError
+            If `freeze` names a layer that the model does not have, or every layer.
+        """
+        self.progress.inherited = tokens
+        self.optimizer.set_factors(rate_factors(self.model, self.config, tokens))
+
     @property
     def lr(self) -> float:
         """The learning rate of the next step."""
         step, drops = self.progress.step, self.progress.drops
-        return learning_rate(self.config, step, len(self.batches), self.total_steps, drops)
+        horizon = self.expected_steps if self.config.horizon == "time" else self.total_steps
+        return learning_rate(self.config, step, len(self.batches), horizon, drops)
+
+    @property
+    def expected_steps(self) -> float:
+        """The number of steps until an epoch, step or time limit, by the measured speed."""
+        by_time = self.progress.steps_per_second * 60 * self.config.max_minutes
+        return min(self.total_steps, by_time or math.inf)
 
     def fit(self) -> str:
         """Train until a limit is reached or `stop` is called.
@@ -124,7 +144,8 @@ class Trainer:
             self._step()
             validated = self.progress.step % self.validate_every == 0
             best = validated and self._validate()
-            self.progress.seconds += time.monotonic() - began
+            minutes = 0 if self.world.rank else self.config.max_minutes
+            self.progress.spend(time.monotonic() - began, minutes)
             if self.progress.step % self.config.log_every == 0:
                 self._log()
             if best or self._checkpoint_due(validated):
@@ -207,11 +228,14 @@ class Trainer:
     def _reduce(self, losses):
         """Sum the gradients and losses over devices and processes; see `Optimizer.reduce`.
 
-        It also tells every process whether one wants to stop: all must end after the same step.
+        It also tells every process whether one wants to stop, and the speed that the first one has
+        measured: all must end after the same step, and use the same learning rate.
         """
-        stop_requested = bool(self._local_stop_reason())
-        losses, squares, stop_requested = self.optimizer.reduce(losses, stop_requested)
-        if stop_requested:
+        mine = bool(self._local_stop_reason())
+        speed = 0.0 if self.world.rank else self.progress.steps_per_second
+        losses, squares, (stopping, speed) = self.optimizer.reduce(losses, (mine, speed))
+        self.progress.steps_per_second = float(speed)
+        if stopping:
             self._agree_on_stopping()
         return losses, squares
 
@@ -306,6 +330,7 @@ class Trainer:
             If they do not fit the model and the settings.
         """
         self.progress = Progress.from_record(record)
+        self.inherit(self.progress.inherited)
         self.optimizer.restore(self.progress.optimizer, arrays)
         self.replicas.restore(arrays, self.streams)
         self.average.restore(self.progress, arrays)

@@ -247,8 +247,8 @@ class Vocab:
         place, unit = int(missing.argmax()), self.kind.unit
         raise InputError(
             f"{unit} {tokens[place]!r} at position {(start or 0) + place} is not among the "
-            f"{len(self)} {unit}s of this vocabulary: remove unknown {unit}s from the text, or "
-            "skip them (generate, evaluate: `unknown` skip)"
+            f"{len(self)} {unit}s of this vocabulary: remove unknown {unit}s from the text, add "
+            "them (train: `extend_vocab`), or skip them (generate, evaluate: `unknown` skip)"
         )
 
     @functools.cached_property
