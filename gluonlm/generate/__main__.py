@@ -112,6 +112,7 @@ def make_parser() -> Parser:
         help="report how much of the output occurs in the training text",
     )
     add("--data-dir", metavar="DIR", help="folder of the training text (default: as in training)")
+    parser.add_overwrite()
     add_ends(parser.add_argument_group("end of a text").add_argument)
     add_output(parser)
     add_sampling(parser.add_argument_group("sampling").add_argument)
@@ -133,8 +134,8 @@ def add_ends(add: Callable) -> None:
     add(
         "--document",
         action="store_true",
-        help="generate one document: the prompt is its beginning, and the text ends before the "
-        "next document separator (models trained with --document-separator)",
+        help="for models trained with --document-separator: begin a document with the prompt, and "
+        "end before the next separator",
     )
 
 
@@ -153,7 +154,6 @@ def add_output(parser: Parser) -> None:
         help="print each text as one line of JSON, with its prompt, length, seed and end",
     )
     add("--out", metavar="FILE", help="write the texts to a file in UTF-8 instead of printing them")
-    parser.add_overwrite()
 
 
 def add_sampling(add: Callable) -> None:

@@ -215,7 +215,7 @@ class Sampling(NamedTuple):
         return draw(logits, uniform, self.temperature, self.top_k, self.top_p, kernels)
 
 
-def without(logits, exclude: Sequence[int]):
+def without(logits, exclude: Sequence[int]) -> np.ndarray:
     """Return logits `(N, V)` in which the ids `exclude` are impossible."""
     if not len(exclude):
         return logits
