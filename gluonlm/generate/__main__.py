@@ -36,10 +36,10 @@ def parse(argv=None) -> argparse.Namespace:
     parser.reject_unused(arguments, ("overwrite",), without="out")
     if arguments.temperature == 0:
         arguments.greedy, arguments.temperature = True, 1.0
-    drawing = ("temperature", "top_k", "top_p", "seed")
-    parser.reject_unused(arguments, ("samples", *drawing), together_with="greedy")
+    drawing = ("samples", "temperature", "top_k", "top_p", "seed")
+    parser.reject_unused(arguments, drawing, together_with="greedy")
     parser.reject_unused(
-        arguments, ("samples", *drawing, "greedy", "repetition_penalty"), together_with="beam"
+        arguments, (*drawing, "greedy", "repetition_penalty"), together_with="beam"
     )
     if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
         raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
