@@ -36,10 +36,10 @@ def parse(argv=None) -> argparse.Namespace:
     parser.reject_unused(arguments, ("overwrite",), without="out")
     if arguments.temperature == 0:
         arguments.greedy, arguments.temperature = True, 1.0
-    drawing = ("temperature", "top_k", "top_p", "seed")
-    parser.reject_unused(arguments, ("samples", *drawing), together_with="greedy")
+    drawing = ("samples", "temperature", "top_k", "top_p", "seed")
+    parser.reject_unused(arguments, drawing, together_with="greedy")
     parser.reject_unused(
-        arguments, ("samples", *drawing, "greedy", "repetition_penalty"), together_with="beam"
+        arguments, (*drawing, "greedy", "repetition_penalty"), together_with="beam"
     )
     if arguments.beam is not None and not 1 <= arguments.beam <= WIDEST:
         raise InputError(f"`beam` {arguments.beam}: must be from 1 to {WIDEST:,}")
@@ -114,6 +114,7 @@ def make_parser() -> Parser:
         help="report how much of the output occurs in the training text",
     )
     add("--data-dir", metavar="DIR", help="folder of the training text (default: as in training)")
+    parser.add_overwrite()
     add_ends(parser.add_argument_group("end of a text").add_argument)
     add_output(parser)
     add_sampling(parser.add_argument_group("sampling").add_argument)
@@ -135,8 +136,8 @@ def add_ends(add: Callable) -> None:
     add(
         "--document",
         action="store_true",
-        help="generate one document: the prompt is its beginning, and the text ends before the "
-        "next document separator (models trained with --document-separator)",
+        help="for models trained with --document-separator: begin a document with the prompt, and "
+        "end before the next separator",
     )
 
 
@@ -155,7 +156,6 @@ def add_output(parser: Parser) -> None:
         help="print each text as one line of JSON, with its prompt, length, seed and end",
     )
     add("--out", metavar="FILE", help="write the texts to a file in UTF-8 instead of printing them")
-    parser.add_overwrite()
 
 
 def add_sampling(add: Callable) -> None:
