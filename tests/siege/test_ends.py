@@ -47,7 +47,8 @@ def test_a_broken_pipe_ends_the_training_with_a_checkpoint(text_file, tmp_path, 
     process.stderr.close()
     assert process.wait() == 141
     assert_resume_hint(err, run)
-    assert Run(run).load("last").progress["step"] == 6
+    # on a busy machine, the second validation may print before the pipe is closed
+    assert Run(run).load("last").progress["step"] in (6, 9)
     assert command("train", "--resume", run, "--quiet")[0] == 0
     assert command("train", "--run", tmp_path / "whole", *flags)[0] == 0
     assert_same_end(run, tmp_path / "whole")
