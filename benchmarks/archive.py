@@ -30,6 +30,7 @@ from gluonlm.compat.run import run
 from gluonlm.system.errors import InputError
 
 PLACE = re.compile(r"(<!-- archive -->\n).*?(<!-- end -->)", re.DOTALL)
+NEEDED = ": not in a data folder"  # in the record of a missing download
 LONGEST = 160  # characters of an error
 
 
@@ -150,6 +151,9 @@ def describe(outcome: dict) -> str:
     alone = outcome["total"] == 1
     cells = "" if alone else f"cell {', '.join(map(str, stopped))} "
     late = f"{cells}interrupted after {outcome['limit']} s" if stopped else ""
+    needs = [change for _, change in outcome.get("repairs", ()) if NEEDED in change]
+    if error and needs and "ConnectionError" in error:
+        error = f"needs {needs[-1].partition(NEEDED)[0]}"
     if error:
         where = "" if alone else f"cell {outcome['cells']}: "
         return f"fails: {where}{error[:LONGEST]}" + (f" ({late})" if late else "")
