@@ -125,7 +125,8 @@ def describe(path: Path, outcome: Outcome, limit: int) -> str:
     if outcome.error:
         line = f"{path.name}: cell {outcome.cells} of {outcome.total}: {outcome.error}"
         return f"{line} (before it, {late}, interrupted)" if late else line
-    line = f"{path.name}: all {outcome.total} cells executed in {outcome.seconds:.1f} s"
+    cells = f"all {outcome.total} cells" if outcome.total > 1 else "the cell"
+    line = f"{path.name}: {cells} executed in {outcome.seconds:.1f} s"
     return f"{line}; {late}, interrupted: later cells had what it had computed" if late else line
 
 
