@@ -81,7 +81,7 @@ def write(trained: Path) -> None:
 
 
 def main(finished: str = "") -> None:
-    """Train and write the model, or write that of a finished run."""
+    """Train the model, unless a finished run is given, and write it into the package."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(finished or Path(folder, "run"))
         if not finished:
