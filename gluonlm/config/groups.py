@@ -256,6 +256,13 @@ class TrainConfig(Settings):
         choices=("auto", "native", "mxnet"),
         on_resume=True,
     )
+    precision: str = option(
+        "float32",
+        "of the numbers that native kernels multiply in training: float32, or bfloat16 (8 "
+        "significant bits, faster; processors with Intel AMX); all else is float32",
+        choices=("float32", "bfloat16"),
+        on_resume=True,
+    )
     epochs: int = option(
         10,
         "passes over the training text; also the length of --schedule cosine",

@@ -44,7 +44,7 @@ class LanguageModel(HybridBlock):
         """Return the initial state: zeros on a context, or [] if no state is carried."""
         return []
 
-    def use_kernels(self, choice: str = "auto") -> None:
+    def use_kernels(self, choice: str = "auto", precision: str = "float32") -> None:
         """Compute training passes and losses with native kernels, if they support them.
 
         On a GPU, MXNet computes everything. The weights must be initialized.
@@ -53,11 +53,22 @@ class LanguageModel(HybridBlock):
         ----------
         choice
             As for `native.load`.
+        precision
+            As for `NativeNetwork.set_precision`.
+
+        Raises
+        ------
+        InputError
+            If native kernels or the precision are required but unavailable.
         """
         kernels = native.load(choice)
         contexts = next(iter(self.parameters().values())).list_ctx()
         on_cpu = all(ctx.device_type == "cpu" for ctx in contexts)
         self.compiled = self.native_network(kernels) if kernels and on_cpu else None
+        if self.compiled:
+            self.compiled.set_precision(precision)
+        elif precision != "float32":
+            raise InputError(f"`precision` {precision}: only native kernels on a CPU support it")
 
     def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
         """Return this network for native kernels, or None if they do not support it."""

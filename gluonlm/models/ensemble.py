@@ -68,10 +68,10 @@ class Ensemble(LanguageModel):
         losses = mx.nd.add_n(*(losses for losses, _ in results)) / len(results)  # (M,)
         return losses, [array for _, new in results for array in new]
 
-    def use_kernels(self, choice: str = "auto") -> None:
+    def use_kernels(self, choice: str = "auto", precision: str = "float32") -> None:
         """Train every member with native kernels, if they support it."""
         for network in self.networks:
-            network.use_kernels(choice)
+            network.use_kernels(choice, precision)
 
     def seed_dropout(self, seed: int) -> None:
         """Set the seed of the dropout masks of every member; members draw different masks."""

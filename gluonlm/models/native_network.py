@@ -10,6 +10,7 @@ from mxnet import gluon, nd
 
 from .. import native
 from ..native import WEIGHTS, NativeLayer, NativePass
+from ..system.errors import InputError
 from .packed import address_of, memory_of
 
 
@@ -62,7 +63,27 @@ class NativeNetwork:
             variational=variational,
             layers=ctypes.addressof(self.layers),
         )
-        self.seed, self.passes = 0, 0
+        self.seed, self.passes, self.precision = 0, 0, "float32"
+
+    def set_precision(self, precision: str) -> None:
+        """Set what a training pass multiplies; scores are always float32.
+
+        Parameters
+        ----------
+        precision
+            "float32", or "bfloat16": the factors are rounded to eight significant bits and their
+            products summed as float32; weights and gradients remain float32.
+
+        Raises
+        ------
+        InputError
+            If the processor does not multiply bfloat16 numbers in tiles.
+        """
+        if precision not in self.kernels.passes:
+            raise InputError(
+                f"`precision` {precision}: this processor has no AMX: use float32 instead"
+            )
+        self.precision = precision
 
     def seed_dropout(self, seed: int) -> None:
         """Set the seed of the dropout masks of the next passes, which all differ."""
@@ -78,7 +99,9 @@ class NativeNetwork:
         # no MXNet operator reads old gradients any more: each such operator writes weights, for
         # which `_run` waits
         gradients = [address_of(p.grad(inputs.context)) for p in self.parameters]
-        state = self._run(inputs, targets, state, address_of(losses), self.rates(), gradients)
+        state = self._run(
+            *(inputs, targets, state, address_of(losses), self.rates(), gradients, self.precision)
+        )
         return losses, state
 
     def losses(
@@ -90,7 +113,7 @@ class NativeNetwork:
         state = self._run(inputs, targets, state, losses.ctypes.data, rates, gradients)
         return losses.astype(np.float64), state
 
-    def _run(self, inputs, targets, state, losses, rates, gradients):
+    def _run(self, inputs, targets, state, losses, rates, gradients, precision="float32"):
         """Run a pass; return the new state."""
         arguments, ctx = self.arguments, inputs.context
         arguments.steps, arguments.streams = inputs.shape
@@ -115,16 +138,16 @@ class NativeNetwork:
             ):
                 setattr(layer, before, address_of(old))
                 setattr(layer, later, address_of(array))
-        self._call()
+        self._call(*self.kernels.passes[precision])
         return new
 
-    def _call(self):
+    def _call(self, plan, run):
         place = ctypes.addressof(self.arguments)
         self.arguments.memory = None
-        memory = workspace(self.kernels.plan(place))
+        memory = workspace(plan(place))
         self.arguments.memory = memory.ctypes.data
-        self.kernels.plan(place)
-        if self.kernels.run_pass(place):
+        plan(place)
+        if run(place):
             vocab_size = self.arguments.vocab_size
             raise IndexError(f"an id is not in the vocabulary of 0 to {vocab_size - 1}")
 

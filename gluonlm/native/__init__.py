@@ -19,7 +19,7 @@ from ..system.errors import InputError
 
 VARIABLE, CHOICES = "GLUONLM_KERNELS", ("auto", "native", "mxnet")
 LIBRARY = Path(__file__).with_name("kernels.so")
-VERSION = 3  # of the interface, as in kernels.cc
+VERSION = 4  # of the interface, as in kernels.cc
 SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
 RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
 KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
@@ -57,29 +57,43 @@ class NativePass(ctypes.Structure):
         *_fields(_pointer, "layers memory x gradient replaced h_gradient c_gradient"),
         *_fields(_pointer, "to_logits from_logits biases logits"),
         *_fields(_integer, "rows"),
+        *_fields(_pointer, "factors more_factors"),
     ]
+
+
+def _function(library, instruction_set, name, result, *arguments):
+    found = library[f"{name}_{instruction_set}"]
+    found.restype, found.argtypes = result, arguments
+    return found
+
+
+def _passes(library, instruction_set):
+    plan = _function(library, instruction_set, "plan", _integer, _pointer)
+    return plan, _function(library, instruction_set, "pass", ctypes.c_int, _pointer)
 
 
 class Kernels:
     """The functions of the library for one instruction set.
 
     All but `draw` have pointers as arguments: only `NativeStepper` and `NativeNetwork` call them.
+
+    Attributes
+    ----------
+    passes
+        The functions that plan and run a training pass, by the precision of their products:
+        "float32", and "bfloat16" on a processor with AMX.
     """
 
     def __init__(self, library: ctypes.PyDLL, lanes: int):
         self.lanes, self.instruction_set = lanes, SETS[lanes]
-
-        def function(name, result, *arguments):
-            found = library[f"{name}_{self.instruction_set}"]
-            found.restype, found.argtypes = result, arguments
-            return found
-
-        pointer, integer = ctypes.c_void_p, ctypes.c_int64
+        function = functools.partial(_function, library, self.instruction_set)
+        pointer, integer = _pointer, _integer
         self.pack = function("pack", integer, pointer)
         self.arrange = function("arrange", integer, pointer)
         self.step = function("step", ctypes.c_int, pointer, pointer, pointer)
-        self.plan = function("plan", integer, pointer)
-        self.run_pass = function("pass", ctypes.c_int, pointer)
+        self.passes = {"float32": _passes(library, self.instruction_set)}
+        if lanes == max(SETS) and library.tiles():
+            self.passes["bfloat16"] = _passes(library, "amx")
         self.squares = function("squares", ctypes.c_double, integer, integer, pointer)
         self.adam = function("adam", None, integer, integer, *[pointer] * 5)
         self.sgd = function("sgd", None, integer, integer, *[pointer] * 2, *[ctypes.c_double] * 3)

@@ -6,8 +6,10 @@
 // order.
 #include <atomic>
 #include <cmath>
+#include <cpuid.h>
 #include <cstdint>
 #include <cstring>
+#include <immintrin.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -88,10 +90,24 @@ static void each(int64_t count, int64_t wanted, const Function &function) {
 }
 }  // namespace pool
 
-extern "C" int version() { return 3; }  // of the structs and the functions' arguments
+extern "C" int version() { return 4; }  // of the structs and the functions' arguments
 extern "C" int lanes() {                // of the widest instruction set of this processor, or 0
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? 16 : 8;
+}
+
+#if defined(__clang__) ? __clang_major__ >= 14 : __GNUC__ >= 11
+#define TILES 1  // older compilers do not know them
+#else
+#define TILES 0
+#endif
+// Whether this processor has the tiles of bfloat16 numbers, and the system lets this process use them.
+extern "C" int tiles() {
+  unsigned a, b, c, d, a1;
+  if (!TILES || lanes() != 16 || !__builtin_cpu_supports("avx512bw")) return 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return 0;
+  if (!__get_cpuid_count(7, 1, &a1, &b, &c, &d) || !(a1 >> 5 & 1)) return 0;
+  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 }
 
 #define PRAGMA(text) _Pragma(#text)
@@ -107,8 +123,10 @@ extern "C" int lanes() {                // of the widest instruction set of this
 #define EXPORT(name) name##_avx2
 BEGIN("avx2,fma")
 namespace avx2 {
+#include "vectors.h"
 #include "products.h"
 #include "training.h"
+#include "updates.h"
 #include "stepper.h"
 }
 END
@@ -118,8 +136,21 @@ END
 #define EXPORT(name) name##_avx512
 BEGIN("avx512f,avx512dq,avx2,fma")
 namespace avx512 {
+#include "vectors.h"
 #include "products.h"
 #include "training.h"
+#include "updates.h"
 #include "stepper.h"
 }
 END
+#if TILES
+#undef EXPORT
+#define EXPORT(name) name##_amx
+BEGIN("avx512f,avx512dq,avx512bw,avx512bf16,amx-tile,amx-bf16,avx2,fma")
+namespace amx {
+#include "vectors.h"
+#include "tiles.h"
+#include "training.h"
+}
+END
+#endif

@@ -1,56 +1,18 @@
-// Vectors of one instruction set, and matrix products. Included by kernels.cc.
-//
-// Arrays of tokens and units are stored in panels of PANEL units: (panels, tokens, PANEL). The gates
-// of a layer have a panel for each gate of a panel of units, in the order (panel, gate). So a tile
-// of a product reads adjacent numbers, from either side: nothing is copied but weights, which are
-// packed. Padding is computed where that is simpler than not to, but never added up.
-#define IN static inline __attribute__((always_inline))
-typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef int32_t Integers __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+// Matrix products of float32 numbers. Included by kernels.cc; tiles.h has the same functions for
+// bfloat16.
+typedef float Factor;  // what a product multiplies
+typedef Panels Factors;
 
 constexpr int REGISTERS = LANES == 16 ? 24 : 12;  // for sums
+constexpr int64_t TALL = REGISTERS / 2;           // rows of a tile
+constexpr int64_t CHUNK = 256;                    // terms of a product that stay in the caches
+constexpr int64_t FEW = 24;                       // rows of a product with many columns
 
-IN int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-IN Vector load(const float *p) { return *(const Vector *)p; }
-IN void store(float *p, Vector x) { *(Vector *)p = x; }
-IN void copy(float *to, const float *from, int64_t size) { memcpy(to, from, sizeof(float) * size); }
-IN Vector all(float x) { return x - Vector{}; }
-
-IN Vector exp(Vector x) {  // to 1e-7; Cephes, clamped to finite results; NaN stays NaN
-  const Vector low = all(-87.3f), high = all(88.3f);
-  x = x < low ? low : x;
-  x = x > high ? high : x;
-  Vector n = x * 1.44269504f + 12582912.0f;  // rounds to an integer, in the low bits
-  const Integers power = ((Integers)n << 23) + (127 << 23);
-  n -= 12582912.0f;
-  const Vector r = x - n * 0.693359375f - n * -2.12194440e-4f;
-  Vector p = (r * 1.9875691500e-4f + 1.3981999507e-3f) * r + 8.3334519073e-3f;
-  p = ((p * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r + 5.0000001201e-1f;
-  return (p * r * r + r + 1.0f) * (Vector)power;
-}
-IN Vector sigmoid(Vector x) { return 1.0f / (1.0f + exp(-x)); }
-IN Vector tanh(Vector x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
-IN Vector relu(Vector x) { return x < Vector{} ? Vector{} : x; }  // NaN stays NaN
-
-constexpr int64_t PANEL = 2 * LANES, TALL = REGISTERS / 2;  // columns and rows of a tile
-constexpr int64_t BLOCK = 96, CHUNK = 256;  // rows and terms of a product that stay in the caches
-constexpr int64_t SQUARE = PANEL * PANEL;   // numbers of a panel for PANEL terms
-
-IN int64_t parts(int64_t x, int64_t size) { return (x + size - 1) / size; }
-IN int64_t up(int64_t x, int64_t size) { return parts(x, size) * size; }
-IN int64_t gates_of(int64_t kind) { return kind == LSTM ? 4 : kind == GRU ? 3 : 1; }
-
-struct Panels {  // panel q begins at p + q * stride, and its rows are PANEL apart
-  float *p;
-  int64_t stride;
-};
-struct Terms {  // what a product adds up: `full` pieces of PANEL terms, and others of `rest`
-  int64_t pieces, full, rest;
-  int64_t operator[](int64_t q) const { return q < full ? PANEL : rest; }
-};
-IN Terms units(int64_t size, int64_t gates = 1) {  // of one layer, or of all its gates
-  return {parts(size, PANEL) * gates, size / PANEL * gates, size % PANEL};
-}
+// The rows of `a` as factors: the array itself.
+IN Factors factors(int64_t, int64_t, Panels a, Terms, Factor *) { return a; }
+constexpr bool COPIES = false;  // whether `factors` needs memory
+IN void begin_products() {}     // before and after the products of a pass
+IN void end_products() {}
 
 // c (M, W vectors) = start + a (M, terms) b (terms, PANEL): the pieces q0 to q1; pieces of a are
 // `jump` apart. Transposed, the rows of a tile are adjacent columns of a. Rows of start are `under`
@@ -150,21 +112,10 @@ static void multiply_part(int64_t M, Panels a, Terms terms, const float *packed,
       }
   }
 }
-static void multiply(int64_t threads, int64_t M, Panels a, Terms terms, const float *packed,
-                     Panels c, int64_t columns, const float *bias) {
-  const int64_t tall = parts(M, TALL), panels = parts(columns, PANEL);
-  const int64_t high = smaller(tall, up(parts(M, BLOCK), threads));
-  const int64_t wide = high < 4 * threads ? smaller(panels, parts(4 * threads, high)) : 1;
-  pool::each(high * wide, threads, [&](int64_t item) {
-    const int64_t i = item / wide, j = item % wide;
-    multiply_part(M, a, terms, packed, c, columns, bias, false, tall * i / high,
-                  tall * (i + 1) / high, panels * j / wide, panels * (j + 1) / wide);
-  });
-}
 // The gradient of weights (rows, columns): the sum over M tokens of a column of `a` times a row of
 // `b`. Panels of `a` are those of gates: panel q has `rows[q]` of the weights, in MXNet's order.
 static void multiply_gradient(int64_t threads, int64_t M, Panels a, Terms rows, int64_t gates,
-                              Panels b, int64_t columns, float *weight, bool add) {
+                              Panels b, int64_t columns, float *weight, bool add, Factor *) {
   const int64_t size = (rows.full * PANEL + (rows.pieces - rows.full) * rows.rest) / gates;
   const int64_t chunks = parts(M, CHUNK), panels = parts(columns, PANEL);
   const int64_t items = smaller(rows.pieces, up(parts(rows.pieces * PANEL, BLOCK), threads));
@@ -193,19 +144,6 @@ static void multiply_gradient(int64_t threads, int64_t M, Panels a, Terms rows, 
     }
   });
 }
-// the same of a bias: sums over M tokens
-static void add_up(int64_t threads, int64_t M, Panels a, Terms rows, int64_t gates, float *bias,
-                   bool add) {
-  const int64_t size = (rows.full * PANEL + (rows.pieces - rows.full) * rows.rest) / gates;
-  pool::each(rows.pieces, threads, [&](int64_t q) {
-    Vector sums[2] = {};
-    for (int64_t i = 0; i < M; i++)
-      for (int j = 0; j < 2; j++) sums[j] += load(a.p + q * a.stride + i * PANEL + j * LANES);
-    float *to = bias + q % gates * size + q / gates * PANEL;
-    for (int64_t j = 0; j < rows[q]; j++) to[j] = sums[j / LANES][j % LANES] + (add ? to[j] : 0);
-  });
-}
-
 // Pack weights (gates * size, K) as a matrix (size of all gates, K): for gradients of inputs.
 static void pack_rows(int64_t threads, const float *from, int64_t gates, int64_t size, int64_t K,
                       float *to) {

@@ -20,7 +20,8 @@ extern "C" int64_t EXPORT(pack)(Stepper *s) {
   }
   if (!p.weight) return memory.used;
   const int64_t C = p.layers[p.depth - 1].size, V = p.vocab_size;
-  p.to_logits = memory.take(up(V, PANEL) * up(C, PANEL)), p.biases = memory.take(up(V, PANEL));
+  p.to_logits = memory.take_factors(up(V, PANEL) * up(C, PANEL));
+  p.biases = memory.take(up(V, PANEL));
   if (s->weights) pack_columns(p.threads, p.weight, 1, V, C, p.to_logits);
   for (int64_t v = 0; v < up(V, PANEL) && s->weights; v++) p.biases[v] = v < V ? p.bias[v] : 0;
   return memory.used;
@@ -65,7 +66,7 @@ static void advance_panel(const Stepper &s, int64_t layer, int64_t panel) {
   if (layer)
     multiply_part(v.N, View(p, layer - 1).out, units(v.l.inputs), v.l.to_read, v.read, columns,
                   v.l.biases + columns, false, 0, parts(v.N, TALL), first, first + v.gates);
-  forward_panel(p, layer, 0, panel);
+  forward_panel(p, layer, 0, panel, v.h);
 }
 // Read ids (N,), change the state, and write logits (N, V); -1 for an invalid id.
 extern "C" int EXPORT(step)(Stepper *s, const int64_t *ids, float *logits) {

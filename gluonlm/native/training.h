@@ -9,7 +9,8 @@ struct Trained {  // a layer
   const float *h0, *c0;  // (N, C): the state before the first token, or null for zeros
   float *h1, *c1;        // (N, C): the state after the last, or null
   double dropout;        // after the layer
-  float *to_read, *to_h, *biases;  // packed weights, and the biases of the gates: of h, then of x
+  Factor *to_read, *to_h;  // packed weights
+  float *biases;           // of the gates: of h, then of x
   float *h, *c;          // T + 1 times N tokens: states, beginning with the one before the first
   float *out;            // h after dropout
   float *read, *of_h;    // gates, later their gradients: of the products with x, and with h
@@ -29,10 +30,26 @@ struct Pass {
   float *x, *gradient;             // input of the first layer; gradient of the input of any layer
   float *replaced;                 // 2 N tokens: zeros, or the states h and c that they replace
   float *h_gradient, *c_gradient;  // N tokens: what reaches h, except by the next gates, and c
-  float *to_logits, *from_logits, *biases;  // packed weights of the output, and its biases
+  Factor *to_logits, *from_logits;          // packed weights of the output
+  float *biases;                            // of the output
   float *logits;                            // of some tokens
   int64_t rows;                             // how many
+  Factor *factors, *more_factors;           // copies of what a product multiplies
 };
+
+// c (M, columns) = bias + a (M, terms) times a packed matrix; memory is for copies of a.
+static void multiply(int64_t threads, int64_t M, Panels a, Terms terms, const Factor *packed,
+                     Panels c, int64_t columns, const float *bias, Factor *memory) {
+  const Factors rows = factors(threads, M, a, terms, memory);
+  const int64_t tall = parts(M, TALL), panels = parts(columns, PANEL);
+  const int64_t high = smaller(tall, up(parts(M, BLOCK), threads));
+  const int64_t wide = high < 4 * threads ? smaller(panels, parts(4 * threads, high)) : 1;
+  pool::each(high * wide, threads, [&](int64_t item) {
+    const int64_t i = item / wide, j = item % wide;
+    multiply_part(M, rows, terms, packed, c, columns, bias, false, tall * i / high,
+                  tall * (i + 1) / high, panels * j / wide, panels * (j + 1) / wide);
+  });
+}
 
 IN bool apart(int64_t kind) { return kind >= GRU; }  // of_h differs from read
 IN Vector slope(bool relu, Vector y) {               // of an activation with this result
@@ -92,7 +109,7 @@ static void exchange_resets(const Pass &p, const View &v, int64_t t, bool keep =
 }
 
 // One panel of a time step: the gates, the new h and c of its units, and h after dropout.
-static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel) {
+static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel, Factors h) {
   const View v(p, layer);
   const Trained &l = v.l;
   const int64_t N = v.N, at = t * N * PANEL, stride = v.read.stride;
@@ -100,7 +117,7 @@ static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel
   const bool alone = l.kind > AFFINE && t == 0;  // an unrolled network begins without a state
   const Panels to = {(apart(l.kind) ? l.of_h : l.read) + first * stride + at, stride};
   for (int64_t g = 0; g < v.gates && !alone; g++)
-    multiply_part(N, {l.h + at, v.h.stride}, units(l.size),
+    multiply_part(N, h, units(l.size),
                   l.to_h + (first + g) * parts(l.size, PANEL) * SQUARE,
                   {to.p + g * stride, stride}, width, l.biases + (first + g) * PANEL, !apart(l.kind),
                   0, parts(N, TALL), 0, 1);
@@ -138,15 +155,14 @@ static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel
     }
 }
 // The gradients of the same gates, from those of the next step.
-static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel) {
+static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel, Factors gates) {
   const View v(p, layer);
   const Trained &l = v.l;
   const int64_t N = v.N, at = t * N * PANEL, stride = v.read.stride;
   const int64_t width = smaller(PANEL, l.size - panel * PANEL), first = panel * v.gates;
   if (t + 1 < p.steps)
-    multiply_part(N, {l.of_h + at + N * PANEL, stride}, units(l.size, v.gates), l.to_h,
-                  {p.h_gradient, N * PANEL}, l.size, nullptr, true, 0, parts(N, TALL), panel,
-                  panel + 1);
+    multiply_part(N, gates, units(l.size, v.gates), l.to_h, {p.h_gradient, N * PANEL}, l.size,
+                  nullptr, true, 0, parts(N, TALL), panel, panel + 1);
   for (int64_t n = 0; n < N; n++)
     for (int64_t u = 0; u < width; u += LANES) {
       float *read = l.read + first * stride + at + n * PANEL + u, *of_h = l.of_h + (read - l.read);
@@ -224,7 +240,7 @@ static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   const bool each_id = layer == 0 && by_id(p);
   const Panels to = each_id ? Panels{p.gradient, p.vocab_size * PANEL} : v.read;
   multiply(p.threads, each_id ? p.vocab_size : v.tokens, x, units(l.inputs), l.to_read, to, columns,
-           l.biases + columns);
+           l.biases + columns, p.factors);
   if (each_id)
     pool::each(columns / PANEL, p.threads, [&](int64_t q) {
       for (int64_t i = 0; i < v.tokens; i++)
@@ -236,7 +252,9 @@ static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   if (p.resets) memset(p.replaced, 0, 4 * 2 * v.panels * v.N * PANEL);
   for (int64_t t = 0; t < p.steps; t++) {
     exchange_resets(p, v, t);
-    pool::each(v.panels, p.threads, [&](int64_t panel) { forward_panel(p, layer, t, panel); });
+    const Panels before = {l.h + t * v.N * PANEL, v.h.stride};
+    const Factors h = factors(p.threads, v.N, before, units(l.size), p.factors);
+    pool::each(v.panels, p.threads, [&](int64_t panel) { forward_panel(p, layer, t, panel, h); });
     exchange_resets(p, v, t);
   }
   const int64_t last = v.tokens * PANEL;
@@ -253,15 +271,19 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
   pack_rows(p.threads, l.h2h, v.gates, l.size, l.size, l.to_h);
   for (int64_t t = p.steps - 1; t >= 0; t--) {
     exchange_resets(p, v, t);
-    pool::each(v.panels, p.threads, [&](int64_t panel) { backward_panel(p, layer, t, panel); });
+    const Panels next = {l.of_h + (t + 1) * v.N * PANEL, v.of_h.stride};  // not after the last step
+    const Factors gates = factors(p.threads, t + 1 < p.steps ? v.N : 0, next, rows, p.factors);
+    pool::each(v.panels, p.threads,
+               [&](int64_t panel) { backward_panel(p, layer, t, panel, gates); });
     exchange_resets(p, v, t);
   }
   for (int64_t t = 0; t < p.steps; t++) exchange_resets(p, v, t, false);  // as read by h2h
   pack_rows(p.threads, l.i2h, v.gates, l.size, l.inputs, l.to_read);
   multiply(p.threads, v.tokens, v.read, rows, l.to_read, {p.gradient, v.tokens * PANEL}, l.inputs,
-           nullptr);
+           nullptr, p.factors);
   const auto gradient = [&](Panels gates, Panels b, int64_t columns, float *weight) {
-    multiply_gradient(p.threads, v.tokens, gates, rows, v.gates, b, columns, weight, false);
+    multiply_gradient(p.threads, v.tokens, gates, rows, v.gates, b, columns, weight, false,
+                      p.factors);
   };
   gradient(v.read, x, l.inputs, l.i2h_gradient);
   gradient(v.of_h, v.h, l.size, l.h2h_gradient);
@@ -313,7 +335,7 @@ static void softmax(Panels logits, int64_t m, int64_t V, const int32_t *targets,
 static void output(const Pass &p) {
   const View v(p, p.depth - 1);
   const int64_t C = v.l.size, V = p.vocab_size, begin = p.begin * v.N, M = v.tokens - begin;
-  const int64_t most = V < 4096 ? BLOCK : 24;  // rows of logits in the second-level cache
+  const int64_t most = V < 4096 ? BLOCK : FEW;  // rows of logits in the second-level cache
   const int64_t panels = parts(V, PANEL);
   const bool train = p.weight_gradient;
   pack_columns(p.threads, p.weight, 1, V, C, p.to_logits);
@@ -321,21 +343,24 @@ static void output(const Pass &p) {
   for (int64_t j = 0; j < panels * PANEL; j++) p.biases[j] = j < V ? p.bias[j] : -1e30f;
   for (int64_t i0 = 0; i0 < M; i0 += p.rows) {
     const int64_t rows = smaller(p.rows, M - i0), stride = rows * PANEL;
-    const Panels x = {v.out.p + (begin + i0) * PANEL, v.out.stride};
+    const Panels hidden = {v.out.p + (begin + i0) * PANEL, v.out.stride};
+    const Factors x = factors(p.threads, rows, hidden, units(C), p.factors);
     pool::each(parts(rows, most), p.threads, [&](int64_t block) {
       const int64_t i = most * block, m = smaller(most, rows - i), tall = parts(m, TALL);
       const Panels z = {p.logits + i * PANEL, stride};
       multiply_part(m, {x.p + i * PANEL, x.stride}, units(C), p.to_logits, z, V, p.biases, false, 0,
                     tall, 0, panels);
       softmax(z, m, V, p.targets + i0 + i, p.losses + i0 + i, train);
-      if (train)
-        multiply_part(m, z, units(V), p.from_logits,
-                      {p.gradient + (begin + i0 + i) * PANEL, v.tokens * PANEL}, C, nullptr, false,
-                      0, tall, 0, v.panels);
+      if (!train) return;
+      const Factors dz = factors(1, m, z, units(V), p.more_factors + i * panels * PANEL);
+      multiply_part(m, dz, units(V), p.from_logits,
+                    {p.gradient + (begin + i0 + i) * PANEL, v.tokens * PANEL}, C, nullptr, false, 0,
+                    tall, 0, v.panels);
     });
     if (!train) continue;
     const Panels z = {p.logits, stride};
-    multiply_gradient(p.threads, rows, z, units(V), 1, x, C, p.weight_gradient, i0 > 0);
+    multiply_gradient(p.threads, rows, z, units(V), 1, hidden, C, p.weight_gradient, i0 > 0,
+                      p.factors);
     add_up(p.threads, rows, z, units(V), 1, p.bias_gradient, i0 > 0);
   }
 }
@@ -376,9 +401,11 @@ struct Memory {  // gives its numbers away
     used = up(used, PANEL) + size;
     return begin + used - size;
   }
+  Factor *take_factors(int64_t size) { return (Factor *)take(size * sizeof(Factor) / 4); }
   void take_weights(Trained &l) {
     const int64_t P = up(l.size, PANEL), Q = gates_of(l.kind) * P;
-    l.to_read = take(Q * up(l.inputs, PANEL)), l.to_h = take(Q * P), l.biases = take(2 * Q);
+    l.to_read = take_factors(Q * up(l.inputs, PANEL)), l.to_h = take_factors(Q * P);
+    l.biases = take(2 * Q);
   }
 };
 // Assign the arrays of a pass to its memory; return the size of that memory in numbers.
@@ -414,10 +441,16 @@ extern "C" int64_t EXPORT(plan)(Pass *p) {
   p->gradient = memory.take(train ? M * widest : by_id(*p) ? p->vocab_size * gates : 0);
   p->h_gradient = train ? memory.take(N * widest) : nullptr;
   p->c_gradient = train ? memory.take(N * widest) : nullptr;
-  p->to_logits = memory.take(W * C), p->from_logits = train ? memory.take(W * C) : nullptr;
+  p->to_logits = memory.take_factors(W * C);
+  p->from_logits = train ? memory.take_factors(W * C) : nullptr;
   p->biases = memory.take(W);
   p->rows = smaller(M - p->begin * N, up(1 + (1 << 22) / W, BLOCK));
   p->logits = memory.take(p->rows * W);
+  if (COPIES) {
+    const int64_t tokens = up(M, BLOCK), rows = up(p->rows, BLOCK);
+    p->factors = memory.take_factors(tokens * larger(widest, gates));
+    p->more_factors = memory.take_factors(rows * W);
+  }
   return memory.used;
 }
 // Run a pass: states change, losses and, in training, gradients are written; -1: an invalid id.
@@ -429,57 +462,13 @@ extern "C" int EXPORT(pass)(Pass *p) {
     if (p->targets[i] < 0 || p->targets[i] >= p->vocab_size) return -1;
   const int64_t rows = by_id(*p) ? p->vocab_size : M;
   const auto input = [&](int64_t i) { return i ? View(*p, i - 1).out : Panels{p->x, rows * PANEL}; };
+  begin_products();
   embed(*p);
   for (int64_t i = 0; i < p->depth; i++) forward_layer(*p, i, input(i));
   output(*p);
-  if (!p->weight_gradient) return 0;
-  for (int64_t i = p->depth - 1; i >= 0; i--) backward_layer(*p, i, input(i));
-  embed_gradient(*p);
+  for (int64_t i = p->depth - 1; i >= 0 && p->weight_gradient; i--)
+    backward_layer(*p, i, input(i));
+  if (p->weight_gradient) embed_gradient(*p);
+  end_products();
   return 0;
-}
-
-
-constexpr int64_t SMALL = 1 << 15;  // numbers that one thread reads faster
-// The sum of the squares of an array, added up in blocks.
-extern "C" double EXPORT(squares)(int64_t threads, int64_t size, const float *from) {
-  constexpr int64_t MOST = 1024;
-  double sums[MOST], sum = 0;
-  const int64_t length = up(parts(size, MOST), 64 * LANES), blocks = parts(size, length);
-  pool::each(blocks, size < SMALL ? 1 : threads, [&](int64_t block) {
-    Vector squares = {};
-    sums[block] = 0;
-    for (int64_t i = length * block; i < smaller(size, length * (block + 1)); i += LANES)
-      if (i + LANES <= size) squares += load(from + i) * load(from + i);
-      else for (; i < size; i++) sums[block] += from[i] * from[i];
-    for (int j = 0; j < LANES; j++) sums[block] += squares[j];
-  });
-  for (int64_t block = 0; block < blocks; block++) sum += sums[block];
-  return sum;
-}
-constexpr int64_t PART = 8192;  // numbers that a thread updates at once
-struct Adam { double lr, beta1, beta2, epsilon, scale, decay; };
-// Kingma and Ba 2015: m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g^2, w' = w - lr m' / (sqrt(v') + e)
-extern "C" void EXPORT(adam)(int64_t threads, int64_t size, float *weight, const float *gradient,
-                             float *mean, float *variance, const Adam *rule) {
-  const float lr = rule->lr, beta1 = rule->beta1, beta2 = rule->beta2, epsilon = rule->epsilon;
-  const float scale = rule->scale, decay = rule->decay;
-  pool::each(parts(size, PART), size < SMALL ? 1 : threads, [&](int64_t part) {
-#pragma omp simd
-    for (int64_t i = PART * part; i < smaller(size, PART * part + PART); i++) {
-      const float g = gradient[i] * scale + decay * weight[i];
-      mean[i] = beta1 * mean[i] + (1 - beta1) * g;
-      variance[i] = beta2 * variance[i] + (1 - beta2) * g * g;
-      weight[i] -= lr * mean[i] / (sqrtf(variance[i]) + epsilon);
-    }
-  });
-}
-// w' = w - lr (scale g + decay w)
-extern "C" void EXPORT(sgd)(int64_t threads, int64_t size, float *weight, const float *gradient,
-                            double lr, double scale, double decay) {
-  const float keep = 1 - lr * decay, step = lr * scale;
-  pool::each(parts(size, PART), size < SMALL ? 1 : threads, [&](int64_t part) {
-#pragma omp simd
-    for (int64_t i = PART * part; i < smaller(size, PART * part + PART); i++)
-      weight[i] = keep * weight[i] - step * gradient[i];
-  });
 }

@@ -24,6 +24,8 @@ def introduce(training: Training) -> str:
     level, model, ctx = config.data.level, trainer.model, trainer.ctx
     parts = " + ".join(f"{len(ids):,}" for ids in (corpus.train, corpus.valid, corpus.test))
     kernels = native.description(config.training.kernels)
+    if config.training.precision != "float32":
+        kernels += f" {config.training.precision}"
     on_cpu = f", {runtime.threads_in_use()} threads, kernels {kernels}"
     steps = f"{config.training.batch_size} x {model.window or config.training.seq_len}"
     if config.training.max_minutes:

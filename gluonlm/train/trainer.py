@@ -82,7 +82,7 @@ class Trainer:
         self.total_steps = min(config.epochs * len(self.batches), config.max_steps or math.inf)
         self.validate_every = config.validate_every or len(self.batches)
         model.pack()  # replaces parameters: before gradients and optimizer state are created
-        model.use_kernels(config.kernels)
+        model.use_kernels(config.kernels, config.precision)
         self.replicas = Replicas(model, self.ctx, world)
         self.optimizer = Optimizer(list(model.parameters().values()), config, self.ctx, world)
         self.inherit(0)
