@@ -52,7 +52,8 @@ def test_passes_are_near_those_of_float32(
     kind, sizes, embed, vocab, steps, streams, tied, separator
 ):
     embed = sizes[-1] if tied else embed
-    model = RNNModel(kind, vocab, embed, sizes, 0.2, tie_weights=tied, separator=separator)
+    noise = dict(weight_drop=0.2, word_dropout=0.1, temporal_reg=0.1, activation_reg=0.1)
+    model = RNNModel(kind, vocab, embed, sizes, 0.2, tie_weights=tied, separator=separator, **noise)
     assert_near(prepared(model, 0.1), steps, streams)
 
 

@@ -14,6 +14,7 @@ from test_native import kernels, needs_kernels  # noqa: F401
 from gluonlm import Trainer, native
 from gluonlm.config import Config, TrainConfig
 from gluonlm.models import Ensemble, RNNModel, UnrolledRNN
+from gluonlm.models.base import Dropout
 from gluonlm.run.folder import Run
 from gluonlm.train.native_rules import sums_of_squares
 from gluonlm.train.optimizer import make_rule
@@ -180,6 +181,132 @@ def test_gradients_with_dropout_agree_with_finite_differences(kind, variational)
         np.testing.assert_allclose(difference, gradients[name][place], rtol=0.02, atol=1e-3)
 
 
+NOISE = dict(dropout=0.3, embed_dropout=0.2, weight_drop=0.4, word_dropout=0.25)
+NOISE.update(activation_reg=2.0, temporal_reg=3.0)
+
+
+def hash_mask(seed, number, shape, rate):
+    """Return mask `number` of a pass with this seed, as training.h computes it, in NumPy."""
+    x = np.arange(np.prod(shape), dtype=np.uint32) * np.uint32(0x9E3779B9)
+    x ^= np.uint32(seed + number * 0x85EBCA6B & 0xFFFFFFFF)
+    for shift, factor in (16, 0x7FEB352D), (15, 0x846CA68B):
+        x = (x ^ x >> shift) * np.uint32(factor)
+    uniform = ((x ^ x >> 16) >> 8) / np.float32(2**24)
+    return np.where(uniform < np.float32(rate), 0, 1 / (1 - rate)).reshape(shape).astype("f")
+
+
+def masks_of(model, seed, steps, streams):
+    """Return the masks of a pass with the noise of a model, in the order of its forward pass."""
+    noise, depth = model._noise(), len(model.layers)
+    first = (1 if model.dropout._axes else steps, streams)
+    embed = (*first, model.embedding.weight.shape[1])
+    masks = [
+        (depth + 1, (model.vocab_size, 1), noise.word_dropout),
+        (0, embed, noise.embed_dropout),
+    ]
+    for i, layer in enumerate(model.layers):
+        masks.append((depth + 2 + i, layer.l0_h2h_weight.shape, noise.weight_drop))
+        masks.append((1 + i, (*first, layer._hidden_size), noise.dropout))
+    return [hash_mask(seed, number, shape, rate) for number, shape, rate in masks if rate]
+
+
+def assert_noise_agrees(model, steps, streams):
+    """Compare a training pass of every instruction set with MXNet's, given the same masks."""
+    given = batch(model, steps, streams)
+    model.hybridize(False)
+    for found in available():
+        compiled = model.native_network(found)
+        compiled.seed_dropout(6)
+        ours = results(model, compiled.forward_backward, given)
+        masks = masks_of(model, compiled.arguments.seed, steps, streams)
+
+        def drop(self, F, x, masks=masks):
+            return F.broadcast_mul(x, nd.array(masks.pop(0))) if self._rate else x
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Dropout, "hybrid_forward", drop)
+            for parameter in model.parameters().values():
+                parameter.grad()[:] = 7
+            theirs = results(model, model.forward_backward, given)
+        assert not masks
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5 * max(1, np.abs(other).max()))
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", [*NOISE, "penalties", "all"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_passes_with_noise_agree_with_mxnet_given_the_same_masks(kind, tied, name):
+    penalties = ("activation_reg", "temporal_reg")
+    names = dict(penalties=penalties, all=NOISE).get(name, [name])
+    noise = {"embed_dropout": 0.0, **{name: NOISE[name] for name in names}}
+    model = prepared(RNNModel(kind, 50, 37, (41, 37), tie_weights=tied, **noise))
+    assert_noise_agrees(model, 5, 7)
+
+
+@needs_kernels
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    kind=some.sampled_from(KINDS),
+    sizes=some.lists(some.integers(1, 70), min_size=1, max_size=3),
+    vocab=some.integers(2, 60),
+    steps=some.integers(1, 9),
+    streams=some.integers(1, 30),
+    rates=some.tuples(*[some.sampled_from([0.0, rate]) for rate in NOISE.values()]),
+    variational=some.booleans(),
+    relu=some.booleans(),
+)
+def test_noise_of_any_size_agrees_with_mxnet(
+    kind, sizes, vocab, steps, streams, rates, variational, relu
+):
+    more = {"activation": "relu"} if kind == "rnn" and relu else {}
+    more.update(zip(NOISE, rates), variational=variational)
+    assert_noise_agrees(prepared(RNNModel(kind, vocab, 6, sizes, **more)), steps, streams)
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS)
+def test_penalties_agree_with_mxnet_where_documents_begin(kind):
+    penalties = dict(activation_reg=2.0, temporal_reg=3.0)
+    model = prepared(RNNModel(kind, 9, 5, (20, 18), separator=4, **penalties))
+    given = batch(model, 6, 3)
+    given[0][:] = 1
+    given[0][2] = given[0][5] = 4  # all streams, so that MXNet ends each of them
+    expected = results(model, model.forward_backward, given)
+    for found in available():
+        ours = results(model, model.native_network(found).forward_backward, given)
+        for one, other in zip(ours, expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5 * max(1, np.abs(other).max()))
+
+
+@needs_kernels
+def test_a_document_ends_only_the_changes_of_its_own_stream():
+    model = prepared(RNNModel("gru", 9, 5, (20,), separator=4, temporal_reg=3.0))
+    model.decoder.weight.data()[:] = 0  # only the penalty has a gradient
+    inputs, targets, state = batch(model, 6, 2)
+    inputs[:] = np.random.default_rng(1).integers(5, 9, inputs.shape)
+    inputs[3, 1] = 4
+    compiled, found = model.native_network(native.load()), []
+    for streams in (slice(0, 2), slice(0, 1), slice(1, 2)):
+        part = inputs[:, streams].copy(), targets.reshape(6, 2)[:, streams].reshape(-1)
+        each = results(model, compiled.forward_backward, (*part, [s[:, streams] for s in state]))
+        found.append(each[-len(model.parameters()) :])
+    for both, one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(both, one + other, atol=1e-5)
+
+
+@needs_kernels
+def test_masks_of_layers_words_and_passes_are_independent():
+    model = RNNModel("lstm", 10_000, 1, (50, 50), weight_drop=0.25, word_dropout=0.25)
+    masks = [m for seed in (5, 6) for m in masks_of(model, seed, 1, 1)]
+    zeros = [mask.ravel()[:10_000] == 0 for mask in masks]
+    assert len(zeros) == 6
+    for i, one in enumerate(zeros):
+        assert abs(one.mean() - 0.25) < 0.02
+        assert all(abs((one & other).mean() - 0.25**2) < 0.012 for other in zeros[:i])
+
+
 def dropped(variational=False, rate=0.25, passes=1):
     """Return which embeddings of (20 time steps, 50 streams, 64 units) a pass drops."""
     model = RNNModel("rnn", 1000, 64, (3,), embed_dropout=rate, variational=variational)
@@ -216,7 +343,7 @@ def test_variational_masks_are_the_same_at_all_time_steps():
 
 @needs_kernels
 def test_masks_do_not_depend_on_the_instruction_set():
-    model = prepared(RNNModel("gru", 30, 20, (40, 40), dropout=0.5))
+    model = prepared(RNNModel("gru", 30, 20, (40, 40), **NOISE))
     given, found = batch(model, 5, 6), []
     for each in available():
         compiled = model.native_network(each)
@@ -230,7 +357,7 @@ def test_masks_do_not_depend_on_the_instruction_set():
 @pytest.mark.parametrize("separator", [None, 7])
 @pytest.mark.parametrize("kind", KINDS)
 def test_results_are_the_same_for_any_number_of_threads(kind, separator, monkeypatch):
-    model = prepared(RNNModel(kind, 300, 40, (70, 90), dropout=0.3, separator=separator))
+    model = prepared(RNNModel(kind, 300, 40, (70, 90), separator=separator, **NOISE))
     given, compiled, found = batch(model, 9, 13), model.native_network(native.load()), []
     given[0][::3, ::2] = 7  # documents begin in some streams
     for threads in (1, 2, 3, 5, 2):
@@ -372,22 +499,16 @@ def test_members_of_an_ensemble_have_different_masks():
 
 
 @needs_kernels
-@pytest.mark.parametrize(
-    "noise",
-    [{"weight_drop": 0.3}, {"word_dropout": 0.3}, {"temporal_reg": 1}, {"activation_reg": 1}],
-)
-def test_other_noise_is_left_to_mxnet(noise):
-    model = prepared(RNNModel("lstm", 30, 12, (24,), **noise))
+@pytest.mark.parametrize("members", [1, 2])
+def test_scores_have_no_noise(members):
+    networks = [RNNModel("lstm", 30, 24, (24,), tie_weights=True, **NOISE) for _ in range(members)]
+    model = prepared(networks[0] if members == 1 else Ensemble(networks))
     given, found = batch(model, 3, 4), []
     for choice in ("mxnet", "native"):
         model.use_kernels(choice)
-        model.seed_dropout(4)
-        found.append(results(model, model.forward_backward, given))
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_array_equal(one, other)
-    scores = model.losses(*given)[0]  # without noise
-    model.use_kernels("mxnet")
-    np.testing.assert_allclose(scores, model.losses(*given)[0], atol=1e-5)
+        model.forward_backward(*given)
+        found.append(model.losses(*given)[0])
+    np.testing.assert_allclose(*found, atol=1e-5)
 
 
 def test_gpus_are_left_to_mxnet(monkeypatch):

@@ -76,7 +76,7 @@ class LanguageModel(HybridBlock):
 
     def seed_dropout(self, seed: int) -> None:
         """Set the seed of the dropout masks of the next passes."""
-        if self.compiled and self.compiled.rates():
+        if self.compiled:
             self.compiled.seed_dropout(seed)
         else:
             mx.random.seed(seed)
@@ -94,7 +94,7 @@ class LanguageModel(HybridBlock):
         state
             After the last token, detached: backpropagation through time ends here.
         """
-        if self.compiled and self.compiled.rates():
+        if self.compiled:
             return self.compiled.forward_backward(inputs, targets, state)
         with autograd.record():
             logits, state = self(inputs, state)  # (M, V)

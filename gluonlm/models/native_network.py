@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,20 +15,32 @@ from ..system.errors import InputError
 from .packed import address_of, memory_of
 
 
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """The dropout rates and penalties of a training pass; see `RecurrentBody`."""
+
+    embed_dropout: float = 0.0
+    dropout: float = 0.0  # after each layer
+    weight_drop: float = 0.0
+    word_dropout: float = 0.0
+    activation_reg: float = 0.0
+    temporal_reg: float = 0.0
+
+
 class NativeNetwork:
     """Trains and scores a network in C++; outputs and gradients equal MXNet's to about 1e-6.
 
-    MXNet keeps the parameters and their gradients. A dropout mask is a hash of the seed and of each
-    number's place, so it is the same on every processor. Results do not depend on the number of
-    threads: OMP_NUM_THREADS, at most one for each processor that the process may use.
+    MXNet keeps the parameters and their gradients. A mask of dropout or weight drop is a hash of
+    the seed and of each number's place, so it is the same on every processor. Results do not depend
+    on the number of threads: OMP_NUM_THREADS, at most one for each processor that the process may
+    use.
 
     Parameters
     ----------
     layers
         For each layer its kind, as in `native.KINDS`, and its four parameters in MXNet's order.
-    rates
-        Returns the dropout rates: of the embedding, and after each layer. None if a training pass
-        has more noise or penalties than dropout, so that MXNet must compute it.
+    noise
+        Returns the noise of the next training pass.
     window
         Whether only the last time step predicts a token.
     variational
@@ -42,12 +55,12 @@ class NativeNetwork:
         embedding: gluon.nn.Embedding,
         layers: Sequence[tuple[int, list]],
         decoder: gluon.nn.Dense,
-        rates: Callable[[], list[float] | None],
+        noise: Callable[[], Noise],
         window: bool = False,
         variational: bool = False,
         separator: int | None = None,
     ):
-        self.kernels, self.rates, self.window = kernels, rates, window
+        self.kernels, self.noise, self.window = kernels, noise, window
         self.separator = separator
         self.parameters = [embedding.weight, decoder.weight, decoder.bias]
         self.parameters += [parameter for _, four in layers for parameter in four]
@@ -100,7 +113,7 @@ class NativeNetwork:
         # which `_run` waits
         gradients = [address_of(p.grad(inputs.context)) for p in self.parameters]
         state = self._run(
-            *(inputs, targets, state, address_of(losses), self.rates(), gradients, self.precision)
+            *(inputs, targets, state, address_of(losses), self.noise(), gradients, self.precision)
         )
         return losses, state
 
@@ -109,11 +122,11 @@ class NativeNetwork:
     ) -> tuple[np.ndarray, list]:
         """Score a batch; see `LanguageModel.losses`."""
         losses = np.empty(targets.shape, np.float32)
-        rates, gradients = [0.0] * (1 + len(self.layers)), [None] * len(self.parameters)
-        state = self._run(inputs, targets, state, losses.ctypes.data, rates, gradients)
+        gradients = [None] * len(self.parameters)
+        state = self._run(inputs, targets, state, losses.ctypes.data, Noise(), gradients)
         return losses.astype(np.float64), state
 
-    def _run(self, inputs, targets, state, losses, rates, gradients, precision="float32"):
+    def _run(self, inputs, targets, state, losses, noise, gradients, precision="float32"):
         """Run a pass; return the new state."""
         arguments, ctx = self.arguments, inputs.context
         arguments.steps, arguments.streams = inputs.shape
@@ -124,14 +137,16 @@ class NativeNetwork:
         arguments.losses, arguments.threads = losses, native.threads()
         resets = None if self.separator is None else memory_of(inputs) == self.separator  # (T, N)
         arguments.resets = None if resets is None else resets.ctypes.data
-        arguments.dropout, *after = rates
+        arguments.dropout, arguments.word_dropout = noise.embed_dropout, noise.word_dropout
+        arguments.activation_reg = noise.activation_reg
+        arguments.temporal_reg = noise.temporal_reg
         weights = [address_of(parameter.data(ctx)) for parameter in self.parameters]
         _set(arguments, ("embedding", "weight", "bias"), weights, gradients)
         new = [nd.empty(array.shape, ctx) for array in state]
         each = len(state) // len(self.layers)
         for i, layer in enumerate(self.layers):
             _set(layer, WEIGHTS, weights[3 + 4 * i :], gradients[3 + 4 * i :])
-            layer.dropout = after[i]
+            layer.dropout, layer.weight_drop = noise.dropout, noise.weight_drop
             part = slice(i * each, (i + 1) * each)
             for before, later, old, array in zip(
                 ("h0", "c0"), ("h1", "c1"), state[part], new[part]

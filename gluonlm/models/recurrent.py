@@ -13,7 +13,7 @@ from .. import native
 from ..system.arguments import check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
-from .native_network import NativeNetwork
+from .native_network import NativeNetwork, Noise
 from .native_stepper import Stepper, make_stepper
 from .packed import Packed
 from .stepper import ACTIVATIONS, Affine, GRUCell, LSTMCell, RNNCell
@@ -362,18 +362,20 @@ class RNNModel(RecurrentBody):
         ]
         variational = bool(self.dropout._axes)
         return NativeNetwork(
-            *(kernels, self.embedding, layers, self.decoder, self._rates),
+            *(kernels, self.embedding, layers, self.decoder, self._noise),
             variational=variational,
             separator=self.separator,
         )
 
-    def _rates(self):
-        """Return the dropout rates, or None with other noise or penalties; see NativeNetwork."""
-        others = [self.embedding.word_dropout._rate]
-        others += [self.temporal_reg.penalty, self.activation_reg.penalty]
-        others += [layer.weight_drop._rate for layer in self.layers]
-        rates = [self.embed_dropout._rate] + [self.dropout._rate] * len(self.layers)
-        return None if any(others) else rates
+    def _noise(self):
+        return Noise(
+            embed_dropout=self.embed_dropout._rate,
+            dropout=self.dropout._rate,
+            weight_drop=self.layers[0].weight_drop._rate,
+            word_dropout=self.embedding.word_dropout._rate,
+            activation_reg=self.activation_reg.penalty,
+            temporal_reg=self.temporal_reg.penalty,
+        )
 
     def stepper(self, batch_size: int = 1) -> Stepper:
         output = Affine(to_numpy(self.decoder.weight), to_numpy(self.decoder.bias))

@@ -6,7 +6,7 @@ from .. import native
 from ..system.arguments import check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel
-from .native_network import NativeNetwork
+from .native_network import NativeNetwork, Noise
 from .stepper import ACTIVATIONS
 
 
@@ -81,5 +81,5 @@ class UnrolledRNN(LanguageModel):
         relu = self.activation._act_type == "relu"
         kind = (native.RNN_TANH if self.fold else native.UNROLLED_TANH) + relu
         parameters = [self.i2h.weight, self.h2h.weight, self.i2h.bias, self.h2h.bias]
-        layers, rates = [(kind, parameters)], lambda: [self.dropout._rate] * 2
-        return NativeNetwork(kernels, self.embedding, layers, self.decoder, rates, window=True)
+        layers, noise = [(kind, parameters)], lambda: Noise(*[self.dropout._rate] * 2)
+        return NativeNetwork(kernels, self.embedding, layers, self.decoder, noise, window=True)

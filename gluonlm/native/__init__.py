@@ -19,7 +19,7 @@ from ..system.errors import InputError
 
 VARIABLE, CHOICES = "GLUONLM_KERNELS", ("auto", "native", "mxnet")
 LIBRARY = Path(__file__).with_name("kernels.so")
-VERSION = 4  # of the interface, as in kernels.cc
+VERSION = 5  # of the interface, as in kernels.cc
 SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
 RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
 KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
@@ -40,8 +40,8 @@ class NativeLayer(ctypes.Structure):
         *_fields(_pointer, "i2h h2h i2h_bias h2h_bias"),
         *_fields(_pointer, "i2h_gradient h2h_gradient i2h_bias_gradient h2h_bias_gradient"),
         *_fields(_pointer, "h0 c0 h1 c1"),
-        *_fields(_number, "dropout"),
-        *_fields(_pointer, "to_read to_h biases h c out read of_h"),
+        *_fields(_number, "dropout weight_drop"),
+        *_fields(_pointer, "to_read to_h biases dropped h c out read of_h"),
     ]
 
 
@@ -53,7 +53,7 @@ class NativePass(ctypes.Structure):
         *_fields(_integer, "begin tied variational seed"),
         *_fields(_pointer, "inputs targets resets embedding weight bias"),
         *_fields(_pointer, "embedding_gradient weight_gradient bias_gradient losses"),
-        *_fields(_number, "dropout"),
+        *_fields(_number, "dropout word_dropout activation_reg temporal_reg"),
         *_fields(_pointer, "layers memory x gradient replaced h_gradient c_gradient"),
         *_fields(_pointer, "to_logits from_logits biases logits"),
         *_fields(_integer, "rows"),

@@ -90,7 +90,7 @@ static void each(int64_t count, int64_t wanted, const Function &function) {
 }
 }  // namespace pool
 
-extern "C" int version() { return 4; }  // of the structs and the functions' arguments
+extern "C" int version() { return 5; }  // of the structs and the functions' arguments
 extern "C" int lanes() {                // of the widest instruction set of this processor, or 0
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? 16 : 8;

@@ -16,7 +16,7 @@ extern "C" int64_t EXPORT(pack)(Stepper *s) {
   Pass &p = s->pass;
   for (int64_t i = 0; i < p.depth; i++) {
     memory.take_weights(p.layers[i]);
-    if (s->weights) pack(p.threads, p.layers[i]);
+    if (s->weights) pack(p.threads, p.layers[i], p.layers[i].h2h);
   }
   if (!p.weight) return memory.used;
   const int64_t C = p.layers[p.depth - 1].size, V = p.vocab_size;

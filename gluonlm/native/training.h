@@ -8,9 +8,10 @@ struct Trained {  // a layer
   float *i2h_gradient, *h2h_gradient, *i2h_bias_gradient, *h2h_bias_gradient;
   const float *h0, *c0;  // (N, C): the state before the first token, or null for zeros
   float *h1, *c1;        // (N, C): the state after the last, or null
-  double dropout;        // after the layer
+  double dropout, weight_drop;  // after the layer, and of h2h
   Factor *to_read, *to_h;  // packed weights
   float *biases;           // of the gates: of h, then of x
+  float *dropped;        // h2h after weight drop
   float *h, *c;          // T + 1 times N tokens: states, beginning with the one before the first
   float *out;            // h after dropout
   float *read, *of_h;    // gates, later their gradients: of the products with x, and with h
@@ -24,7 +25,8 @@ struct Pass {
   const float *embedding, *weight, *bias;  // (V, embed_size), (V, C), (V,)
   float *embedding_gradient, *weight_gradient, *bias_gradient;  // null: score only
   float *losses;                           // (T - begin, N)
-  double dropout;                          // of the embedding
+  double dropout, word_dropout;            // of the embedding, by number and by id
+  double activation_reg, temporal_reg;     // penalties on the last layer; see `Penalty` in Python
   Trained *layers;                         // (depth,)
   float *memory;                           // null: only measure how much is needed
   float *x, *gradient;             // input of the first layer; gradient of the input of any layer
@@ -69,10 +71,42 @@ IN Vector mask(uint32_t seed, int64_t place, double rate) {
   const Vector uniform = __builtin_convertvector((Integers)x, Vector) * 0x1p-24f;
   return uniform < float(rate) ? Vector{} : all(1 / (1 - rate));
 }
+// the seed of a mask: 0 for the embedding, 1 to depth after layers, then for ids, then for weights
+IN uint32_t seed_of(const Pass &p, int64_t number) {
+  return uint32_t(p.seed) + uint32_t(number) * 0x85EBCA6Bu;
+}
 // the mask of a layer (0: the embedding) with `size` units, for a token and LANES units
 IN Vector mask(const Pass &p, int64_t layer, int64_t token, int64_t size, int64_t unit, double rate) {
   const int64_t own = p.variational ? token % p.streams : token;
-  return mask(uint32_t(p.seed) + uint32_t(layer) * 0x85EBCA6Bu, own * size + unit, rate);
+  return mask(seed_of(p, layer), own * size + unit, rate);
+}
+// the mask of the embedding, for a token and LANES units
+IN Vector embedding_mask(const Pass &p, int64_t token, int64_t unit) {
+  Vector x = all(1);
+  if (p.dropout) x = mask(p, 0, token, p.embed_size, unit, p.dropout);
+  if (p.word_dropout)
+    x *= all(mask(seed_of(p, p.depth + 1), p.inputs[token], p.word_dropout)[0]);
+  return x;
+}
+// to = from times the mask of the layer's h2h, (gates * C, C), which may be the same array
+static void drop_weights(const Pass &p, int64_t layer, const float *from, float *to) {
+  const Trained &l = p.layers[layer];
+  const int64_t size = gates_of(l.kind) * l.size * l.size, part = 64 * LANES;
+  const uint32_t seed = seed_of(p, p.depth + 2 + layer);
+  pool::each(parts(size, part), p.threads, [&](int64_t q) {
+    for (int64_t i = part * q; i < smaller(size, part * (q + 1)); i += LANES) {
+      const Vector kept = mask(seed, i, l.weight_drop);
+      if (i + LANES <= size) store(to + i, load(from + i) * kept);
+      else for (int64_t j = 0; i + j < size; j++) to[i + j] = from[i + j] * kept[j];
+    }
+  });
+}
+// h2h as a pass uses it
+static const float *recurrent_weights(const Pass &p, int64_t layer) {
+  const Trained &l = p.layers[layer];
+  if (!l.weight_drop) return l.h2h;
+  drop_weights(p, layer, l.h2h, l.dropped);
+  return l.dropped;
 }
 
 struct View {  // of a layer: sizes and arrays
@@ -154,12 +188,22 @@ static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel
               new_h * mask(p, layer + 1, t * N + n, l.size, panel * PANEL + u, l.dropout));
     }
 }
+// The gradient of the penalty on changes, for LANES numbers of h: those of token (t, n). Before the
+// first token, and a token that begins a document, there is no change.
+IN Vector temporal_gradient(const Pass &p, const View &v, const float *h, int64_t t, int64_t n) {
+  const int64_t step = v.N * PANEL;
+  Vector x = {};
+  if (t > 0 && !is_reset(p, t, n)) x += load(h) - load(h - step);
+  if (t + 1 < p.steps && !is_reset(p, t + 1, n)) x -= load(h + step) - load(h);
+  return x * float(2 * p.temporal_reg / v.l.size);
+}
 // The gradients of the same gates, from those of the next step.
 static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel, Factors gates) {
   const View v(p, layer);
   const Trained &l = v.l;
   const int64_t N = v.N, at = t * N * PANEL, stride = v.read.stride;
   const int64_t width = smaller(PANEL, l.size - panel * PANEL), first = panel * v.gates;
+  const bool last = layer + 1 == p.depth;
   if (t + 1 < p.steps)
     multiply_part(N, gates, units(l.size, v.gates), l.to_h, {p.h_gradient, N * PANEL}, l.size,
                   nullptr, true, 0, parts(N, TALL), panel, panel + 1);
@@ -170,11 +214,15 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
       const int64_t state = (panel * N + n) * PANEL + u;
       const bool ends = t + 1 < p.steps && is_reset(p, t + 1, n);  // the next step reads zeros
       Vector dh = ends ? Vector{} : load(p.h_gradient + state), kept = {};
-      if (t >= p.begin || layer + 1 < p.depth) {
-        dh += load(p.gradient + panel * stride + at + n * PANEL + u) *
-              (l.dropout ? mask(p, layer + 1, t * N + n, l.size, panel * PANEL + u, l.dropout)
-                         : all(1));
+      if (t >= p.begin || !last) {
+        Vector dout = load(p.gradient + panel * stride + at + n * PANEL + u);
+        if (last && p.activation_reg)
+          dout += load(v.out.p + panel * v.out.stride + at + n * PANEL + u) *
+                  float(2 * p.activation_reg / l.size);
+        if (l.dropout) dout *= mask(p, layer + 1, t * N + n, l.size, panel * PANEL + u, l.dropout);
+        dh += dout;
       }
+      if (last && p.temporal_reg) dh += temporal_gradient(p, v, l.h + next, t, n);
       const auto a = [&](int g) { return load(read + g * stride); };
       if (l.kind == LSTM) {
         const Vector i = a(0), f = a(1), g = a(2), o = a(3), y = tanh(load(l.c + next));
@@ -215,11 +263,12 @@ static void get(Panels from, float *to, int64_t N, int64_t C) {
     to[i] = from.p[u / PANEL * from.stride + n * PANEL + u % PANEL];
   }
 }
-static void pack(int64_t threads, const Trained &l) {  // the weights for a forward pass
+// the weights for a forward pass
+static void pack(int64_t threads, const Trained &l, const float *h2h) {
   const int64_t gates = gates_of(l.kind);
   const Terms rows = units(l.size, gates);
   pack_columns(threads, l.i2h, gates, l.size, l.inputs, l.to_read);
-  pack_columns(threads, l.h2h, gates, l.size, l.size, l.to_h);
+  pack_columns(threads, h2h, gates, l.size, l.size, l.to_h);
   float *of_x = l.biases + rows.pieces * PANEL;
   for (int64_t j = 0; j < rows.pieces * PANEL; j++) {
     const int64_t q = j / PANEL, row = q % gates * l.size + q / gates * PANEL + j % PANEL;
@@ -236,7 +285,7 @@ static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   const View v(p, layer);
   const Trained &l = v.l;
   const int64_t columns = v.panels * v.gates * PANEL;
-  pack(p.threads, l);
+  pack(p.threads, l, recurrent_weights(p, layer));
   const bool each_id = layer == 0 && by_id(p);
   const Panels to = each_id ? Panels{p.gradient, p.vocab_size * PANEL} : v.read;
   multiply(p.threads, each_id ? p.vocab_size : v.tokens, x, units(l.inputs), l.to_read, to, columns,
@@ -268,7 +317,7 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
   const Terms rows = units(l.size, v.gates);
   memset(p.h_gradient, 0, 4 * v.panels * v.N * PANEL);
   memset(p.c_gradient, 0, 4 * v.panels * v.N * PANEL);
-  pack_rows(p.threads, l.h2h, v.gates, l.size, l.size, l.to_h);
+  pack_rows(p.threads, recurrent_weights(p, layer), v.gates, l.size, l.size, l.to_h);
   for (int64_t t = p.steps - 1; t >= 0; t--) {
     exchange_resets(p, v, t);
     const Panels next = {l.of_h + (t + 1) * v.N * PANEL, v.of_h.stride};  // not after the last step
@@ -287,6 +336,7 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
   };
   gradient(v.read, x, l.inputs, l.i2h_gradient);
   gradient(v.of_h, v.h, l.size, l.h2h_gradient);
+  if (l.weight_drop) drop_weights(p, layer, l.h2h_gradient, l.h2h_gradient);
   add_up(p.threads, v.tokens, v.read, rows, v.gates, l.i2h_bias_gradient, false);
   if (apart(l.kind))
     add_up(p.threads, v.tokens, v.of_h, rows, v.gates, l.h2h_bias_gradient, false);
@@ -367,26 +417,28 @@ static void output(const Pass &p) {
 
 static void embed(const Pass &p) {  // x = embedding[inputs], after dropout; or of all ids
   const int64_t M = by_id(p) ? p.vocab_size : p.steps * p.streams, E = p.embed_size;
+  const bool noisy = p.dropout || p.word_dropout;
   pool::each(parts(M, 64), p.threads, [&](int64_t block) {
     for (int64_t i = 64 * block; i < smaller(M, 64 * block + 64); i++)
       for (int64_t u = 0; u < E; u += LANES) {
         Vector x = {};
         const float *row = p.embedding + (by_id(p) ? i : p.inputs[i]) * E;
         copy((float *)&x, row + u, smaller(LANES, E - u));
-        if (p.dropout) x *= mask(p, 0, i, E, u, p.dropout);
+        if (noisy) x *= embedding_mask(p, i, u);
         store(p.x + (u / PANEL * M + i) * PANEL + u % PANEL, x);
       }
   });
 }
 static void embed_gradient(const Pass &p) {  // added to the output's if weights are tied
   const int64_t M = p.steps * p.streams, E = p.embed_size;
+  const bool noisy = p.dropout || p.word_dropout;
   pool::each(parts(E, LANES), p.threads, [&](int64_t block) {
     const int64_t u = LANES * block, width = smaller(LANES, E - u);
     for (int64_t v = 0; v < p.vocab_size && !p.tied; v++)
       memset(p.embedding_gradient + v * E + u, 0, 4 * width);
     for (int64_t i = 0; i < M; i++) {
       Vector x = load(p.gradient + (u / PANEL * M + i) * PANEL + u % PANEL);
-      if (p.dropout) x *= mask(p, 0, i, E, u, p.dropout);
+      if (noisy) x *= embedding_mask(p, i, u);
       float *to = p.embedding_gradient + p.inputs[i] * E + u;
       if (width == LANES) store(to, load(to) + x);
       else for (int64_t j = 0; j < width; j++) to[j] += x[j];
@@ -406,6 +458,7 @@ struct Memory {  // gives its numbers away
     const int64_t P = up(l.size, PANEL), Q = gates_of(l.kind) * P;
     l.to_read = take_factors(Q * up(l.inputs, PANEL)), l.to_h = take_factors(Q * P);
     l.biases = take(2 * Q);
+    l.dropped = l.weight_drop ? take(gates_of(l.kind) * l.size * l.size) : nullptr;
   }
 };
 // Assign the arrays of a pass to its memory; return the size of that memory in numbers.
