@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import native
 from ..native import GRU, LSTM, RNN_RELU, RNN_TANH, NativeLayer, NativePass, aligned
-from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, relu, tanh
+from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, MinGRUCell, RecurrentStepper, relu, tanh
 
 PARALLEL = 2**20  # weights read in a step above which threads are faster
 GATES = {RNN_TANH: 1, RNN_RELU: 1, LSTM: 4, GRU: 3}
@@ -212,7 +212,8 @@ def make_stepper(
     separator: int | None = None,
 ) -> Stepper:
     """Return a compiled stepper, or the NumPy stepper if there are no native kernels."""
-    kernels = native.load()
-    if kernels is None or embedding.dtype != np.float32:
-        return RecurrentStepper(embedding, list(cells), output, batch_size, separator)
+    kernels, cells = native.load(), list(cells)
+    supported = embedding.dtype == np.float32 and not isinstance(cells[0], MinGRUCell)
+    if kernels is None or not supported:
+        return RecurrentStepper(embedding, cells, output, batch_size, separator)
     return NativeStepper(kernels, embedding, cells, output, batch_size, separator)

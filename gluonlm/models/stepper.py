@@ -77,7 +77,7 @@ class Cell:
         return self.advance(self.read(x), state)
 
     def advance(self, read: np.ndarray, state: list[np.ndarray]) -> list[np.ndarray]:
-        raise TypeError("Cell is abstract: use RNNCell, LSTMCell or GRUCell")
+        raise TypeError("Cell is abstract: use a subclass, such as GRUCell")
 
 
 class RNNCell(Cell):
@@ -143,6 +143,42 @@ class GRUCell(Cell):
         h *= z
         h += new
         return [h]
+
+
+class MinGRUCell(Cell):
+    """Feng et al. 2024: h' = (1 - z) h + z g(n), with z and n computed from the input only.
+
+    g(x) is x + 0.5 if x is at least 0, else sigmoid(x).
+    """
+
+    gates = 2
+
+    def __init__(self, i2h_weight, i2h_bias):
+        self.i2h = np.ascontiguousarray(i2h_weight.T)  # (C_in, gates * C)
+        self.bias, self.size = i2h_bias, len(i2h_bias) // self.gates
+
+    def advance(self, read, state):
+        h, new = state[0], read[:, -self.size :]  # (N, C)
+        new = np.where(new < 0, _sigmoid(new.copy()), new + 0.5)
+        new -= h
+        new *= _sigmoid(self.update(read))
+        new += h
+        return [new]
+
+    def update(self, read: np.ndarray) -> np.ndarray:
+        """Return the logit of z, `(N, C)`."""
+        return read[:, : self.size].copy()
+
+
+class MinLSTMCell(MinGRUCell):
+    """Feng et al. 2024: as `MinGRUCell`, with z = i / (i + f)."""
+
+    gates = 3
+
+    def update(self, read: np.ndarray) -> np.ndarray:
+        """Return the logit of z, log(i / f), `(N, C)`."""
+        i, f, _ = _parts(read, self.size)
+        return np.logaddexp(0, -f) - np.logaddexp(0, -i)
 
 
 def _parts(gates, size):
