@@ -379,10 +379,8 @@ class RNNModel(RecurrentBody):
         hidden, states = super().hybrid_forward(F, inputs, state)
         return self.decoder(hidden), states  # (T*N, V)
 
-    def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
+    def native_network(self, kernels: native.Kernels) -> NativeNetwork:
         """Return this network for native kernels."""
-        if self.kind.startswith("min"):
-            return None
         layers = [(native.KINDS[layer._mode], layer.parts()) for layer in self.layers]
         variational = bool(self.dropout._axes)
         return NativeNetwork(

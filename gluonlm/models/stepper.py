@@ -155,19 +155,20 @@ class MinGRUCell(Cell):
 
     def __init__(self, i2h_weight, i2h_bias):
         self.i2h = np.ascontiguousarray(i2h_weight.T)  # (C_in, gates * C)
-        self.bias, self.size = i2h_bias, len(i2h_bias) // self.gates
+        self.bias = self.i2h_bias = i2h_bias
+        self.size = len(i2h_bias) // self.gates
 
     def advance(self, read, state):
         h, new = state[0], read[:, -self.size :]  # (N, C)
         new = np.where(new < 0, _sigmoid(new.copy()), new + 0.5)
         new -= h
-        new *= _sigmoid(self.update(read))
+        new *= self.update(read)
         new += h
         return [new]
 
     def update(self, read: np.ndarray) -> np.ndarray:
-        """Return the logit of z, `(N, C)`."""
-        return read[:, : self.size].copy()
+        """Return z, `(N, C)`."""
+        return _sigmoid(read[:, : self.size].copy())
 
 
 class MinLSTMCell(MinGRUCell):
@@ -176,9 +177,11 @@ class MinLSTMCell(MinGRUCell):
     gates = 3
 
     def update(self, read: np.ndarray) -> np.ndarray:
-        """Return the logit of z, log(i / f), `(N, C)`."""
+        """Return z = i / (i + f), `(N, C)`."""
         i, f, _ = _parts(read, self.size)
-        return np.logaddexp(0, -f) - np.logaddexp(0, -i)
+        least = np.minimum(0, np.minimum(i, f))  # added to all exponents, so that none is above 0
+        one, of_i, of_f = np.exp(least), np.exp(least - i), np.exp(least - f)
+        return (one + of_f) / (2 * one + of_i + of_f)
 
 
 def _parts(gates, size):
