@@ -30,6 +30,11 @@ def reference(kind, w, x, h, c, activation):
     def s(a):
         return 1 / (1 + np.exp(-a))
 
+    if kind.startswith("min"):
+        read = x @ w["i2h_weight"].T + w["i2h_bias"]
+        *gates, new = np.split(read, read.shape[1] // h.shape[1], 1)
+        i, f = s(gates[0]), s(gates[-1]) if kind == "minlstm" else 1 - s(gates[0])
+        return (f * h + i * np.where(new >= 0, new + 0.5, s(new))) / (f + i), c
     n, f = h.shape[1], {"tanh": np.tanh, "relu": lambda a: np.where(a > 0, a, 0)}[activation]
     gate = [slice(k * n, (k + 1) * n) for k in range(4)]
 
@@ -117,6 +122,10 @@ MODELS = {
     "gru": lambda: make("gru", (7,)),
     "gru 2 tied": lambda: make("gru", (7, E), tie_weights=True),
     "gru 3": lambda: make("gru", (5, 7, 5)),
+    "mingru": lambda: make("mingru", (7,)),
+    "mingru 3": lambda: make("mingru", (5, 7, 5)),
+    "minlstm": lambda: make("minlstm", (7,)),
+    "minlstm 2 tied": lambda: make("minlstm", (7, E), tie_weights=True),
     "unrolled": lambda: UnrolledRNN(V, E, 7).prepare([mx.cpu()], "uniform:0.5", 3),
     "unrolled 5": lambda: UnrolledRNN(V, E, 7, T).prepare([mx.cpu()], "uniform:0.5", 3),
     "window onehot": lambda: make_window("onehot"),

@@ -39,7 +39,7 @@ def assert_near(model, steps, streams):
 @needs_tiles
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    kind=some.sampled_from(KINDS),
+    kind=some.sampled_from(KINDS[:3]),  # gradients of minimal layers jump where g has its corner
     sizes=some.lists(some.integers(1, 70), min_size=1, max_size=3),
     embed=some.integers(1, 40),
     vocab=some.integers(2, 200),
@@ -64,6 +64,8 @@ def test_passes_are_near_those_of_float32(
         ("lstm", (33,), 32, 5000, 3, 100),  # several blocks of logits
         ("gru", (300,), 290, 30, 2, 3),  # a gradient of more than 1,024 terms
         ("rnn", (32, 64), 16, 65, 1, 1),
+        ("mingru", (33,), 20, 30, 5, 8),
+        ("minlstm", (50,), 40, 30, 40, 2),
         ("gru", (17,), 3, 31, 1100, 1),  # gradients of more than 1,024 tokens
     ],
 )

@@ -28,6 +28,8 @@ KINDS = (
     dict(model="rnn"),
     dict(model="lstm", num_layers=2),
     dict(model="gru", members=2),
+    dict(model="mingru", num_layers=2),
+    dict(model="minlstm"),
     dict(model="gru", adaptive_softmax=(2, 5)),
 )
 

@@ -16,7 +16,7 @@ from gluonlm.evaluate.dynamic import Dynamic, DynamicSettings, squared_gradients
 from gluonlm.evaluate.scoring import score
 from gluonlm.system.errors import InputError
 
-KINDS = ("lstm", "gru ensemble", "gru adaptive", "gru weight-drop", "unrolled", "window")
+KINDS = ("lstm", "gru ensemble", "gru adaptive", "gru weight-drop", "minlstm", "unrolled", "window")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,7 +151,7 @@ def likely(nats):
 
 
 @pytest.mark.parametrize("size", [3, 500])
-@pytest.mark.parametrize("kind", ["lstm", "gru ensemble", "gru adaptive"])
+@pytest.mark.parametrize("kind", ["lstm", "gru ensemble", "mingru adaptive"])
 def test_the_cache_follows_its_equation(kind, size):
     model, ids = make_model(kind), IDS[:60]
     nats, hidden = trace(model, ids)

@@ -47,6 +47,8 @@ class Interrupted:
         ("gru ensemble", "adam", "cosine"),
         ("gru adaptive", "adam", "cosine"),
         ("lstm regularised", "adam", "cosine"),
+        ("mingru regularised", "adam", "cosine"),
+        ("minlstm variational", "adam", "one-cycle"),
     ],
 )
 def test_an_interrupted_training_resumes_exactly(kind, optimizer, schedule):

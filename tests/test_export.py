@@ -67,7 +67,7 @@ def test_numpy_runs_the_state_dict_with_pytorchs_names(trained_kind):
 def test_the_module_is_short_and_self_contained(trained_kind):
     text = to_torch.module(trained_kind[1], 'x".safetensors')
     compile(text, "module", "exec")
-    assert len(text.splitlines()) < 70
+    assert len(text.splitlines()) < 90
     assert "gluonlm." not in text.replace("gluonlm 0", "")
     assert "def load(path='x\".safetensors'):" in text
 

@@ -8,7 +8,7 @@ from gluonlm.run.folder import Run
 from gluonlm.vocab import Vocab
 
 
-@pytest.mark.parametrize("model", [("gru",), ("gru", "--members", 2), ("unrolled",)])
+@pytest.mark.parametrize("model", [("gru",), ("minlstm", "--members", 2), ("unrolled",)])
 def test_a_vocabulary_grows_by_the_new_tokens_of_a_text(text_file, tmp_path, command, model):
     small = "--batch-size 4 --max-steps 1 --lr 1e-30 --quiet --hidden-size 9".split()
     old, new, foreign = tmp_path / "old", tmp_path / "new", tmp_path / "foreign.txt"

@@ -17,6 +17,7 @@ from gluonlm.train.trainer import Trainer
 
 LAYERS = {
     "gru": ["embedding", "1", "2", "decoder"],
+    "mingru": ["embedding", "1", "2", "decoder"],
     "gru ensemble": ["embedding", "1", "2", "decoder"],
     "lstm weight-drop": ["embedding", "1", "2", "decoder"],
     "gru adaptive": ["embedding", "1", "2", "decoder"],

@@ -375,6 +375,7 @@ def test_errors_name_settings_and_the_command_prints_flags():
     [
         (dict(), 2 * 32 * 64 * (3 * 256) * 256),
         (dict(model="lstm", hidden_size=(100, 300)), 2 * 32 * 64 * (4 * 300) * 300),
+        (dict(model="mingru"), 2 * 32 * 64 * (2 * 256) * 256),
         (dict(model="rnn", embed_size=500, hidden_size=(10,)), 2 * 32 * 64 * 10 * 500),
         (dict(model="unrolled", hidden_size=(10,), embed_size=20), 2 * 32 * 10 * 20),
         (dict(model="window", window=9, hidden_size=(70,), batch_size=5), 2 * 5 * 9 * 280 * 70),

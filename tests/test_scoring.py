@@ -17,7 +17,7 @@ MODELS = {
     kind: lambda kind=kind: RNNModel(kind, 9, 5, (6, 4), dropout=0.5).prepare(
         [mx.cpu()], "uniform:1", 1
     )
-    for kind in ("rnn", "lstm", "gru")
+    for kind in ("rnn", "lstm", "gru", "mingru", "minlstm")
 }
 MODELS["unrolled"] = lambda: UnrolledRNN(9, 5, 6, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)
 MODELS["window"] = lambda: WindowModel(9, 6, 12, dropout=0.5).prepare([mx.cpu()], "uniform:1", 1)

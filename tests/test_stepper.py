@@ -9,7 +9,7 @@ from networks import MODELS, E, make, random_ids
 from gluonlm.models import RNNModel, stepper
 
 
-@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru", "mingru", "minlstm"])
 @pytest.mark.parametrize("sizes, tied", [((7,), False), ((7, E), True), ((5, 7, 5), False)])
 @pytest.mark.parametrize(
     "streams, ahead, kept", [(1, 2**21, 0), (4, 2**21, 0), (4, 0, 90), (4, 0, 0)]

@@ -2,14 +2,16 @@
 
 from ..system.console import flag
 from .config import BEFORE, GROUPS, Config, changed_settings, read_settings
-from .groups import NARROWER, DataConfig, ModelConfig, TrainConfig
+from .groups import GATES, NARROWER, STATEFUL, DataConfig, ModelConfig, TrainConfig
 from .settings import SMALLEST
 
 __all__ = [
     "BEFORE",
+    "GATES",
     "GROUPS",
     "NARROWER",
     "SMALLEST",
+    "STATEFUL",
     "Config",
     "DataConfig",
     "ModelConfig",

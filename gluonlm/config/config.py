@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.errors import InputError
-from .groups import DataConfig, ModelConfig, TrainConfig
+from .groups import GATES, DataConfig, ModelConfig, TrainConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -83,7 +83,7 @@ class Config:
         model, training = self.model, self.training
         if self.data.level == "word":
             return math.inf
-        gates = {"lstm": 4, "window": 4, "gru": 3}.get(model.model, 1)
+        gates = {**GATES, "window": 4}.get(model.model, 1)
         steps = {"unrolled": 1, "window": model.window}.get(model.model, training.seq_len)
         outputs, inputs = (
             gates * max(model.layer_sizes()),

@@ -11,6 +11,8 @@ from ..vocab import unescape
 from ..vocab.levels import RULES
 from .settings import Settings, option
 
+GATES = {"rnn": 1, "lstm": 4, "gru": 3, "mingru": 2, "minlstm": 3}  # of models with a state
+STATEFUL = ", ".join(GATES)
 NARROWER = 4  # adaptive softmax: each tail cluster has 1/4 of the previous one's dimensions
 
 
@@ -51,7 +53,7 @@ class DataConfig(Settings):
     document_separator: str = option(
         "",
         "text that begins each document, such as \\n\\n or <|endoftext|>; the state is reset "
-        "before it (rnn, lstm, gru); \\n, \\t and \\f mean line break, tab and form feed",
+        f"before it ({STATEFUL}); \\n, \\t and \\f mean line break, tab and form feed",
     )
     field: str = option(
         "",
@@ -102,7 +104,7 @@ class DataConfig(Settings):
 class ModelConfig(Settings):
     """Settings of the network."""
 
-    model: str = option("gru", "network type", choices=("unrolled", "rnn", "lstm", "gru", "window"))
+    model: str = option("gru", "network type", choices=("unrolled", *GATES, "window"))
     embed_size: int = option(64, "embedding size", low=1, high=1 << 20)
     hidden_size: tuple[int, ...] = option(
         (256,),
@@ -118,13 +120,13 @@ class ModelConfig(Settings):
     )
     embed_dropout: float = option(
         -1.0,
-        "dropout on elements of the embedding (rnn, lstm, gru); -1: same as --dropout",
+        f"dropout on elements of the embedding ({STATEFUL}); -1: same as --dropout",
         low=-1,
         below=1,
     )
     word_dropout: float = option(
         0.0,
-        "dropout on entire tokens of the embedding (rnn, lstm, gru), with one mask per segment "
+        f"dropout on entire tokens of the embedding ({STATEFUL}), with one mask per segment "
         "(Gal and Ghahramani 2016)",
         low=0,
         below=1,
@@ -155,7 +157,7 @@ class ModelConfig(Settings):
     )
     members: int = option(
         1,
-        "ensemble size: networks trained together, with averaged probabilities (rnn, lstm, gru)",
+        f"ensemble size: networks trained together, with averaged probabilities ({STATEFUL})",
         low=1,
         high=1000,
     )
@@ -215,9 +217,11 @@ class ModelConfig(Settings):
             features = {"onehot": vocab_size, "real": 1}.get(self.representation, embed_size)
             table = embedding if self.representation == "embedding" else 0
             return table + 4 * sizes[0] * (features + sizes[0] + 2) + output
-        gates = {"rnn": 1, "gru": 3, "lstm": 4}[self.model]
+        gates, minimal = GATES[self.model], self.model in ("mingru", "minlstm")
         below = zip((embed_size, *sizes), sizes)
-        layers = sum(gates * size * (inputs + size + 2) for inputs, size in below)
+        layers = sum(
+            gates * size * (inputs + (1 if minimal else size + 2)) for inputs, size in below
+        )
         shared = vocab_size * sizes[-1] if self.tie_weights else 0
         return self.members * (embedding + layers + output - shared)
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import GATES
 from ..run.checkpoint import Checkpoint
 from ..system.errors import InputError
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 PARTS = ("i2h_weight", "h2h_weight", "i2h_bias", "h2h_bias")
+MINIMAL = ("mingru", "minlstm")  # without products with h
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Network:
     Parameters
     ----------
     kind
-        "rnn", "lstm", "gru", "unrolled" or "window".
+        "rnn", "lstm", "gru", "mingru", "minlstm", "unrolled" or "window".
     activation
         "tanh" or "relu", of an rnn or an unrolled network.
     window
@@ -64,16 +65,24 @@ class Network:
 
     def layer_names(self) -> list[str]:
         """Return the names of the recurrent layers, lowest first."""
-        names = {name.rpartition(".")[0] for name in self.arrays if name.endswith("h2h_weight")}
+        names = {name.rpartition(".")[0] for name in self.arrays if name.endswith("i2h_weight")}
         return sorted(names, key=lambda name: int(re.sub(r"\D", "", name) or 0))
 
     def layers(self) -> list[list[np.ndarray]]:
-        """Return for each recurrent layer the arrays in the order of `PARTS`."""
-        return [[self.arrays[f"{name}.{part}"] for part in PARTS] for name in self.layer_names()]
+        """Return for each recurrent layer the arrays in the order of `PARTS`.
+
+        The layers of minimal networks have only `i2h_weight` and `i2h_bias`.
+        """
+        parts = [part for part in PARTS if self.cell not in MINIMAL or part.startswith("i2h")]
+        return [[self.arrays[f"{name}.{part}"] for part in parts] for name in self.layer_names()]
+
+    def hidden_sizes(self) -> list[int]:
+        """Return the size of each recurrent layer."""
+        return [len(layer[0]) // GATES[self.cell] for layer in self.layers()]
 
     def sizes(self) -> list[int]:
         """Return the sizes of the state arrays: for each layer h, and for an LSTM c."""
-        sizes = [] if self.window else [layer[1].shape[1] for layer in self.layers()]
+        sizes = [] if self.window else self.hidden_sizes()
         return [size for size in sizes for _ in range(1 + (self.cell == "lstm"))]
 
 

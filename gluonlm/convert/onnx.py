@@ -15,7 +15,7 @@ import numpy as np
 from ..run.checkpoint import Checkpoint
 from ..system.errors import InputError
 from .check import Runner
-from .network import GATES, Network, networks_of
+from .network import GATES, MINIMAL, Network, networks_of
 
 OPSET, IR = 17, 8
 LARGEST = 2**31 - 1  # bytes of a protocol buffer
@@ -83,8 +83,59 @@ def _reordered(array, kind):
     return np.concatenate([gates[i] for i in ORDER[kind]])[None]
 
 
+def _minimal(graph, network, number, x, state, prefix):
+    """Add a minGRU or minLSTM; return its outputs `(T, N, C)` and new state.
+
+    A scan computes h' = kept h + added, where both depend on the input only.
+    """
+    name, add = f"{prefix}layers.{number}", graph.add
+    weight, bias = (
+        graph.constant(f"{name}.{part}", array)
+        for part, array in zip("WB", network.layers()[number])
+    )
+    turned = add("Transpose", [weight], f"{name}.turned", perm=[1, 0])
+    read = add("Add", [add("MatMul", [x, turned], f"{name}.product"), bias], f"{name}.read")
+    parts = [f"{name}.part.{i}" for i in range(GATES[network.cell])]
+    add("Split", [read], *parts, axis=2)  # (T, N, C)
+    *gates, n = parts
+    if network.cell == "minlstm":  # log(i / f) = softplus(-f) - softplus(-i)
+        i, f = (
+            add("Softplus", [add("Neg", [gate], f"{gate}.negative")], f"{gate}.softplus")
+            for gate in gates
+        )
+        gates = [add("Sub", [f, i], f"{name}.odds")]
+    z = add("Sigmoid", gates, f"{name}.z")
+    kept = add("Sigmoid", [add("Neg", gates, f"{name}.against")], f"{name}.kept")
+    if network.separator is not None:
+        kept = add("Mul", [kept, f"{prefix}kept"], f"{name}.inside")
+    below = add("Less", [n, graph.constant("nothing", np.float32(0))], f"{name}.below")
+    above = add("Add", [n, graph.constant("half", np.float32(0.5))], f"{name}.above")
+    g = add("Where", [below, add("Sigmoid", [n], f"{name}.sigmoid"), above], f"{name}.g")
+    scanned, (h,) = _scan(graph, name), state
+    inputs, outputs = [h, kept, add("Mul", [z, g], f"{name}.added")], f"{name}.outputs"
+    new = add("Scan", inputs, f"{name}.h", outputs, body=scanned, num_scan_inputs=2)
+    return add("Squeeze", [outputs, graph.constant("one", [1])], f"{name}.out"), [new]
+
+
+def _scan(graph, name):
+    """Return the graph of one step, from h `(1, N, C)` and the step's kept and added `(N, C)`."""
+    helper, body = graph.helper, Graph(graph.constants)
+    old, kept, added, new, out = (f"{name}.step.{part}" for part in ("h", "k", "a", "new", "out"))
+    body.add("Add", [body.add("Mul", [old, kept], f"{name}.step.rest"), added], new)
+    body.add("Identity", [new], out)
+
+    def described(names, *first):
+        shape = [*first, "N", None]
+        return [helper.make_tensor_value_info(each, 1, shape) for each in names]
+
+    inputs, outputs = described([old], 1) + described([kept, added]), described([new, out], 1)
+    return helper.make_graph(body.nodes, f"{name}.step", inputs, outputs)
+
+
 def _layer(graph, network, number, x, state, prefix):
     """Add one recurrent layer; return its outputs `(T, N, C)` and new state."""
+    if network.cell in MINIMAL:
+        return _minimal(graph, network, number, x, state, prefix)
     kind, layer = network.cell, network.layers()[number]
     name = f"{prefix}layers.{number}"
     i2h, h2h, i2h_bias, h2h_bias = (_reordered(array, kind) for array in layer)
@@ -106,7 +157,10 @@ def _layer(graph, network, number, x, state, prefix):
 def _recurrent(graph, network, state, prefix):
     table = graph.constant(prefix + network.embedding_name, network.embedding)
     x = graph.add("Gather", [table, "ids"], f"{prefix}embedded")
-    read = _layers if network.separator is None else _documents
+    read = _layers
+    if network.separator is not None:
+        _kept(graph, network, prefix)
+        read = _layers if network.cell in MINIMAL else _documents
     x, states = read(graph, network, x, state, prefix)
     return graph.dense(x, network, "decoder", prefix), states
 
@@ -121,13 +175,17 @@ def _layers(graph, network, x, state, prefix):
     return x, states
 
 
-def _documents(graph, network, x, state, prefix):
-    """Add a scan that reads one token at a time, with a zero state before each document."""
-    helper, body = graph.helper, Graph(graph.constants)
+def _kept(graph, network, prefix):
+    """Add the factor of the state before each token, `(T, N, 1)`: 0 where a document begins."""
     other = graph.constant(f"{prefix}separator", np.int64(network.separator))
     begins = graph.add("Equal", ["ids", other], f"{prefix}begins")
     kept = graph.add("Cast", [graph.add("Not", [begins], f"{prefix}inside")], f"{prefix}mask", to=1)
-    kept = graph.add("Unsqueeze", [kept, graph.constant("two", [2])], f"{prefix}kept")  # (T, N, 1)
+    graph.add("Unsqueeze", [kept, graph.constant("two", [2])], f"{prefix}kept")
+
+
+def _documents(graph, network, x, state, prefix):
+    """Add a scan that reads one token at a time, with a zero state before each document."""
+    helper, body = graph.helper, Graph(graph.constants)
     old = [f"{prefix}old.{i}" for i in range(len(state))]
     row, mask = f"{prefix}row", f"{prefix}row.kept"
     masked = [body.add("Mul", [name, mask], f"{name}.kept") for name in old]
@@ -146,7 +204,7 @@ def _documents(graph, network, x, state, prefix):
     scanned = helper.make_graph(body.nodes, f"{prefix}document", inputs, outputs)
     found = [f"{prefix}new.{i}" for i in range(len(state))]
     more = {"body": scanned, "num_scan_inputs": 2}
-    graph.add("Scan", [*state, x, kept], *found, f"{prefix}outputs", **more)
+    graph.add("Scan", [*state, x, f"{prefix}kept"], *found, f"{prefix}outputs", **more)
     return f"{prefix}outputs", found
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..models.stepper import ACTIVATIONS, GRUCell, LSTMCell, RNNCell
+from ..models.stepper import ACTIVATIONS, GRUCell, LSTMCell, MinGRUCell, MinLSTMCell, RNNCell
 from ..system.numerics import log_mean_probability
 from .check import Runner
 from .network import Network
 
 CELLS = {"rnn": RNNCell, "lstm": LSTMCell, "gru": GRUCell}
+CELLS.update(mingru=MinGRUCell, minlstm=MinLSTMCell)
 
 
 def numpy_runner(networks: list[Network]) -> Runner:

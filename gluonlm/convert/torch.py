@@ -11,6 +11,7 @@ import json
 import numpy as np
 from safetensors.numpy import load, save
 
+from ..config import GATES
 from ..run.checkpoint import Checkpoint
 from ..system.errors import InputError
 from .check import Runner
@@ -44,7 +45,7 @@ class Network(nn.Module):
         self.embedding = nn.Embedding({vocab_size}, {embed_size})
         sizes = [{embed_size}, {sizes}]
         each = zip(sizes, sizes[1:])
-        self.layers = nn.ModuleList(nn.{layer}(a, b{how}) for a, b in each)
+        self.layers = nn.ModuleList({layer}(a, b{how}) for a, b in each)
         self.decoder = nn.Linear({last}, {vocab_size})
 
     def {method}(self, ids, state=None):
@@ -54,6 +55,30 @@ class Network(nn.Module):
             new.append(updated)
         return self.decoder(x), new  # (T, N, V)
 '''
+MINIMAL = {"mingru": "MinGRU", "minlstm": "MinLSTM"}
+LAYER = '''
+class {layer}(nn.Module):
+    """h' = (1 - z) h + z g(n), where z and n depend on the input only (Feng et al. 2024)."""
+
+    def __init__(self, inputs, size):
+        super().__init__()
+        self.weight_ih_l0 = nn.Parameter(torch.empty({gates} * size, inputs))
+        self.bias_ih_l0 = nn.Parameter(torch.empty({gates} * size))
+
+    def forward(self, x, state=None):
+        x = nn.functional.linear(x, self.weight_ih_l0, self.bias_ih_l0)
+        *gates, n = x.chunk({gates}, -1)  # (T, N, C)
+        z, g = {update}.sigmoid(), torch.where(n < 0, n.sigmoid(), n + 0.5)
+        h, outputs = torch.zeros_like(z[0]) if state is None else state[0], []
+        for share, new in zip(z, g):
+            h = h + share * (new - h)
+            outputs.append(h)
+        return torch.stack(outputs), h[None]
+'''
+UPDATE = {  # the logit of z
+    "mingru": "gates[0]",
+    "minlstm": "(nn.functional.logsigmoid(gates[0]) - nn.functional.logsigmoid(gates[1]))",
+}
 DOCUMENTS = """\
     def forward(self, ids, state=None):  # a document begins with {separator}, from a zero state
         begins, parts = ids == {separator}, []  # (T, N)
@@ -140,6 +165,7 @@ def module(checkpoint: Checkpoint, weights: str) -> str:
     networks = networks_of(checkpoint)
     network, members = networks[0], len(networks)
     body = {"unrolled": UNROLLED, "window": WINDOW}.get(network.kind, RECURRENT)
+    layer = [LAYER] if network.cell in MINIMAL else []
     tie = '\n    weights["embedding.weight"] = weights["decoder.weight"]'
     if members > 1:
         tie = (
@@ -157,7 +183,7 @@ def module(checkpoint: Checkpoint, weights: str) -> str:
         tie=tie if network.tied else "",
     )
     documents = [DOCUMENTS] if network.separator is not None else []
-    parts = [HEAD, body, *documents, *[ENSEMBLE] * (members > 1), LOAD]
+    parts = [HEAD, *layer, body, *documents, *[ENSEMBLE] * (members > 1), LOAD]
     return "\n".join(part.format(**values) for part in parts)
 
 
@@ -172,9 +198,11 @@ def _values(network: Network) -> dict[str, object]:
     return dict(
         vocab_size=size,
         embed_size=columns,
-        sizes=", ".join(str(layer[1].shape[1]) for layer in layers),
+        sizes=", ".join(map(str, network.hidden_sizes())),
+        gates=GATES.get(network.cell),
+        update=UPDATE.get(network.cell),
         last=network.arrays["decoder.weight"].shape[1],
-        layer=network.cell.upper(),
+        layer=MINIMAL.get(network.cell, f"nn.{network.cell.upper()}"),
         how=f', nonlinearity="{network.activation}"' if network.kind == "rnn" else "",
         activation=network.activation,
         separator=network.separator,

@@ -4,6 +4,7 @@ from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel
 from .build import build_model, model_for
 from .ensemble import Ensemble
+from .min_layers import MinGRU, MinLSTM
 from .recurrent import GRU, LSTM, RNN, RNNModel
 from .unrolled import UnrolledRNN
 from .window import WindowModel
@@ -15,6 +16,8 @@ __all__ = [
     "AdaptiveRNN",
     "Ensemble",
     "LanguageModel",
+    "MinGRU",
+    "MinLSTM",
     "RNNModel",
     "UnrolledRNN",
     "WindowModel",

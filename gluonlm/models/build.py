@@ -7,7 +7,7 @@ from ..vocab import Vocab
 from .adaptive_softmax import AdaptiveRNN
 from .base import LanguageModel
 from .ensemble import Ensemble
-from .recurrent import FUSED, RNNModel
+from .recurrent import FUSED, LAYERS, RNNModel
 from .unrolled import UnrolledRNN
 from .window import WindowModel
 
@@ -32,14 +32,14 @@ def build_model(
             f"`config` {type(config).__name__}: must be a ModelConfig, such as Config().model"
         )
     check_sizes(vocab_size=vocab_size)
-    if config.model in FUSED:
+    if config.model in LAYERS:
         networks = [_recurrent(config, vocab_size, separator) for _ in range(config.members)]
         return networks[0] if config.members == 1 else Ensemble(networks)
     if separator is not None:
         raise InputError(
             f"`document_separator`: `model` {config.model} reads windows and carries no state"
         )
-    _reject_settings_of_fused_layers(config)
+    _reject_recurrent_settings(config)
     (size,), embed_size, window = config.layer_sizes(), config.embed_size, config.window
     if config.model == "window":
         how = config.representation
@@ -73,10 +73,10 @@ def _recurrent(config, vocab_size, separator):
     return AdaptiveRNN(*sizes, config.adaptive_softmax, **settings)
 
 
-def _reject_settings_of_fused_layers(config):
+def _reject_recurrent_settings(config):
     if config.members > 1:
         raise InputError(
-            f"`members` {config.members}: only for rnn, lstm and gru, not `model` {config.model}"
+            f"`members` {config.members}: only for {', '.join(LAYERS)}, not `model` {config.model}"
         )
     if len(config.layer_sizes()) > 1 or config.tie_weights:
         raise InputError(
@@ -94,4 +94,5 @@ def _reject_settings_of_fused_layers(config):
         )
     for name in ("weight_drop", "word_dropout", "activation_reg", "temporal_reg"):
         if getattr(config, name):
-            raise InputError(f"`{name}`: only for rnn, lstm and gru, not `model` {config.model}")
+            kinds = ", ".join(FUSED if name == "weight_drop" else LAYERS)
+            raise InputError(f"`{name}`: only for {kinds}, not `model` {config.model}")

@@ -10,7 +10,7 @@ import numpy as np
 from mxnet import gluon, nd
 
 from .. import native
-from ..native import WEIGHTS, NativeLayer, NativePass
+from ..native import NativeLayer, NativePass
 from ..system.errors import InputError
 from .packed import address_of, memory_of
 
@@ -38,7 +38,8 @@ class NativeNetwork:
     Parameters
     ----------
     layers
-        For each layer its kind, as in `native.KINDS`, and its four parameters in MXNet's order.
+        For each layer its kind, as in `native.KINDS`, and its parameters in the order of
+        `native.weights_of`.
     noise
         Returns the noise of the next training pass.
     window
@@ -63,10 +64,11 @@ class NativeNetwork:
         self.kernels, self.noise, self.window = kernels, noise, window
         self.separator = separator
         self.parameters = [embedding.weight, decoder.weight, decoder.bias]
-        self.parameters += [parameter for _, four in layers for parameter in four]
+        self.parameters += [parameter for _, several in layers for parameter in several]
         self.layers = (NativeLayer * len(layers))()
-        for layer, (kind, (i2h, h2h, *_)) in zip(self.layers, layers):
-            layer.kind, layer.inputs, layer.size = kind, i2h.shape[1], h2h.shape[1]
+        for layer, (kind, (i2h, *_)) in zip(self.layers, layers):
+            rows, layer.inputs = i2h.shape
+            layer.kind, layer.size = kind, rows // native.GATES.get(kind, 1)
         vocab_size, embed_size = embedding.weight.shape
         self.arguments = NativePass(
             vocab_size=vocab_size,
@@ -143,9 +145,11 @@ class NativeNetwork:
         weights = [address_of(parameter.data(ctx)) for parameter in self.parameters]
         _set(arguments, ("embedding", "weight", "bias"), weights, gradients)
         new = [nd.empty(array.shape, ctx) for array in state]
-        each = len(state) // len(self.layers)
+        each, place = len(state) // len(self.layers), 3
         for i, layer in enumerate(self.layers):
-            _set(layer, WEIGHTS, weights[3 + 4 * i :], gradients[3 + 4 * i :])
+            names = native.weights_of(layer.kind)
+            _set(layer, names, weights[place:], gradients[place:])
+            place += len(names)
             layer.dropout, layer.weight_drop = noise.dropout, noise.weight_drop
             part = slice(i * each, (i + 1) * each)
             for before, later, old, array in zip(

@@ -10,10 +10,22 @@ import numpy as np
 
 from .. import native
 from ..native import GRU, LSTM, RNN_RELU, RNN_TANH, NativeLayer, NativePass, aligned
-from .stepper import KEPT, Affine, Cell, GRUCell, LSTMCell, RecurrentStepper, relu, tanh
+from .stepper import (
+    KEPT,
+    Affine,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    MinGRUCell,
+    MinLSTMCell,
+    RecurrentStepper,
+    relu,
+    tanh,
+)
 
 PARALLEL = 2**20  # weights read in a step above which threads are faster
-GATES = {RNN_TANH: 1, RNN_RELU: 1, LSTM: 4, GRU: 3}
+KINDS = {GRUCell: GRU, LSTMCell: LSTM}
+KINDS.update({MinGRUCell: native.MINGRU, MinLSTMCell: native.MINLSTM})
 
 
 class _Stepper(ctypes.Structure):
@@ -52,7 +64,8 @@ class NativeStepper:
         self.output: Any = None if affine else output  # computed in Python
         layers = [_mxnet_weights(cell) for cell in cells]
         self.layers = (NativeLayer * len(layers))()
-        self.sizes = [h2h.shape[1] for _, _, h2h, *_ in layers]
+        gates = native.GATES
+        self.sizes = [len(i2h) // gates.get(kind, 1) for kind, i2h, *_ in layers]
         self._check_sizes(layers, affine)
         self._stepper = _Stepper()
         self._place, self.arguments = ctypes.addressof(self._stepper), self._stepper.arguments
@@ -65,18 +78,18 @@ class NativeStepper:
     def _check_sizes(self, layers, affine):
         inputs = [self.embedding.shape[1], *self.sizes]
         for (kind, *arrays), below, size in zip(layers, inputs, self.sizes):
-            rows = GATES[kind] * size
+            rows = native.GATES.get(kind, 1) * size
             expected = [(rows, below), (rows, size), (rows,), (rows,)]
-            _check([array.shape for array in arrays], expected)
+            _check([array.shape for array in arrays], expected[:: 4 // len(arrays)])
         if affine:
             output = self.sizes[-1], self.vocab_size
             _check([affine.weight.shape, affine.bias.shape], [output, output[1:]])
 
     def _pack(self, layers, affine):
         """Pack the weights into memory of their own; they are not needed any more."""
-        for layer, (kind, *arrays) in zip(self.layers, layers):
-            layer.kind, layer.inputs, layer.size = kind, arrays[0].shape[1], arrays[1].shape[1]
-            for name, array in zip(native.WEIGHTS, arrays):
+        for layer, (kind, *arrays), size in zip(self.layers, layers, self.sizes):
+            layer.kind, layer.inputs, layer.size = kind, arrays[0].shape[1], size
+            for name, array in zip(native.weights_of(kind), arrays):
                 setattr(layer, name, array.ctypes.data)
         given = self.arguments
         given.steps, given.depth, given.layers = 1, len(layers), ctypes.addressof(self.layers)
@@ -93,7 +106,7 @@ class NativeStepper:
         """Allocate the arrays of this state's streams, and fill them."""
         streams, stepper = len(state[0][0]), self._stepper
         self.arguments.streams = streams
-        gates = GATES[self.layers[0].kind] * self.sizes[0]
+        gates = native.GATES.get(self.layers[0].kind, 1) * self.sizes[0]
         stepper.rows, stepper.used = min(self.vocab_size, max(streams, KEPT // gates)), 0
         self.slots.fill(-1)
         self.now, self.ids = np.empty((3, streams), np.int64), np.empty(streams, np.int64)
@@ -186,8 +199,9 @@ class NativeStepper:
 
 def _mxnet_weights(cell):
     """Return the kind of a cell, and its weights and biases as MXNet stores them."""
-    kinds = {GRUCell: GRU, LSTMCell: LSTM}
-    kind = kinds.get(type(cell)) or {tanh: RNN_TANH, relu: RNN_RELU}[cell.activation]
+    if isinstance(cell, MinGRUCell):
+        return KINDS[type(cell)], _rows(cell.i2h.T), _rows(cell.i2h_bias)
+    kind = KINDS.get(type(cell)) or {tanh: RNN_TANH, relu: RNN_RELU}[cell.activation]
     arrays = cell.i2h.T, cell.h2h.T, cell.i2h_bias, cell.h2h_bias
     return kind, *map(_rows, arrays)
 

@@ -1,4 +1,4 @@
-"""Fused RNN, LSTM and GRU layers, and models that carry their state along a text."""
+"""Recurrent layers, fused by MXNet or minimal, and models that carry their state along a text."""
 
 import itertools
 import math
@@ -13,6 +13,7 @@ from .. import native
 from ..system.arguments import check_integer, check_rates, check_sizes
 from ..system.errors import InputError
 from .base import Dropout, LanguageModel, to_numpy
+from .min_layers import MinGRU, MinLayer, MinLSTM
 from .native_network import NativeNetwork, Noise
 from .native_stepper import Stepper, make_stepper
 from .packed import Packed
@@ -118,13 +119,23 @@ class FusedLayer:
         named = named or super()._collect_params_with_prefix()  # type: ignore[misc]
         return {f"{prefix}.{name}" if prefix else name: named[name] for name in named}
 
-    def _arrays(self):
+    def parts(self) -> list[gluon.Parameter]:
+        """Return the parameters in the order of `PARTS`.
+
+        Raises
+        ------
+        InputError
+            If Gluon's own code computes the layer.
+        """
         if not self._is_fused():
             raise InputError(
                 f"{type(self).__name__}: a stepper needs one layer with one direction, layout TNC "
                 "and a given `input_size`"
             )
-        return [to_numpy(getattr(self, f"l0_{part}")) for part in PARTS]
+        return [getattr(self, f"l0_{part}") for part in PARTS]
+
+    def _arrays(self):
+        return map(to_numpy, self.parts())
 
 
 class RNN(FusedLayer, rnn.RNN):
@@ -154,6 +165,7 @@ class GRU(FusedLayer, rnn.GRU):
 
 
 FUSED = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+LAYERS = {**FUSED, "mingru": MinGRU, "minlstm": MinLSTM}
 
 
 class WordEmbedding(nn.Embedding):
@@ -201,14 +213,14 @@ class Penalty(HybridBlock):
 
 
 class RecurrentBody(LanguageModel):
-    """Fused recurrent layers without an output: from ids `(T, N)` to hidden `(T*N, C)`.
+    """Recurrent layers without an output: from ids `(T, N)` to hidden `(T*N, C)`.
 
     The state is, for each layer, h `(1, N, C)`, and for an LSTM c as well.
 
     Parameters
     ----------
     kind
-        "rnn", "lstm" or "gru".
+        "rnn", "lstm", "gru", "mingru" or "minlstm".
     hidden_sizes
         The size of each layer.
     dropout
@@ -220,7 +232,8 @@ class RecurrentBody(LanguageModel):
     variational
         Use one dropout mask for all time steps of a call (Gal and Ghahramani 2016).
     weight_drop
-        Fraction of the recurrent weights dropped in each call (Merity et al. 2018).
+        Fraction of the recurrent weights dropped in each call (Merity et al. 2018); 0 for mingru
+        and minlstm, which have none.
     separator
         The id of the token that begins a document; the state is reset to zeros before it.
     word_dropout
@@ -248,10 +261,10 @@ class RecurrentBody(LanguageModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if kind not in FUSED or np.ndim(hidden_sizes) != 1 or not len(hidden_sizes):
+        if kind not in LAYERS or np.ndim(hidden_sizes) != 1 or not len(hidden_sizes):
             raise InputError(
                 f"`kind` {kind!r}, `hidden_sizes` {hidden_sizes!r}: the kind must be "
-                f"{', '.join(FUSED)}, and the sizes a list of at least one number"
+                f"{', '.join(LAYERS)}, and the sizes a list of at least one number"
             )
         check_sizes(vocab_size=vocab_size, embed_size=embed_size)
         check_rates(dropout=dropout, embed_dropout=embed_dropout or 0, word_dropout=word_dropout)
@@ -260,7 +273,13 @@ class RecurrentBody(LanguageModel):
             raise InputError(f"`separator` {separator}: must be below {vocab_size}, as every id")
         self.kind, self.vocab_size, self.activation = kind, vocab_size, activation
         self.separator, self.static_shape = separator, separator is None
-        extra = {"activation": activation} if kind == "rnn" else {}
+        if weight_drop and kind not in FUSED:
+            raise InputError(
+                f"`weight_drop` {weight_drop}: {kind} has no recurrent weights: leave it out, or "
+                f"use `model` {', '.join(FUSED)}"
+            )
+        extra: dict = {"activation": activation} if kind == "rnn" else {}
+        extra.update({"weight_drop": weight_drop} if kind in FUSED else {})
         with self.name_scope():
             self.embedding = WordEmbedding(vocab_size, embed_size, word_dropout=word_dropout)
             axes = (0,) if variational else ()
@@ -270,8 +289,7 @@ class RecurrentBody(LanguageModel):
             # single layers with `Dropout` between them: the fused operator ignores dropout on a CPU
             self.layers = nn.HybridSequential()
             for input_size, size in zip((embed_size, *hidden_sizes), hidden_sizes):
-                layer = FUSED[kind](size, input_size=input_size, weight_drop=weight_drop, **extra)
-                self.layers.add(layer)
+                self.layers.add(LAYERS[kind](size, input_size=input_size, **extra))
             self.temporal_reg = Penalty(temporal_reg, temporal=True)
             self.activation_reg = Penalty(activation_reg)
 
@@ -280,6 +298,8 @@ class RecurrentBody(LanguageModel):
 
     def forward(self, inputs, state):
         """Read a batch with MXNet, split where a document begins in any stream."""
+        if isinstance(inputs, nd.NDArray):
+            self._cover(len(inputs))
         if self.separator is None:
             return super().forward(inputs, state)
         begins = inputs.asnumpy() == self.separator  # (T, N)
@@ -292,6 +312,11 @@ class RecurrentBody(LanguageModel):
             output, state = super().forward(inputs[first:end], state)
             pieces.append(output)
         return nd.concat(*pieces, dim=0), state
+
+    def _cover(self, steps):
+        layers = [layer for layer in self.layers if isinstance(layer, MinLayer)]
+        if any([layer.cover(steps) for layer in layers]):
+            self._clear_cached_op()
 
     def hybrid_forward(self, F, inputs, state):
         hidden = self.embed_dropout(self.embedding(inputs))  # (T, N, C)
@@ -356,10 +381,7 @@ class RNNModel(RecurrentBody):
 
     def native_network(self, kernels: native.Kernels) -> NativeNetwork:
         """Return this network for native kernels."""
-        layers = [
-            (native.KINDS[layer._mode], [getattr(layer, f"l0_{part}") for part in PARTS])
-            for layer in self.layers
-        ]
+        layers = [(native.KINDS[layer._mode], layer.parts()) for layer in self.layers]
         variational = bool(self.dropout._axes)
         return NativeNetwork(
             *(kernels, self.embedding, layers, self.decoder, self._noise),
@@ -371,7 +393,7 @@ class RNNModel(RecurrentBody):
         return Noise(
             embed_dropout=self.embed_dropout._rate,
             dropout=self.dropout._rate,
-            weight_drop=self.layers[0].weight_drop._rate,
+            weight_drop=self.layers[0].weight_drop._rate if self.kind in FUSED else 0.0,
             word_dropout=self.embedding.word_dropout._rate,
             activation_reg=self.activation_reg.penalty,
             temporal_reg=self.temporal_reg.penalty,

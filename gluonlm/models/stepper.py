@@ -77,7 +77,7 @@ class Cell:
         return self.advance(self.read(x), state)
 
     def advance(self, read: np.ndarray, state: list[np.ndarray]) -> list[np.ndarray]:
-        raise TypeError("Cell is abstract: use RNNCell, LSTMCell or GRUCell")
+        raise TypeError("Cell is abstract: use a subclass, such as GRUCell")
 
 
 class RNNCell(Cell):
@@ -143,6 +143,45 @@ class GRUCell(Cell):
         h *= z
         h += new
         return [h]
+
+
+class MinGRUCell(Cell):
+    """Feng et al. 2024: h' = (1 - z) h + z g(n), with z and n computed from the input only.
+
+    g(x) is x + 0.5 if x is at least 0, else sigmoid(x).
+    """
+
+    gates = 2
+
+    def __init__(self, i2h_weight, i2h_bias):
+        self.i2h = np.ascontiguousarray(i2h_weight.T)  # (C_in, gates * C)
+        self.bias = self.i2h_bias = i2h_bias
+        self.size = len(i2h_bias) // self.gates
+
+    def advance(self, read, state):
+        h, new = state[0], read[:, -self.size :]  # (N, C)
+        new = np.where(new < 0, _sigmoid(new.copy()), new + 0.5)
+        new -= h
+        new *= self.update(read)
+        new += h
+        return [new]
+
+    def update(self, read: np.ndarray) -> np.ndarray:
+        """Return z, `(N, C)`."""
+        return _sigmoid(read[:, : self.size].copy())
+
+
+class MinLSTMCell(MinGRUCell):
+    """Feng et al. 2024: as `MinGRUCell`, with z = i / (i + f)."""
+
+    gates = 3
+
+    def update(self, read: np.ndarray) -> np.ndarray:
+        """Return z = i / (i + f), `(N, C)`."""
+        i, f, _ = _parts(read, self.size)
+        least = np.minimum(0, np.minimum(i, f))  # added to all exponents, so that none is above 0
+        one, of_i, of_f = np.exp(least), np.exp(least - i), np.exp(least - f)
+        return (one + of_f) / (2 * one + of_i + of_f)
 
 
 def _parts(gates, size):

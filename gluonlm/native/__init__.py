@@ -19,11 +19,20 @@ from ..system.errors import InputError
 
 VARIABLE, CHOICES = "GLUONLM_KERNELS", ("auto", "native", "mxnet")
 LIBRARY = Path(__file__).with_name("kernels.so")
-VERSION = 5  # of the interface, as in kernels.cc
+VERSION = 6  # of the interface, as in kernels.cc
 SETS = {16: "avx512", 8: "avx2"}  # the instruction sets by their floats per vector
-RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU = range(7)  # as in kernels.cc
+RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU, MINGRU, MINLSTM = range(9)
 KINDS = {"rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "lstm": LSTM, "gru": GRU}  # by MXNet's modes
+KINDS.update(mingru=MINGRU, minlstm=MINLSTM)
+GATES = {LSTM: 4, GRU: 3, MINGRU: 2, MINLSTM: 3}  # 1 of all other kinds
 WEIGHTS = ("i2h", "h2h", "i2h_bias", "h2h_bias")  # of a layer, in MXNet's order
+
+
+def weights_of(kind: int) -> tuple[str, ...]:
+    """Return which of `WEIGHTS` a kind of layer has."""
+    return WEIGHTS[::2] if kind in (MINGRU, MINLSTM) else WEIGHTS
+
+
 ALIGNMENT = 64  # bytes of a cache line
 _integer, _pointer, _number = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 

@@ -15,7 +15,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum Kind { RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU };
+enum Kind {
+  RNN_TANH, RNN_RELU, LSTM, GRU, AFFINE, UNROLLED_TANH, UNROLLED_RELU, MINGRU, MINLSTM
+};
 
 // Threads that help with the items of a phase. Each thread begins with its own share of the items,
 // which its cache may contain from the phase before, and then takes items of the others. The caller
@@ -90,7 +92,7 @@ static void each(int64_t count, int64_t wanted, const Function &function) {
 }
 }  // namespace pool
 
-extern "C" int version() { return 5; }  // of the structs and the functions' arguments
+extern "C" int version() { return 6; }  // of the structs and the functions' arguments
 extern "C" int lanes() {                // of the widest instruction set of this processor, or 0
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") ? 16 : 8;

@@ -66,7 +66,8 @@ static void advance_panel(const Stepper &s, int64_t layer, int64_t panel) {
   if (layer)
     multiply_part(v.N, View(p, layer - 1).out, units(v.l.inputs), v.l.to_read, v.read, columns,
                   v.l.biases + columns, false, 0, parts(v.N, TALL), first, first + v.gates);
-  forward_panel(p, layer, 0, panel, v.h);
+  if (minimal(v.l.kind)) forward_minimal(p, layer, panel);
+  else forward_panel(p, layer, 0, panel, v.h);
 }
 // Read ids (N,), change the state, and write logits (N, V); -1 for an invalid id.
 extern "C" int EXPORT(step)(Stepper *s, const int64_t *ids, float *logits) {

@@ -4,7 +4,8 @@
 
 struct Trained {  // a layer
   int64_t kind, inputs, size;                    // C_in, C
-  const float *i2h, *h2h, *i2h_bias, *h2h_bias;  // (gates * C, C_in), (gates * C, C), (gates * C,)
+  const float *i2h, *h2h, *i2h_bias, *h2h_bias;  // (gates * C, C_in), (gates * C, C), (gates * C,);
+                                                 // a minimal layer has no h2h
   float *i2h_gradient, *h2h_gradient, *i2h_bias_gradient, *h2h_bias_gradient;
   const float *h0, *c0;  // (N, C): the state before the first token, or null for zeros
   float *h1, *c1;        // (N, C): the state after the last, or null
@@ -53,7 +54,8 @@ static void multiply(int64_t threads, int64_t M, Panels a, Terms terms, const Fa
   });
 }
 
-IN bool apart(int64_t kind) { return kind >= GRU; }  // of_h differs from read
+IN bool minimal(int64_t kind) { return kind >= MINGRU; }  // gates depend on the input only
+IN bool apart(int64_t kind) { return kind >= GRU && !minimal(kind); }  // of_h differs from read
 IN Vector slope(bool relu, Vector y) {               // of an activation with this result
   return relu ? (y > 0.0f ? all(1) : Vector{}) : 1.0f - y * y;
 }
@@ -142,6 +144,14 @@ static void exchange_resets(const Pass &p, const View &v, int64_t t, bool keep =
     }
 }
 
+// Store LANES numbers of the new h of token i, and of h after dropout.
+IN void store_h(const Pass &p, const View &v, int64_t layer, int64_t i, int64_t panel, int64_t u,
+                Vector h) {
+  store(v.h.p + panel * v.h.stride + (i + v.N) * PANEL + u, h);
+  if (v.l.dropout)
+    store(v.out.p + panel * v.out.stride + i * PANEL + u,
+          h * mask(p, layer + 1, i, v.l.size, panel * PANEL + u, v.l.dropout));
+}
 // One panel of a time step: the gates, the new h and c of its units, and h after dropout.
 static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel, Factors h) {
   const View v(p, layer);
@@ -182,10 +192,7 @@ static void forward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel
         store(read, f), store(of_h, e);
         new_h = e + f;
       }
-      store(l.h + next, new_h);
-      if (l.dropout)
-        store(l.out + panel * v.out.stride + at + n * PANEL + u,
-              new_h * mask(p, layer + 1, t * N + n, l.size, panel * PANEL + u, l.dropout));
+      store_h(p, v, layer, t * N + n, panel, u, new_h);
     }
 }
 // The gradient of the penalty on changes, for LANES numbers of h: those of token (t, n). Before the
@@ -197,13 +204,29 @@ IN Vector temporal_gradient(const Pass &p, const View &v, const float *h, int64_
   if (t + 1 < p.steps && !is_reset(p, t + 1, n)) x -= load(h + step) - load(h);
   return x * float(2 * p.temporal_reg / v.l.size);
 }
+// The gradient of LANES numbers of the h of token (t, n), by the layer above and the penalties.
+IN Vector gradient_of_h(const Pass &p, const View &v, int64_t layer, int64_t t, int64_t n,
+                        int64_t panel, int64_t u) {
+  const int64_t i = t * v.N + n;
+  const bool last = layer + 1 == p.depth;
+  Vector dh = {};
+  if (t >= p.begin || !last) {
+    dh += load(p.gradient + panel * v.read.stride + i * PANEL + u);
+    if (last && p.activation_reg)
+      dh += load(v.out.p + panel * v.out.stride + i * PANEL + u) *
+            float(2 * p.activation_reg / v.l.size);
+    if (v.l.dropout) dh *= mask(p, layer + 1, i, v.l.size, panel * PANEL + u, v.l.dropout);
+  }
+  if (last && p.temporal_reg)
+    dh += temporal_gradient(p, v, v.h.p + panel * v.h.stride + (i + v.N) * PANEL + u, t, n);
+  return dh;
+}
 // The gradients of the same gates, from those of the next step.
 static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t panel, Factors gates) {
   const View v(p, layer);
   const Trained &l = v.l;
   const int64_t N = v.N, at = t * N * PANEL, stride = v.read.stride;
   const int64_t width = smaller(PANEL, l.size - panel * PANEL), first = panel * v.gates;
-  const bool last = layer + 1 == p.depth;
   if (t + 1 < p.steps)
     multiply_part(N, gates, units(l.size, v.gates), l.to_h, {p.h_gradient, N * PANEL}, l.size,
                   nullptr, true, 0, parts(N, TALL), panel, panel + 1);
@@ -214,15 +237,7 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
       const int64_t state = (panel * N + n) * PANEL + u;
       const bool ends = t + 1 < p.steps && is_reset(p, t + 1, n);  // the next step reads zeros
       Vector dh = ends ? Vector{} : load(p.h_gradient + state), kept = {};
-      if (t >= p.begin || !last) {
-        Vector dout = load(p.gradient + panel * stride + at + n * PANEL + u);
-        if (last && p.activation_reg)
-          dout += load(v.out.p + panel * v.out.stride + at + n * PANEL + u) *
-                  float(2 * p.activation_reg / l.size);
-        if (l.dropout) dout *= mask(p, layer + 1, t * N + n, l.size, panel * PANEL + u, l.dropout);
-        dh += dout;
-      }
-      if (last && p.temporal_reg) dh += temporal_gradient(p, v, l.h + next, t, n);
+      dh += gradient_of_h(p, v, layer, t, n, panel, u);
       const auto a = [&](int g) { return load(read + g * stride); };
       if (l.kind == LSTM) {
         const Vector i = a(0), f = a(1), g = a(2), o = a(3), y = tanh(load(l.c + next));
@@ -250,6 +265,57 @@ static void backward_panel(const Pass &p, int64_t layer, int64_t t, int64_t pane
     }
 }
 
+// LANES units of a minimal layer, h' = (1 - z) h + z g, from their products: z and g, and the
+// derivatives of z by the first and second product, and of g by the last.
+struct Blend { Vector z, g, first, second, last; };
+IN Blend blend(int64_t kind, const float *read, int64_t stride) {
+  const Vector i = load(read), n = load(read + (gates_of(kind) - 1) * stride), s = sigmoid(n);
+  const Vector g = n < 0.0f ? s : n + 0.5f, last = n < 0.0f ? s * (1.0f - s) : all(1);
+  if (kind == MINGRU) {
+    const Vector z = sigmoid(i);
+    return {z, g, z * (1.0f - z), Vector{}, last};
+  }
+  const Vector f = load(read + stride);  // z = i / (i + f), of sigmoids
+  Vector least = i < f ? i : f;          // and 0, so that no exponent is above 0
+  least = least > 0.0f ? Vector{} : least;
+  const Vector one = exp(least), ei = exp(least - i), ef = exp(least - f);
+  const Vector z = (one + ef) / (2.0f * one + ei + ef), slope = z * (1.0f - z);
+  return {z, g, slope * ei / (one + ei), -slope * ef / (one + ef), last};
+}
+// One panel of a minimal layer, all time steps: the new h, and h after dropout.
+static void forward_minimal(const Pass &p, int64_t layer, int64_t panel) {
+  const View v(p, layer);
+  const int64_t width = smaller(PANEL, v.l.size - panel * PANEL);
+  for (int64_t i = 0; i < v.tokens; i++)
+    for (int64_t u = 0; u < width; u += LANES) {
+      const Blend x = blend(v.l.kind, v.read.p + panel * v.gates * v.read.stride + i * PANEL + u,
+                            v.read.stride);
+      const float *before = v.h.p + panel * v.h.stride + i * PANEL + u;
+      const Vector h = is_reset(p, i / v.N, i % v.N) ? Vector{} : load(before);
+      store_h(p, v, layer, i, panel, u, h + x.z * (x.g - h));
+    }
+}
+// The gradients of its products, which replace them.
+static void backward_minimal(const Pass &p, int64_t layer, int64_t panel) {
+  const View v(p, layer);
+  const int64_t width = smaller(PANEL, v.l.size - panel * PANEL), stride = v.read.stride;
+  for (int64_t i = v.tokens - 1; i >= 0; i--)
+    for (int64_t u = 0; u < width; u += LANES) {
+      const int64_t t = i / v.N, n = i % v.N;
+      float *read = v.read.p + panel * v.gates * stride + i * PANEL + u;
+      float *state = p.h_gradient + (panel * v.N + n) * PANEL + u;
+      const Blend x = blend(v.l.kind, read, stride);
+      const bool reset = is_reset(p, t, n);
+      const Vector h = reset ? Vector{} : load(v.h.p + panel * v.h.stride + i * PANEL + u);
+      const Vector dh = load(state) + gradient_of_h(p, v, layer, t, n, panel, u);
+      const Vector dz = dh * (x.g - h);
+      store(read, dz * x.first);
+      if (v.gates == 3) store(read + stride, dz * x.second);
+      store(read + (v.gates - 1) * stride, dh * x.z * x.last);
+      store(state, reset ? Vector{} : dh * (1.0f - x.z));
+    }
+}
+
 // Copy a state (N, C), or zeros if there is none, into the first rows of an array; or out of them.
 static void put(Panels to, const float *from, int64_t N, int64_t C) {
   for (int64_t i = 0; i < up(C, PANEL) * N; i++) {
@@ -268,12 +334,12 @@ static void pack(int64_t threads, const Trained &l, const float *h2h) {
   const int64_t gates = gates_of(l.kind);
   const Terms rows = units(l.size, gates);
   pack_columns(threads, l.i2h, gates, l.size, l.inputs, l.to_read);
-  pack_columns(threads, h2h, gates, l.size, l.size, l.to_h);
+  if (!minimal(l.kind)) pack_columns(threads, h2h, gates, l.size, l.size, l.to_h);
   float *of_x = l.biases + rows.pieces * PANEL;
   for (int64_t j = 0; j < rows.pieces * PANEL; j++) {
     const int64_t q = j / PANEL, row = q % gates * l.size + q / gates * PANEL + j % PANEL;
     const bool padding = j % PANEL >= rows[q];
-    l.biases[j] = padding ? 0 : l.h2h_bias[row];
+    l.biases[j] = padding || minimal(l.kind) ? 0 : l.h2h_bias[row];
     of_x[j] = (padding ? 0 : l.i2h_bias[row]) + (apart(l.kind) ? 0 : l.biases[j]);
   }
 }
@@ -299,7 +365,9 @@ static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   put(v.h, l.h0, v.N, l.size);
   if (l.kind == LSTM) put(v.c, l.c0, v.N, l.size);
   if (p.resets) memset(p.replaced, 0, 4 * 2 * v.panels * v.N * PANEL);
-  for (int64_t t = 0; t < p.steps; t++) {
+  if (minimal(l.kind))
+    pool::each(v.panels, p.threads, [&](int64_t panel) { forward_minimal(p, layer, panel); });
+  for (int64_t t = 0; t < p.steps && !minimal(l.kind); t++) {
     exchange_resets(p, v, t);
     const Panels before = {l.h + t * v.N * PANEL, v.h.stride};
     const Factors h = factors(p.threads, v.N, before, units(l.size), p.factors);
@@ -310,13 +378,11 @@ static void forward_layer(const Pass &p, int64_t layer, Panels x) {
   if (l.h1) get({l.h + last, v.h.stride}, l.h1, v.N, l.size);
   if (l.c1) get({l.c + last, v.c.stride}, l.c1, v.N, l.size);
 }
-// From the gradient of the outputs to that of the inputs, in the same array, and of the weights.
-static void backward_layer(const Pass &p, int64_t layer, Panels x) {
+// From the gradient of the outputs to those of the gates, one time step after the other.
+static void backward_steps(const Pass &p, int64_t layer) {
   const View v(p, layer);
   const Trained &l = v.l;
   const Terms rows = units(l.size, v.gates);
-  memset(p.h_gradient, 0, 4 * v.panels * v.N * PANEL);
-  memset(p.c_gradient, 0, 4 * v.panels * v.N * PANEL);
   pack_rows(p.threads, recurrent_weights(p, layer), v.gates, l.size, l.size, l.to_h);
   for (int64_t t = p.steps - 1; t >= 0; t--) {
     exchange_resets(p, v, t);
@@ -327,6 +393,18 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
     exchange_resets(p, v, t);
   }
   for (int64_t t = 0; t < p.steps; t++) exchange_resets(p, v, t, false);  // as read by h2h
+}
+// From the gradient of the outputs to that of the inputs, in the same array, and of the weights.
+static void backward_layer(const Pass &p, int64_t layer, Panels x) {
+  const View v(p, layer);
+  const Trained &l = v.l;
+  const Terms rows = units(l.size, v.gates);
+  memset(p.h_gradient, 0, 4 * v.panels * v.N * PANEL);
+  memset(p.c_gradient, 0, 4 * v.panels * v.N * PANEL);
+  if (minimal(l.kind))
+    pool::each(v.panels, p.threads, [&](int64_t panel) { backward_minimal(p, layer, panel); });
+  else
+    backward_steps(p, layer);
   pack_rows(p.threads, l.i2h, v.gates, l.size, l.inputs, l.to_read);
   multiply(p.threads, v.tokens, v.read, rows, l.to_read, {p.gradient, v.tokens * PANEL}, l.inputs,
            nullptr, p.factors);
@@ -335,9 +413,10 @@ static void backward_layer(const Pass &p, int64_t layer, Panels x) {
                       p.factors);
   };
   gradient(v.read, x, l.inputs, l.i2h_gradient);
+  add_up(p.threads, v.tokens, v.read, rows, v.gates, l.i2h_bias_gradient, false);
+  if (minimal(l.kind)) return;
   gradient(v.of_h, v.h, l.size, l.h2h_gradient);
   if (l.weight_drop) drop_weights(p, layer, l.h2h_gradient, l.h2h_gradient);
-  add_up(p.threads, v.tokens, v.read, rows, v.gates, l.i2h_bias_gradient, false);
   if (apart(l.kind))
     add_up(p.threads, v.tokens, v.of_h, rows, v.gates, l.h2h_bias_gradient, false);
   else
@@ -456,7 +535,8 @@ struct Memory {  // gives its numbers away
   Factor *take_factors(int64_t size) { return (Factor *)take(size * sizeof(Factor) / 4); }
   void take_weights(Trained &l) {
     const int64_t P = up(l.size, PANEL), Q = gates_of(l.kind) * P;
-    l.to_read = take_factors(Q * up(l.inputs, PANEL)), l.to_h = take_factors(Q * P);
+    l.to_read = take_factors(Q * up(l.inputs, PANEL));
+    l.to_h = minimal(l.kind) ? nullptr : take_factors(Q * P);
     l.biases = take(2 * Q);
     l.dropped = l.weight_drop ? take(gates_of(l.kind) * l.size * l.size) : nullptr;
   }

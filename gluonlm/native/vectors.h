@@ -37,7 +37,9 @@ constexpr int64_t SQUARE = PANEL * PANEL;  // numbers of a panel for PANEL terms
 
 IN int64_t parts(int64_t x, int64_t size) { return (x + size - 1) / size; }
 IN int64_t up(int64_t x, int64_t size) { return parts(x, size) * size; }
-IN int64_t gates_of(int64_t kind) { return kind == LSTM ? 4 : kind == GRU ? 3 : 1; }
+IN int64_t gates_of(int64_t kind) {
+  return kind == LSTM ? 4 : kind == GRU || kind == MINLSTM ? 3 : kind == MINGRU ? 2 : 1;
+}
 
 struct Panels {  // panel q begins at p + q * stride, and its rows are PANEL apart
   float *p;

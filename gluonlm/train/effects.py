@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import Config
+from ..config import STATEFUL, Config
 from ..corpus import CATALOGUE
 from ..corpus.load import has_own_parts
 from ..system.errors import InputError
@@ -95,12 +95,12 @@ RULES = (
     Rule(
         ("seq_len",),
         _carries_state,
-        lambda config: f"only for `model` rnn, lstm or gru; {config.model.model} has `window`",
+        lambda config: f"only for `model` {STATEFUL}; {config.model.model} has `window`",
     ),
     Rule(
         ("loss_scale",),
         _carries_state,
-        lambda config: "only for `model` rnn, lstm or gru: a window has one target",
+        lambda config: f"only for `model` {STATEFUL}: a window has one target",
     ),
     Rule(("representation",), *_only("model", "window")),
     Rule(("activation",), *_only("model", "rnn", "unrolled")),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...config import GATES
 from ...run.checkpoint import Checkpoint
 from ...system.errors import InputError
 from ...vocab import END_OF_LINE, UNKNOWN, Vocab
@@ -132,7 +133,7 @@ def _opens(vocab, ids):
 
 def _described(network: Network, number: int) -> dict:
     """Return the description of a network for model.js."""
-    embedded = network.kind in ("rnn", "lstm", "gru", "unrolled")
+    embedded = network.kind in (*GATES, "unrolled")
     embedded = embedded or network.representation == "embedding"
     return {
         "kind": network.kind,
@@ -146,8 +147,8 @@ def _described(network: Network, number: int) -> dict:
         "embedded": network.embedding_name if embedded else None,
         "columns": network.embedding.shape[1] if embedded else 0,
         "layers": [
-            {"name": name, "size": layer[1].shape[1]}
-            for name, layer in zip(network.layer_names(), network.layers())
+            {"name": name, "size": size}
+            for name, size in zip(network.layer_names(), network.hidden_sizes())
         ],
     }
 

@@ -45,7 +45,16 @@ const ADVANCE = {
     }
     return [out];
   },
+  mingru: (read, _, [h]) => [h.map((old, i) => blend(read[i], read[h.length + i], old))],
+  minlstm(read, _, [h]) {
+    const size = h.length, odds = (i) => softplus(-read[size + i]) - softplus(-read[i]);
+    return [h.map((old, i) => blend(odds(i), read[2 * size + i], old))];
+  },
 };
+
+const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+// (1 - z) h + z g(n), with the logit of z
+const blend = (z, n, h) => h + sigmoid(z) * ((n < 0 ? sigmoid(n) : n + 0.5) - h);
 
 class Network {
   constructor(plan, arrays) {
@@ -98,7 +107,8 @@ class Network {
     return this.layers.map(({ name }, number) => {
       const get = (part) => this.get(`${name}.${part}`);
       const old = layers[number];
-      const carried = dense(get("h2h_weight"), get("h2h_bias"), old[0]);
+      const weight = get("h2h_weight"); // not of a minimal layer
+      const carried = weight && dense(weight, get("h2h_bias"), old[0]);
       const next = ADVANCE[this.cell](read, carried, old, this.f);
       const above = this.layers[number + 1];
       if (above) {
