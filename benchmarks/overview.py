@@ -19,7 +19,7 @@ from gluonlm.system.plots import new_axes, to_png
 
 # opening, kind, names, preset, members, first run and its preset, text, end
 PLACE = re.compile(
-    r"(<!-- (run|seeds) ([^>]+?) of (\S+)(?: from ([^>]+?)| after (\S+) of (\S+))? -->\n)"
+    r"(<!-- (run|seeds) ([^>]+?)\s+of (\S+)(?: from ([^>]+?)| after (\S+) of (\S+))? -->\n)"
     r"(.*?)(<!-- end -->)",
     re.DOTALL,
 )
@@ -56,6 +56,8 @@ WORD_LSTM = Anchor("word LSTM, 15 epochs", "same shapes", 117.999)
 GRU = Anchor("GRU, 2026, 286 s on an unnamed device", "822,849", 1.4693)
 NANOGPT = Anchor("nanoGPT, A100", "10.65 M", 1.4697)
 NANOGPT_CPU = Anchor("nanoGPT, CPU, 95 s", "0.80 M", 1.886)
+STANDARD = Anchor("GluonNLP standard_lstm_lm_200", "7.33 M", 101.64)
+AWD_600 = Anchor("GluonNLP awd_lstm_lm_600", "12.14 M", 80.67)
 PTB, PLAYS, SHORT = "Penn Treebank words", "tiny Shakespeare 80/10/10", "tiny Shakespeare 90/10"
 ROWS = (
     Row(f"{PTB}, 2.7 M", "ptb-small-200", "test", STREAM, INAN),
@@ -64,6 +66,8 @@ ROWS = (
     Row(f"{PTB}, ensemble of 4", "ptb-medium", "test", STREAM, MOGRIFIER),
     Row(f"{PTB}, ensemble of 4", "ptb-medium", "test", f"{STREAM}, adapted", ADAPTED, False),
     Row(f"{PTB}, plain LSTM", "ptb-lstm", "test", "60 columns in segments of 20", WORD_LSTM, False),
+    Row("WikiText-2 words, 7.33 M", "wikitext-2-small", "test", STREAM, STANDARD, False),
+    Row("WikiText-2 words, 12.14 M", "wikitext-2", "test", STREAM, AWD_600, False),
     Row(f"{PLAYS}, 95 s", "shakespeare-95s-1", "valid", "cold windows of 128", GRU),
     Row(f"{PLAYS}, 12 min", "shakespeare-12min-1", "valid", "cold windows of 128", GRU),
     Row(f"{PLAYS}, 1 h", "shakespeare-1h-1", "valid", "cold windows of 128", GRU),
