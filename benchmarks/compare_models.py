@@ -32,7 +32,7 @@ the CPU; best checkpoint by validation loss (`python benchmarks/compare_models.p
 The unrolled network reads only the last three characters; the others carry their state through the
 text. The unrolled network's steps are shorter, so it takes more of them in the same time. The test
 part is read as one stream. `window` is omitted because it rereads its entire window for each
-character and learns little in a minute; see `window-lstm` in [Results](results.md#window-lstm).
+character and learns little in a minute; see `window-lstm` in [Results](results/window-lstm.md).
 """
 
 

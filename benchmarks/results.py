@@ -1,25 +1,29 @@
 """Write the figures of finished runs into the docs: python benchmarks/results.py [RUNS]
 
-RUNS defaults to runs/. The markers in docs/results.md, each ended by `<!-- end -->`:
+RUNS defaults to runs/. The markers on the pages in docs/results/, each ended by `<!-- end -->`:
 
 `<!-- run NAME of PRESET -->`
     Command, figures and epochs of RUNS/NAME, from its config.json and metrics.jsonl. Its curve.png
     is copied to docs/curves/.
 `<!-- run NAME of PRESET from A B -->`
     A run that `combine` made from the runs A and B. Its scores are read from RUNS/NAME.json, the
-    output of `evaluate --dynamic ... --json`, with or without `--cache`.
+    output of `evaluate --json`, with or without `--dynamic` and `--cache`.
 `<!-- run NAME of PRESET after A of PRESET -->`
     A run initialised with the weights of the run A, whose command and time are included.
+`<!-- seeds NAME NAME2 NAME3 of PRESET -->`
+    Runs that differ only in their seeds: mean and standard deviation of their figures, and the
+    curve of the first.
 `<!-- table NAME ... -->`
     These runs in columns.
 `<!-- changes NAME ... -->`
     A row for each run: the settings that differ from the first run, and its losses.
-`<!-- presets -->`
-    A list of all presets, made from the runs above.
+
+Next to a run, RUNS/NAME.json and RUNS/NAME.*.json are outputs of `evaluate RUNS/NAME --json`, for
+example RUNS/NAME.windows-128.json of `--windows 128`. Their scores and commands are added.
 
 A run that is missing or unfinished leaves its part unchanged. The description of each preset is
-copied from `gluonlm.config.presets`. README.md's table between `<!-- presets -->` and
-`<!-- end -->` is made from docs/results.md, so no figure is copied by hand.
+copied from `gluonlm.config.presets`. `overview.py` then makes the tables of docs/results.md, of
+docs/results/README.md and of README.md from these pages, so no figure is copied by hand.
 """
 
 import json
@@ -33,34 +37,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import overview
-from overview import PLACE
+from overview import PLACE, STREAM, label
 
 from gluonlm.config import Config, changed_settings
 from gluonlm.config.presets import PRESETS, preset_settings
 from gluonlm.system.console import flag
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 TABLE = re.compile(r"(<!-- (table|changes) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-MEMBERS, BEFORE = re.compile(r" from (.+) -->"), re.compile(r" after (\S+) of (\S+) -->")
-LIST = re.compile(r"(<!-- presets -->\n).*?(<!-- end -->)", re.DOTALL)
-PARTS = {
-    "test, as one stream": "test",
-    "valid, as one stream": "validation (no test part: settings were chosen on it)",
+# names of the adapted scores in the output of `evaluate --json`
+ADAPTED = {
+    "dynamic": "with dynamic evaluation",
+    "dynamic_cache": "with a cache too",
+    "cache": "with a cache",
 }
-# README's presets, and the published figure that each is compared with
-ANCHORS = {
-    "ptb-lstm": "117.999 (word LSTM, 15 epochs)",
-    "ptb-small": "82.7 (Inan et al. 2016, tied)",
-    "ptb-medium": "57.3 (AWD-LSTM, 24 M parameters)",
-    "tinyshakespeare-gru": "1.886 (nanoGPT, CPU, 95 s)",
-    "tinyshakespeare-gru-12min": "1.4697 (nanoGPT, A100)",
-    "nietzsche-lstm": "no loss published",
-}
-NOTE = (
-    "Perplexity or nats per character of the test part; of the validation part for "
-    "tinyshakespeare, because nanoGPT's split has no test part."
-)
 ROWS = 16  # epochs shown at most, besides the best and the last
 WIDTH = 100
 
@@ -135,11 +125,57 @@ def unit_of(config) -> tuple[str, Callable[[float], str]]:
     return "perplexity", lambda nats: f"{math.exp(nats):.2f}"
 
 
-def figures_of(config, lines) -> dict[str, object]:
+def evaluations(name, runs) -> list[dict]:
+    """Return the outputs of `evaluate --json` next to a run."""
+    paths = [*runs.glob(f"{name}.json"), *runs.glob(f"{name}.*.json")]
+    paths.sort(key=lambda path: (len(path.name), path.name))  # windows-64 before windows-128
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def scores_of(found, part) -> dict[str, float]:
+    """Return the losses in nats in outputs of `evaluate --json`, by the name of their row."""
+    scores = {}
+    for each in found:
+        scored = each.get("part", part)
+        scores[label(scored, each.get("protocol", STREAM))] = each["nats"]
+        for key, how in ADAPTED.items():
+            if key in each:
+                scores[f"{scored}, {how}"] = each[key]["nats"]
+    return scores
+
+
+def evaluation(name, part, found) -> str:
+    """Return the lines of the command whose output is given."""
+    words = [f"python -m gluonlm.evaluate runs/{name}", f"--part {found.get('part', part)}"]
+    protocol = found.get("protocol", STREAM)
+    if windows := re.match(r"cold windows of (\d+)", protocol):
+        words.append(f"--windows {windows[1]}")
+    if columns := re.match(r"(\d+) columns in segments of (\d+)", protocol):
+        words.append(f"--streams {columns[1]} --seq-len {columns[2]}")
+    if learning := found.get("dynamic"):
+        words.append(f"--dynamic {learning['rule']}")
+        words += [f"{flag('dynamic_' + s)} {learning[s]:g}" for s in ("lr", "decay", "seq_len")]
+    if cache := found.get("dynamic_cache", found.get("cache")):
+        words.append(f"--cache {cache['size']}")
+        words += [f"--cache-{setting} {cache[setting]:g}" for setting in ("theta", "weight")]
+    return command_lines(words)
+
+
+def losses_of(lines, found) -> dict[str, float]:
+    """Return the losses of a run in nats by the name of their row, the best validation first."""
+    result, losses = lines[-1], {}
+    losses["best validation"] = min(record["valid_loss"] for record in validated(lines))
+    if "part" in result:
+        losses[label(result["part"], STREAM)] = result["loss"]
+    return {**losses, **scores_of(found, result.get("part"))}
+
+
+def figures_of(config, lines, found=()) -> dict[str, object]:
     """Return the measurements of a run by name."""
     validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
     best = min(validations, key=lambda record: record["valid_loss"])
     speeds = [r["tokens_per_second"] for r in lines if r["event"] == "training"]
+    losses = losses_of(lines, found)
     figures = {
         "device": result["device"],
         "threads": result["threads"],
@@ -148,13 +184,13 @@ def figures_of(config, lines) -> dict[str, object]:
         "seed": config.training.seed,
         "parameters": f"{result['parameters']:,}",
         "epochs": f"{validations[-1]['epoch']:.2f}, ended by {result['reason']}",
-        "best validation": show(best["valid_loss"]),
+        "best validation": show(losses.pop("best validation")),
         "at epoch": f"{best['epoch']:.2f}",
     }
     if result.get("part") == "valid":
         figures["test"] = "no such part: checkpoint and settings were chosen on validation"
-    if "part" in result:
-        figures[f"{result['part']}, as one stream"] = f"**{show(result['loss'])}**"
+    for name, nats in losses.items():
+        figures[name] = f"**{show(nats)}**" if name.endswith("as one stream") else show(nats)
     return figures
 
 
@@ -166,6 +202,20 @@ def columns(names, runs) -> list[str]:
     return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
 
 
+def epochs_of(name, run, runs, curves) -> list[str]:
+    """Return the Markdown of a run's epochs and curve, and copy the curve."""
+    curves.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(runs / name / "curve.png", curves / f"{name}.png")
+    config, lines = run
+    unit, show = unit_of(config)
+    epochs = [f"| epoch | training, {unit} | validation |", "|---|---|---|"]
+    for record in chosen(validated(lines)):
+        train = "" if record["train_loss"] is None else show(record["train_loss"])
+        epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
+    folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
+    return [*folded, "", f"![training and validation over epochs](../curves/{name}.png)", ""]
+
+
 def measured(name, preset, before, runs, curves) -> str | None:
     """Return the Markdown for one run and copy its curve; None if the run has not ended.
 
@@ -175,15 +225,8 @@ def measured(name, preset, before, runs, curves) -> str | None:
     if run is None or (before and first is None):
         return None
     config, lines = run
-    curves.mkdir(exist_ok=True)
-    shutil.copyfile(runs / name / "curve.png", curves / f"{name}.png")
-    unit, show = unit_of(config)
-    epochs = [f"| epoch | training, {unit} | validation |", "|---|---|---|"]
-    for record in chosen(validated(lines)):
-        train = "" if record["train_loss"] is None else show(record["train_loss"])
-        epochs.append(f"| {record['epoch']:.2f} | {train} | {show(record['valid_loss'])} |")
-    picture = f"![training and validation over epochs](curves/{name}.png)"
-    figures, threads = figures_of(config, lines), lines[-1]["threads"]
+    found = evaluations(name, runs)
+    figures, threads = figures_of(config, lines, found), lines[-1]["threads"]
     commands = [command(name, preset, config, threads)]
     if first:
         (other, its_preset), seconds = before, first[1][-1]["seconds"]
@@ -193,9 +236,9 @@ def measured(name, preset, before, runs, curves) -> str | None:
         ]
         total = seconds + lines[-1]["seconds"]
         figures["time"] = f"{total:,.0f} s, of it {seconds:,.0f} s for `{other}`"
+    commands += [evaluation(name, lines[-1].get("part"), each) for each in found]
     table = columns([f"`{name}`"], [figures])
-    folded = ["<details><summary>Epoch by epoch</summary>", "", *epochs, "", "</details>"]
-    return "\n".join([*commands, "", *table, "", *folded, "", picture, ""])
+    return "\n".join([*commands, "", *table, "", *epochs_of(name, run, runs, curves)])
 
 
 def read_all(names, runs) -> list[tuple[Config, list[dict]]] | None:
@@ -204,13 +247,56 @@ def read_all(names, runs) -> list[tuple[Config, list[dict]]] | None:
     return found if len(found) == len(names) else None
 
 
+def repeated(names, preset, runs, curves) -> str | None:
+    """Return the Markdown for runs that differ in their seeds, or None if one has not ended."""
+    found = read_all(names, runs)
+    if found is None:
+        return None
+    scores = [evaluations(name, runs) for name in names]
+    commands = []
+    for name, (config, lines), each in zip(names, found, scores):
+        commands.append(command(name, preset, config, lines[-1]["threads"]))
+        commands += [evaluation(name, lines[-1].get("part"), one) for one in each]
+    alone = [figures_of(*run, each) for run, each in zip(found, scores)]
+    losses = [losses_of(lines, each) for (_, lines), each in zip(found, scores)]
+    seconds = [lines[-1]["seconds"] for _, lines in found]
+    rows = [["", "mean", "standard deviation", *(f"`{name}`" for name in names)]]
+    rows.append(["---"] * len(rows[0]))
+    for key in alone[0]:
+        cells = [str(figures.get(key, "")) for figures in alone]
+        summary = [cells[0] if len(set(cells)) == 1 else "", ""]
+        if key == "seed":
+            summary[0] = ", ".join(cells)
+        elif key == "time":
+            summary[0] = f"{statistics.mean(seconds):,.0f} s"
+        elif all(key in each for each in losses):
+            summary = spread(found[0][0], [each[key] for each in losses])
+        rows.append([key, *summary, *cells])
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    curve = epochs_of(names[0], found[0], runs, curves)
+    return "\n".join([*commands, "", *table, "", *curve])
+
+
+def spread(config, nats) -> list[str]:
+    """Return mean and standard deviation of several losses: of nats, or of perplexities."""
+    _, show = unit_of(config)
+    if config.data.level == "char":
+        return [f"**{show(statistics.mean(nats))}**", f"{deviation(nats):.4f}"]
+    found = list(map(math.exp, nats))
+    return [f"**{statistics.mean(found):.2f}**", f"{deviation(found):.2f}"]
+
+
+def deviation(values) -> float:
+    """Return the standard deviation of a sample, 0 for a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
 def joined(name, preset, members, runs) -> str | None:
     """Return the Markdown for a combined run, or None if a run or the scores are missing."""
-    found, scores = read_all(members, runs), runs / f"{name}.json"
-    if found is None or not scores.exists():
+    found, scores = read_all(members, runs), evaluations(name, runs)
+    if found is None or not scores:
         return None
-    static, results = json.loads(scores.read_text()), [lines[-1] for _, lines in found]
-    learning, cache = static["dynamic"], static.get("dynamic_cache")
+    results = [lines[-1] for _, lines in found]
     part, (_, show) = results[0]["part"], unit_of(found[0][0])
     figures = {
         "device": results[0]["device"],
@@ -219,26 +305,17 @@ def joined(name, preset, members, runs) -> str | None:
         "parameters": f"{sum(result['parameters'] for result in results):,}",
         "epochs": " / ".join(f"{validated(lines)[-1]['epoch']:.2f}" for _, lines in found),
         f"{part}, each alone": ", ".join(show(result["loss"]) for result in results),
-        f"{part}, as one stream": f"**{show(static['nats'])}**",
-        f"{part}, with dynamic evaluation": show(learning["nats"]),
     }
-    combined, folders = f"runs/{name}", [f"runs/{member}" for member in members]
-    adapting = [f"--dynamic {learning['rule']}"]
-    adapting += [
-        f"{flag('dynamic_' + setting)} {learning[setting]:g}"
-        for setting in ("lr", "decay", "seq_len")
-    ]
-    if cache:
-        figures[f"{part}, with a cache too"] = show(cache["nats"])
-        adapting.append(f"--cache {cache['size']}")
-        adapting += [f"--cache-{setting} {cache[setting]:g}" for setting in ("theta", "weight")]
+    for row, nats in scores_of(scores, part).items():
+        figures[row] = f"**{show(nats)}**" if row == label(part, STREAM) else show(nats)
     commands = [
         command(member, preset, config, lines[-1]["threads"])
         for member, (config, lines) in zip(members, found)
     ]
-    commands.append(command_lines(["python -m gluonlm.run.combine", *folders, f"--run {combined}"]))
-    evaluation = [f"python -m gluonlm.evaluate {combined}", f"--part {part}", *adapting]
-    commands.append(command_lines(evaluation))
+    folders = [f"runs/{member}" for member in members]
+    words = ["python -m gluonlm.run.combine", *folders, f"--run runs/{name}"]
+    commands.append(command_lines(words))
+    commands += [evaluation(name, part, each) for each in scores]
     return "\n".join([*commands, "", *columns([f"`{name}`"], [figures]), ""])
 
 
@@ -262,19 +339,18 @@ def changed(names, found) -> list[str]:
 
 
 def update(document, runs) -> list[str]:
-    """Fill the markers of the document whose runs have ended; return the names of these runs."""
-    filled = []
+    """Fill the markers of a page whose runs have ended; return the names of these runs."""
+    filled, curves = [], document.parent.parent / "curves"
 
     def fill(match):
-        opening, name, preset, _, end = match.groups()
-        members, before = MEMBERS.search(opening), BEFORE.search(opening)
-        text = (
-            joined(name, preset, members[1].split(), runs)
-            if members
-            else measured(
-                name, preset, before and before.groups(), runs, document.parent / "curves"
-            )
-        )
+        opening, kind, names, preset, members, before, its_preset, _, end = match.groups()
+        name, *others = names.split()
+        if kind == "seeds":
+            text = repeated([name, *others], preset, runs, curves)
+        elif members:
+            text = joined(name, preset, members.split(), runs)
+        else:
+            text = measured(name, preset, before and (before, its_preset), runs, curves)
         if text is None:
             return match[0]
         filled.append(name)
@@ -293,86 +369,29 @@ def update(document, runs) -> list[str]:
     return filled
 
 
-def placed(page) -> dict[str, tuple[str, str, dict[str, str]]]:
-    """Return (opening marker, text, figures) of each finished run named after its preset."""
-    found = {}
-    for opening, name, preset, text, _ in PLACE.findall(page):
-        figures = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.M))
-        if name == preset and any(key in figures for key in PARTS):
-            found[name] = opening, text, figures
-    return found
-
-
-def summary(page) -> str:
-    """Return the list of presets, with the figures on the page and the published ones."""
-    lines = []
-    for name, (opening, text, figures) in placed(page).items():
-        score = next(key for key in PARTS if key in figures)
-        unit = unit_of(Config.from_dict(preset_settings(name)))[0]
-        flags = re.sub(r"\s*\\\n\s*", " ", text.split("\n\n")[0]).split(f"--preset {name} ")[1]
-        how = "networks trained separately" if MEMBERS.search(opening) else f"`{flags}`"
-        epochs = figures["epochs"].split(",")[0]
-        bullet = (
-            f"- `{name}`: {PARTS[score]} {figures[score]} {unit}, "
-            f"{figures['parameters']} parameters, {figures['time']}, {epochs} epochs ({how}, "
-            f"{figures['device']}, seed {figures['seed']}). Published: {PRESETS[name].published}."
-        )
-        lines += wrapped(bullet, subsequent_indent="  ")
-    return "\n".join([*lines, ""])
-
-
-def wrapped(text, **indent) -> list[str]:
+def wrapped(text) -> list[str]:
     """Return the lines of a paragraph."""
-    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False, **indent)
-
-
-def duration(seconds) -> str:
-    """Return a time in seconds, minutes or hours."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3 * 3600 else f"{seconds / 3600:.1f} h"
-
-
-def readme_table(page) -> str:
-    """Return README's table of the presets in `ANCHORS`."""
-    rows = ["| preset | parameters | time, one core | ours | published |", "|---|---|---|---|---|"]
-    found = placed(page)
-    for name, published in ANCHORS.items():
-        if name not in found:
-            continue
-        figures = found[name][2]
-        score = next(key for key in PARTS if key in figures)
-        shown, unit = figures[score].strip("*"), "perplexity"
-        if nats := re.search(r"\((.+)\)", shown):
-            shown, unit = nats[1], "nats"
-        seconds = float(figures["time"].split()[0].replace(",", ""))
-        rows.append(
-            f"| `{name}` | {figures['parameters']} | {duration(seconds)} "
-            f"| **{shown}** {unit} | {published} |"
-        )
-    return "\n".join([*rows, "", *wrapped(NOTE), ""])
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def describe(page) -> str:
-    """Return the page with the description and the published figures of each preset replaced."""
+    """Return a page with the description and the published figures of its preset replaced."""
     for name, preset in PRESETS.items():
         paragraphs = [preset.about, f"Published: {preset.published}."]
         text = "".join("\n".join(wrapped(each)) + "\n\n" for each in paragraphs)
-        place = re.compile(rf"(^## {name}\n\n).*?^Published: .*?\n\n", re.DOTALL | re.MULTILINE)
+        place = re.compile(rf"(^# {name}\n\n).*?^Published: .*?\n\n", re.DOTALL | re.MULTILINE)
         page = place.sub(lambda match, text=text: match[1] + text, page)
     return page
 
 
-def update_presets(path, text) -> None:
-    """Replace the part of a file between the markers of the presets."""
-    page = path.read_text(encoding="utf-8")
-    path.write_text(LIST.sub(lambda match: match[1] + text + match[2], page), encoding="utf-8")
+def main(runs: Path) -> None:
+    """Fill all pages, then the tables made from them."""
+    for document in sorted((ROOT / "docs" / "results").glob("*.md")):
+        for name in update(document, runs):
+            print(name)
+        document.write_text(describe(document.read_text(encoding="utf-8")), encoding="utf-8")
+    overview.update(ROOT)
 
 
 if __name__ == "__main__":
-    print("\n".join(update(DOCUMENT, Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))))
-    overview.update(DOCUMENT)
-    document = describe(DOCUMENT.read_text(encoding="utf-8"))
-    DOCUMENT.write_text(document, encoding="utf-8")
-    update_presets(DOCUMENT, summary(document))
-    update_presets(README, readme_table(document))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs"))

@@ -6,6 +6,12 @@
 The stand-ins have the names and formats of the published files and generated contents, so that a
 file can be tried where the published files cannot be downloaded. Its results mean nothing.
 NLTK finds its stand-in with NLTK_DATA=FOLDER/nltk_data.
+
+    python benchmarks/stand_ins.py FOLDER --wikitext-2
+    gluonlm train --preset wikitext-2-small --data-dir FOLDER --no-verify
+
+writes only a text with as many words, and as many different ones, as WikiText-2, to measure speed
+and memory.
 """
 
 from __future__ import annotations
@@ -38,6 +44,10 @@ SYLLABLES = [a + b for a in "bdfgklmnprstvw" for b in "aeiou"]
 WORDS, GBW_WORDS, GLOVE_WORDS = 2_000, 20_000, 72_000  # vocabulary sizes
 GBW = "1-billion-word-language-modeling-benchmark-r13output"
 ELMO = "elmo_2x1024_128_2048cnn_1xhighway"
+# of WikiText-2 (Merity et al. 2016): tokens of each part with one <eos> per line, and words
+WIKITEXT_TOKENS = {"train": 2_088_628, "valid": 217_646, "test": 245_569}
+WIKITEXT_WORDS = 33_278
+LINE = 58  # tokens per line, with its <eos>; every other line is blank
 
 
 def make_words(number: int) -> list[str]:
@@ -75,6 +85,27 @@ def write_wikitext(folder: Path, words: list[str]) -> nlp.Vocab:
     vocab = nlp.Vocab(nlp.data.Counter(tokens), padding_token=None, bos_token=None)
     write_zip(folder / "wikitext-2-be36dc52.zip", {"wikitext-2-be36dc52.vocab": vocab.to_json()})
     return vocab
+
+
+def write_wikitext_of_its_size(folder: Path, tokens: dict[str, int], words: int) -> None:
+    """Write WikiText-2 with these numbers of tokens and different words, `<unk>` and `<eos>`.
+
+    Frequencies are inversely proportional to ranks; every word occurs in the training part.
+    """
+    draws = np.random.default_rng(0)
+    vocab = np.array(["<unk>", *make_words(words - 2)])
+    chances = 1 / np.arange(1, len(vocab) + 1)
+    (folder / "wikitext-2").mkdir(parents=True, exist_ok=True)
+    for part, number in tokens.items():
+        lines = []
+        drawn = draws.choice(vocab, number, p=chances / chances.sum())
+        if part == "train":
+            inside = np.flatnonzero(np.arange(number) % LINE < LINE - 2)
+            drawn[draws.choice(inside[: number // LINE * (LINE - 2)], len(vocab), False)] = vocab
+        for place in range(0, number, LINE):
+            line = drawn[place : min(place + LINE, number) - 2]  # two <eos>: a blank line follows
+            lines.append(f" {' '.join(line)} \n \n")
+        (folder / "wikitext-2" / f"wiki.{part}.tokens").write_text("".join(lines))
 
 
 def write_billion_words(folder: Path, words: list[str]) -> None:
@@ -176,10 +207,16 @@ def write_texts(folder: Path, words: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+    about = "write only a text of the size of WikiText-2"
+    parser.add_argument("--wikitext-2", action="store_true", help=about)
+    arguments = parser.parse_args()
+    folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     for library in (random, np.random, mx.random):
         library.seed(0)
+    if arguments.wikitext_2:
+        write_wikitext_of_its_size(folder, WIKITEXT_TOKENS, WIKITEXT_WORDS)
+        return
     all_words = make_words(GLOVE_WORDS)
     words = all_words[:WORDS]
     vocab = write_wikitext(folder, words)

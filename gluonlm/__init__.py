@@ -43,6 +43,7 @@ _HOME = {
     "complete": "generate.completions",
     "score": "evaluate.scoring",
     "score_texts": "evaluate.texts",
+    "score_windows": "evaluate.texts",
     "get_ctx": "system.device",
 }
 __all__ = ["InputError", *_HOME]

@@ -1,5 +1,6 @@
 """The named corpora: found, fetched, verified, listed."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -139,6 +140,9 @@ def test_wikitext_files_fetched_by_gluonnlp_are_three_parts(tmp_path, monkeypatc
     monkeypatch.setattr(gluonnlp.data, "WikiText2", fetched)
     data = tmp_path / "new" / "data"
     config = DataConfig(data=("wikitext-2",), data_dir=str(data), level="word")
+    with pytest.raises(InputError, match=r"wiki\.train\.tokens: 12 bytes with SHA-1 "):
+        load_corpus(config)
+    config = dataclasses.replace(config, verify=False)
     corpus = load_corpus(config)
     assert corpus.vocab.decode(corpus.train) == "= train =\n"
     assert corpus.vocab.decode(corpus.test) == "= <unk> =\n"
@@ -162,6 +166,7 @@ def test_the_catalogue_is_listed_and_documented(command, monkeypatch, tmp_path):
         for file in entry.files:
             folder, name = file.url.rsplit("/", 1)
             assert file.sha256 in readme
+            assert file.sha1 in readme
             assert file.url in readme or (f"<{folder}/>" in readme and f"`{name}`" in readme)
             assert not file.size or f"{file.size:,}" in readme
 

@@ -19,7 +19,7 @@ from gluonlm.vocab import Vocab
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
 PAGES += [f"{folder}/README.md" for folder in ("benchmarks", "data", "tutorials")]
-PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = ("pip", "jupyter", "cat", "cd", "git", "export", "apt-get")  # not ours to test
 # two steps of a small network; substitute corpora have other hashes
 SHORT = "--max-steps 2 --max-minutes 1 --batch-size 2 --seq-len 5 --no-verify --quiet"
@@ -133,7 +133,7 @@ def run(workshop, monkeypatch, capfd):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("page", [p for p in PAGES if p != "docs/results.md"])
+@pytest.mark.parametrize("page", [p for p in PAGES if "docs/results" not in p])
 def test_every_command_of_a_page_runs(page, run, workshop):
     ran = 0
     for language, text in blocks(page):
@@ -184,7 +184,7 @@ def test_every_command_in_a_sentence_is_valid(page):
     """Its flags and its preset exist; names in capitals are placeholders."""
     text = (ROOT / page).read_text(encoding="utf-8")
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
-    if page == "docs/results.md":
+    if page.startswith("docs/results"):
         spans += [text for _, text in blocks(page)]
     for span in spans:
         for words in commands(span):
@@ -193,6 +193,18 @@ def test_every_command_in_a_sentence_is_valid(page):
                 check_flags(*command)
             elif words[0] == "make" and words[1:]:
                 check_other(words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_and_headings_resolve(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target, heading in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", text):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+            slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings]
+            assert heading in slugs, (target, heading)
 
 
 def check_flags(name, *flags):

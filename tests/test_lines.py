@@ -232,6 +232,7 @@ def test_lines_are_scored_in_pools(trained, tmp_path, command, monkeypatch):
         ("--part", "valid"),
         ("--json",),
         ("--streams", 2),
+        ("--windows", 2),
         ("--html", "x.html"),
         ("--cache", 10),
         ("--dynamic", "sgd"),

@@ -11,7 +11,13 @@ from gluonlm.config.presets import PRESETS
 from gluonlm.models import build_model
 from gluonlm.run.folder import Run
 
-SYMBOLS = {"nietzsche": 85, "tinyshakespeare": 65, "python-docs": 103, "ptb": 10_000}
+SYMBOLS = {
+    "nietzsche": 85,
+    "tinyshakespeare": 65,
+    "python-docs": 103,
+    "ptb": 10_000,
+    "wikitext-2": 33_278,
+}
 PARAMETERS = {
     "nietzsche-unrolled": 85 * 30 + 256 * 31 + 256 * 257 + 85 * 257,
     "nietzsche-lstm": 85 * 500 + 4000 * (500 + 1000 + 2) + 4000 * (2000 + 2) + 85 * 1001,
@@ -20,6 +26,8 @@ PARAMETERS = {
     "window-lstm": 1024 * (1 + 256 + 2) + 85 * 257,
     "ptb-lstm": 10_000 * 200 + 1024 * (456 + 2) + 512 * (384 + 2) + 10_000 * 129,
     "ptb-small": 10_000 * 301 + 2 * 1200 * 602,
+    "wikitext-2-small": 33_278 * 201 + 2 * 800 * 402,
+    "wikitext-2": 33_278 * 201 + 2400 * (802 + 1202) + 800 * 802,
     "tinyshakespeare-gru": 65 * 64 + 1152 * (448 + 2) + 65 * 385,
 }
 PARAMETERS["tinyshakespeare-lstm-long"] = 12 * (65 * 64 + 1536 * (448 + 2) + 65 * 385)

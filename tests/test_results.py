@@ -1,7 +1,8 @@
-"""The figures in docs/results.md match the runs."""
+"""The figures on the pages of results match the runs, and the tables match the pages."""
 
 import importlib.util
 import json
+import math
 import re
 import shutil
 import sys
@@ -25,6 +26,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))  # as for a script in that folder
 results, compare_models = benchmark("results"), benchmark("compare_models")
 overview = results.overview
 
+FOLDER = ROOT / "docs" / "results"
+PAGES = overview.read_pages(FOLDER)
 PAGE = """# Results
 before
 <!-- run mine of stacked-char-lstm -->
@@ -38,17 +41,26 @@ after
 """
 
 
-def test_every_preset_has_a_section():
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert {place[2] for place in results.PLACE.findall(page)} == set(PRESETS)
-    assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["All runs", *PRESETS]
+def test_every_preset_has_a_page_with_its_run():
+    assert {page.removesuffix(".md") for page in PAGES} == {"README", *PRESETS}
+    for name in PRESETS:
+        page = PAGES[f"{name}.md"]
+        assert page.startswith(f"# {name}\n")
+        assert name in [place[2] for place in results.PLACE.findall(page)], name
+        assert {place[3] for place in results.PLACE.findall(page)} == {name}
+
+
+def test_every_run_has_a_heading_of_its_name():
+    for content in PAGES.values():
+        names = [place[2].split()[0] for place in results.PLACE.findall(content)]
+        assert set(names) <= set(re.findall(r"^#+ (.+)$", content, re.M))
 
 
 @pytest.fixture
 def page(trained, tmp_path):
     """A page with two placeholders, and one of their runs."""
-    path = tmp_path / "docs" / "results.md"
-    path.parent.mkdir()
+    path = tmp_path / "docs" / "results" / "page.md"
+    path.parent.mkdir(parents=True)
     path.write_text(PAGE)
     shutil.copytree(trained, tmp_path / "runs" / "mine")
     return path
@@ -164,8 +176,8 @@ def test_a_fine_tuned_run_shows_both_commands_and_the_total_time(page, tmp_path)
     assert " --init-from runs/twin --extend-vocab " in second
     assert "--init-from" not in first
     assert "| time | 2,100 s, of it 2,000 s for `twin` |" in text
-    (figure,) = overview.figures(text)
-    assert (figure.name, figure.minutes) == ("mine", 35)
+    (figure,) = overview.figures({"page.md": text})
+    assert (figure.name, figure.page, figure.minutes) == ("mine", "page.md", 35)
 
 
 def joined_lines(text):
@@ -208,10 +220,11 @@ def test_a_combined_run_shows_all_commands_and_both_scores(page, tmp_path):
     assert "| test, as one stream | **2.164 (1.5000)** |" in text
     assert "| test, with dynamic evaluation | 1.803 (1.2500) |" in text
     assert "| test, with a cache too | 1.731 (1.2000) |" in text
-    (figure,) = overview.figures(text)
-    assert (figure.name, figure.score) == ("both", 1.5)
-    renamed = text.replace("run both of", "run stacked-char-lstm of")
-    assert "networks trained separately" in " ".join(results.summary(renamed).split())
+    (figure,) = overview.figures({"page.md": text})
+    assert (figure.name, figure.networks) == ("both", 2)
+    assert figure.score("test", overview.STREAM) == 1.5
+    assert figure.score("test", f"{overview.STREAM}, adapted") == 1.25
+    assert figure.score("test", "cold windows of 128") is None
     del scores["dynamic_cache"]
     (runs / "both.json").write_text(json.dumps(scores))
     assert results.update(page, runs) == ["both"]
@@ -219,62 +232,148 @@ def test_a_combined_run_shows_all_commands_and_both_scores(page, tmp_path):
     assert joined_lines(page.read_text()).count("--dynamic-seq-len 20 |") == 1
 
 
-def test_the_page_describes_each_system_like_its_preset():
-    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
-    for name, preset in PRESETS.items():
-        about = preset.about.rstrip(".")
-        assert f"## {name} {about}. Published: {preset.published}. " in page
-
-
-def test_only_text_between_the_preset_markers_changes(page, tmp_path):
-    run, text = tmp_path / "runs" / "mine", page.read_text()
-    page.write_text(text.replace("mine of", "stacked-char-lstm of"))
-    run.rename(run.with_name("stacked-char-lstm"))
-    results.update(page, tmp_path / "runs")
-    document = tmp_path / "list.md"
-    document.write_text("before\n<!-- presets -->\nold\n<!-- end -->\nafter <!-- end -->\n")
-    results.update_presets(document, results.summary(page.read_text()))
-    shown, published = document.read_text(), PRESETS["stacked-char-lstm"].published
-    assert shown.startswith("before\n<!-- presets -->\n- `stacked-char-lstm`: test **")
-    assert shown.endswith("\n<!-- end -->\nafter <!-- end -->\n")
-    assert f"Published: {published}. <!-- end -->" in " ".join(shown.split())
-    assert "old" not in shown
-    assert shown.count("\n- `") == 1
-
-
-def test_the_page_lists_every_preset():
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    shown = results.LIST.search(page)[0]
-    assert shown == f"<!-- presets -->\n{results.summary(page)}<!-- end -->"
-    assert re.findall(r"^- `(.+?)`", shown, re.MULTILINE) == list(PRESETS)
-    (figure,) = re.findall(r"^\| test, as one stream \| \*\*(116\.84)\*\* \|$", page, re.MULTILINE)
-    assert f"- `ptb-lstm`: test **{figure}** perplexity" in shown
+def test_outputs_of_evaluate_next_to_a_run_are_shown_with_their_commands(page, tmp_path):
+    runs = tmp_path / "runs"
+    for length, nats in ((128, 1.25), (64, 1.5)):
+        scores = dict(nats=nats, part="valid", protocol=f"cold windows of {length}")
+        (runs / f"mine.windows-{length}.json").write_text(json.dumps(scores))
+    columns = dict(nats=2.0, part="test", protocol="7 columns in segments of 20")
+    (runs / "mine.columns.json").write_text(json.dumps(columns))
+    (runs / "mine2.windows-64.json").write_text("of another run")
+    results.update(page, runs)
+    text = page.read_text()
     assert (
-        "- `tinyshakespeare-gru`: validation (no test part: settings were chosen on it) **2.217"
-        in shown
+        "\n| valid, cold windows of 64 | 2.164 (1.5000) |\n| valid, cold windows of 128 |" in text
     )
-    assert results.describe(page) == page
+    assert "| test, 7 columns in segments of 20 | 2.885 (2.0000) |" in text
+    for flags in ("valid --windows 64", "valid --windows 128", "test --streams 7 --seq-len 20"):
+        assert f"    python -m gluonlm.evaluate runs/mine --part {flags}\n" in text
+    (figure,) = overview.figures({"page.md": text})
+    assert figure.score("valid", "cold windows of 128") == 1.25
 
 
-def test_the_readmes_table_is_generated_from_the_page():
+def with_seed(runs, name, seed, loss, level="char"):
+    """Copy the run `mine` with another seed and test loss."""
+    shutil.copytree(runs / "mine", runs / name)
+    config = runs / name / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "seed": seed, "level": level}))
+    metrics = runs / name / "metrics.jsonl"
+    *lines, last = metrics.read_text().splitlines()
+    last = json.dumps({**json.loads(last), "loss": loss, "seconds": 60 * seed})
+    metrics.write_text("\n".join([*lines, last]))
+
+
+def cells_of(text, row):
+    """Return the cells of a row of a table."""
+    line = re.search(rf"^\| {re.escape(row)} \| (.+) \|$", text, re.M)[1]
+    return [cell.strip() for cell in line.split("|")]
+
+
+def test_runs_with_several_seeds_show_mean_and_deviation(page, tmp_path):
+    runs = tmp_path / "runs"
+    page.write_text("<!-- seeds a b c of stacked-char-lstm -->\nto come\n<!-- end -->\n")
+    for seed, (name, loss) in enumerate((("a", 1.0), ("b", 1.1), ("c", 1.5)), 1):
+        assert results.update(page, runs) == []
+        assert "to come" in page.read_text()
+        with_seed(runs, name, seed, loss)
+        scores = dict(nats=loss + 0.1, part="valid", protocol="cold windows of 128")
+        (runs / f"{name}.windows.json").write_text(json.dumps(scores))
+    assert results.update(page, runs) == ["a"]
+    text = page.read_text()
+    commands = joined_lines(text)
+    assert commands.count("python -m gluonlm.train ") == 3
+    assert "--seed 3" in commands
+    assert "gluonlm.evaluate runs/c --part valid --windows 128" in commands
+    assert cells_of(text, "")[:3] == ["mean", "standard deviation", "`a`"]
+    mean, deviation, *each = cells_of(text, "test, as one stream")
+    assert (mean, deviation) == ("**1.731 (1.2000)**", "0.2646")
+    assert each == ["**1.443 (1.0000)**", "**1.587 (1.1000)**", "**2.164 (1.5000)**"]
+    assert cells_of(text, "valid, cold windows of 128")[:2] == ["**1.876 (1.3000)**", "0.2646"]
+    assert cells_of(text, "seed") == ["1, 2, 3", "", "1", "2", "3"]
+    assert cells_of(text, "time") == ["120 s", "", "60 s", "120 s", "180 s"]
+    parameters = cells_of(text, "parameters")
+    assert parameters[0] == parameters[2] != ""
+    assert "](../curves/a.png)" in text
+    assert (tmp_path / "docs" / "curves" / "a.png").exists()
+    (figure,) = overview.figures({"page.md": text})
+    assert (figure.name, figure.minutes) == ("a", 2)
+    assert figure.score("valid", "cold windows of 128") == 1.3
+    results.update(page, runs)
+    assert page.read_text() == text
+
+
+def test_the_mean_of_several_seeds_is_a_mean_of_perplexities(page, tmp_path):
+    runs = tmp_path / "runs"
+    page.write_text("<!-- seeds a b of ptb-lstm -->\nto come\n<!-- end -->\n")
+    for seed, (name, perplexity) in enumerate((("a", 100), ("b", 110)), 1):
+        with_seed(runs, name, seed, math.log(perplexity), "word")
+    results.update(page, runs)
+    assert cells_of(page.read_text(), "test, as one stream")[:2] == ["**105.00**", "7.07"]
+
+
+def test_the_table_has_only_runs_with_a_figure_of_the_protocol(page, tmp_path, monkeypatch):
+    runs, anchor = tmp_path / "runs", overview.Anchor("theirs", "2 M", 1.4)
+    windows = overview.Row("a task", "a", "valid", "cold windows of 128", anchor)
+    stream = overview.Row("a task", "a", "test", overview.STREAM, anchor, readme=False)
+    monkeypatch.setattr(overview, "ROWS", (windows, stream))
+    page.write_text("<!-- seeds a b of stacked-char-lstm -->\nto come\n<!-- end -->\n")
+    with_seed(runs, "a", 1, 1.0)
+    with_seed(runs, "b", 2, 1.1)
+    results.update(page, runs)
+    pages = {"page.md": page.read_text()}
+    (row,) = overview.best(pages).splitlines()[2:]
+    assert (
+        "[`a`](results/page.md#a) | test, one stream, state carried | **1.0500 ± 0.0707** |" in row
+    )
+    assert row.endswith("1 thread, seeds 1, 2 | 1.4 (theirs, 2 M) | passed |")
+    assert overview.readme_table(pages).count("\n") == 2
+    for name, nats in (("a", 1.5), ("b", 1.6)):
+        scores = dict(nats=nats, part="valid", protocol="cold windows of 128")
+        (runs / f"{name}.windows.json").write_text(json.dumps(scores))
+    results.update(page, runs)
+    pages = {"page.md": page.read_text()}
+    row = overview.best(pages).splitlines()[2]
+    assert "| valid, cold windows of 128 | **1.5500 ± 0.0707** |" in row
+    assert row.endswith("| not passed |")
+    assert "**1.5500 ± 0.0707** | 1.4 (theirs, 2 M) |" in overview.readme_table(pages)
+
+
+def test_each_page_describes_its_system_like_its_preset():
+    for name, preset in PRESETS.items():
+        page = " ".join(PAGES[f"{name}.md"].split())
+        about = preset.about.rstrip(".")
+        assert page.startswith(f"# {name} {about}. Published: {preset.published}. ")
+        assert results.describe(PAGES[f"{name}.md"]) == PAGES[f"{name}.md"]
+
+
+def test_the_tables_are_made_from_the_pages():
+    for path, place, text in (
+        (ROOT / "docs" / "results.md", overview.BEST, overview.best(PAGES)),
+        (FOLDER / "README.md", overview.RUNS, overview.all_runs(PAGES)),
+        (ROOT / "README.md", overview.BEST, overview.readme_table(PAGES)),
+    ):
+        (found,) = place.finditer(path.read_text(encoding="utf-8"))
+        assert found[0] == f"{found[1]}{text}{found[2]}"
+    rows = [row for row in overview.readme_table(PAGES).splitlines() if "4.65 M" in row]
+    assert "| 4,454,800 | 104 min | **82.91** | 82.7 (Inan et al. 2016, tied, 2.65 M) |" in rows[0]
+
+
+def test_the_page_of_results_fits_a_screen_with_one_table_and_one_picture():
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    shown = results.LIST.search((ROOT / "README.md").read_text(encoding="utf-8"))[0]
-    assert shown == f"<!-- presets -->\n{results.readme_table(page)}<!-- end -->"
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in shown.splitlines()[3:9]]
-    assert [row[0].strip("`") for row in rows] == list(results.ANCHORS)
-    assert rows[1][1:4] == ["4,454,800", "104 min", "**82.91** perplexity"]
-    assert rows[4][2:4] == ["12 min", "**1.4669** nats"]
+    assert len(page.splitlines()) <= 50
+    assert len(re.findall(r"^\|[-|]+\|$", page, re.M)) == 1
+    assert page.count("![") == 1
+    assert page.count("# ") == 1
 
 
 def test_a_changed_description_of_a_preset_replaces_the_old_one(monkeypatch):
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    page = PAGES["ptb-small.md"]
     changed = presets.Preset("Another description.", "one figure", {})
     monkeypatch.setitem(results.PRESETS, "ptb-small", changed)
     described = results.describe(page)
-    assert "## ptb-small\n\nAnother description.\n\nPublished: one figure.\n\n" in described
-    after = described.partition("Published: one figure.\n\n")[2]
-    assert page.endswith(after)
-    assert described.partition("## ptb-small")[0] in page
+    start = "# ptb-small\n\nAnother description.\n\nPublished: one figure.\n\n"
+    assert described.startswith(start)
+    assert page.endswith(described.removeprefix(start))
 
 
 def test_the_models_page_matches_the_scripts_output():
@@ -292,24 +391,28 @@ def test_long_runs_are_subsampled():
     assert results.chosen(records[:9]) == records[:9]
 
 
-def test_the_overview_lists_every_run_and_its_figure():
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    shown = overview.OVERVIEW.search(page)[0].splitlines()
-    rows = [line for line in shown if line.startswith("| `")]
-    assert rows == overview.table(page)[2:]
-    filled = [place[1] for place in results.PLACE.findall(page) if "| test, as" in place[3]]
-    assert sorted(row.split("`")[1] for row in rows if "| test |" in row) == sorted(filled)
-    places = overview.PLACE.findall(page)
-    assert len(places) == len(rows) > 0
-    for _, name, _, text, _ in places:
-        (row,) = [row for row in rows if row.startswith(f"| `{name}` ")]
-        figure = re.search(r"as one stream \| \*\*(.*)\*\* \|", text)[1]
+def test_the_list_has_every_finished_run_and_its_figure():
+    rows = overview.all_runs(PAGES).splitlines()[2:]
+    places = [place for page in PAGES.values() for place in overview.PLACE.findall(page)]
+    filled = [place for place in places if "| parameters |" in place[7]]
+    assert len(rows) == len(filled) > 20
+    for _, _, names, _, _, _, _, text, _ in filled:
+        (row,) = [row for row in rows if row.startswith(f"| [`{names.split()[0]}`](")]
+        figure = re.search(r"as one stream \| \*\*(.*?)\*\* \|", text)[1]
         assert f"| {figure} |" in row
 
 
-def test_runs_are_comparable_on_the_same_text_and_part():
-    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    found = [figure.name for figure in overview.of_text(page, "ptb")]
-    assert found == ["ptb-lstm", "ptb-small", "ptb-small-plain", "ptb-medium"]
-    parts = [figure.part for figure in overview.of_text(page, "tinyshakespeare")]
-    assert set(parts) == {"valid"}
+def test_networks_are_counted():
+    networks = {figure.name: figure.networks for figure in overview.figures(PAGES)}
+    assert networks["ptb-small"] == 1
+    assert networks["ptb-medium"] == 4
+    assert networks["nietzsche-lstm-6x512"] == 6
+    assert networks["tinyshakespeare-gru-long"] == 6
+    assert networks["tinyshakespeare-lstm-long"] == 12
+
+
+def test_runs_on_different_splits_are_not_drawn_together():
+    splits = {figure.name: figure.split for figure in overview.figures(PAGES)}
+    assert splits["tinyshakespeare-gru"] == "90/10/0"
+    assert splits["tinyshakespeare-gru-test"] == "80/10/10"
+    assert overview.draw(PAGES).startswith(b"\x89PNG")

@@ -21,12 +21,13 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class File:
-    """One file of a corpus: its path in a data folder, URL, size and SHA-256."""
+    """One file of a corpus: its path in a data folder, URL, size, and published hash, if any."""
 
     path: str
     url: str
     size: int = 0
     sha256: str = ""
+    sha1: str = ""  # of files for which no SHA-256 was published
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,27 @@ CATALOGUE = {
             ),
         ),
     ),
-    # fetched and verified (SHA-1) by GluonNLP
+    # fetched by GluonNLP, whose data.WikiText2 contains the hashes
     "wikitext-2": Entry(
         "two million words of Wikipedia articles",
         "CC BY-SA 3.0",
-        tuple(File(f"wikitext-2/wiki.{part}.tokens", _WIKITEXT) for part in PARTS),
+        (
+            File(
+                "wikitext-2/wiki.train.tokens",
+                _WIKITEXT,
+                sha1="863f29c46ef9d167fff4940ec821195882fe29d1",
+            ),
+            File(
+                "wikitext-2/wiki.valid.tokens",
+                _WIKITEXT,
+                sha1="0418625c8b4da6e4b5c7a0b9e78d4ae8f7ee5422",
+            ),
+            File(
+                "wikitext-2/wiki.test.tokens",
+                _WIKITEXT,
+                sha1="c7b8ce0aa086fb34dab808c5c49224211eb2b172",
+            ),
+        ),
     ),
 }
 
@@ -179,20 +196,22 @@ def _fetch_wikitext(data_dir: str) -> None:
 
 
 def verify(file: File, path: Path) -> None:
-    """Check a file's SHA-256 if one was published.
+    """Check a file's SHA-256 or SHA-1 if one was published.
 
     Raises
     ------
     InputError
         If it differs from the published file.
     """
-    if not file.sha256:
+    published = file.sha256 or file.sha1
+    if not published:
         return
-    size, digest = hash_file(path)
-    if digest != file.sha256:
+    size, digest = hash_file(path, "sha256" if file.sha256 else "sha1")
+    if digest != published:
+        name, known = ("SHA-256", f"{file.size} and ") if file.sha256 else ("SHA-1", "")
         raise InputError(
-            f"{path}: {size} bytes with SHA-256 {digest[:12]}..., but the published file has "
-            f"{file.size} and {file.sha256[:12]}... ({file.url}): delete it and fetch it again, "
+            f"{path}: {size} bytes with {name} {digest[:12]}..., but the published file has "
+            f"{known}{published[:12]}... ({file.url}): delete it and fetch it again, "
             "or disable `verify` with `no_verify`"
         )
 

@@ -29,8 +29,8 @@ def make_parser() -> Parser:
     """Return the parser of all flags."""
     parser = Parser(
         "evaluate",
-        "Score a text with a trained model as one continuous stream, or each line of a file on its "
-        "own; print bits per character, nats and perplexity.",
+        "Score a text with a trained model as one continuous stream, in windows, or each line of a "
+        "file on its own; print bits per character, nats and perplexity.",
         examples=(
             "runs/book",
             "runs/book --data letter.txt --html surprise.html",
@@ -64,8 +64,8 @@ def make_parser() -> Parser:
         type=int,
         default=1000,
         metavar="N",
-        help="tokens per segment, or per batch of lines; affects only speed and memory "
-        "(default: 1000)",
+        help="tokens per segment, or per batch of lines or windows; affects only speed and memory, "
+        "except with --streams (default: 1000)",
     )
     parser.add_overwrite()
     parser.add_unknown("")
@@ -100,7 +100,14 @@ def add_lines(add: Callable) -> None:
 
 
 def add_views(add: Callable) -> None:
-    """Add the flags of per-token output, and `--streams`."""
+    """Add the flags of per-token output, `--windows` and `--streams`."""
+    add(
+        "--windows",
+        type=int,
+        metavar="N",
+        help="score adjacent windows of N tokens, each with a zero initial state, as nanoGPT and "
+        "others do",
+    )
     add(
         "--streams",
         type=int,
@@ -131,6 +138,8 @@ def parse(argv=None) -> argparse.Namespace:
     arguments.part = arguments.part or "test"
     if arguments.seq_len < 1:
         raise InputError(f"`seq_len` {arguments.seq_len}: must be at least 1")
+    if arguments.windows is not None and arguments.windows < 1:
+        raise InputError(f"`windows` {arguments.windows}: must be at least 1")
     if arguments.streams < 1:
         raise InputError(f"`streams` {arguments.streams}: must be at least 1")
     if arguments.streams > 1 and (arguments.per_token or arguments.html or arguments.ansi):
@@ -142,9 +151,11 @@ def parse(argv=None) -> argparse.Namespace:
 
 def _check_lines(parser, arguments):
     parser.reject_unused(arguments, ("rank", "jsonl", "out"), without="lines")
-    whole = ("data", "part", "data_dir", "json", "streams", "per_token", "html", "ansi")
     adapting = ("dynamic", "cache", "tune")
-    parser.reject_unused(arguments, (*whole, *adapting), together_with="lines")
+    parser.reject_unused(arguments, ("streams", *adapting), together_with="windows")
+    views = ("json", "per_token", "html", "ansi")
+    whole = ("data", "part", "data_dir", "windows", "streams", *views, *adapting)
+    parser.reject_unused(arguments, whole, together_with="lines")
 
 
 def _check_adapting(parser, arguments):
@@ -192,20 +203,27 @@ def main(argv=None) -> None:
     ctx = get_ctx(arguments.ctx)
     from ..run.load import load_model
     from .scoring import Unit, score, score_columns
+    from .texts import score_windows
 
     model, checkpoint = load_model(arguments.run, arguments.checkpoint, ctx)
     if arguments.lines:
         print_lines(arguments, model, checkpoint, ctx)
         return
     ids = read_ids(arguments, checkpoint)
-    if arguments.streams > 1:
+    if arguments.windows:
+        losses = score_windows(model, ids, arguments.windows, ctx[0], arguments.seq_len)
+    elif arguments.streams > 1:
         losses = score_columns(model, ids, arguments.streams, arguments.seq_len, ctx[0])
     else:
         losses = score(model, ids, ctx[0], arguments.seq_len)
     result, vocab = summarise(checkpoint.vocab, ids, losses), checkpoint.vocab
+    result["protocol"] = protocol(arguments, model.window)
+    if not arguments.data:
+        result["part"] = arguments.part
     unit = Unit.of(vocab, ids[-losses.size :])
     for name, settings, losses in adapted(arguments, model, checkpoint, ids, ctx[0]):
         result[name] = {**summarise(vocab, ids, losses), **settings}
+        result[name]["protocol"] = result["protocol"] + ", adapted"
     if arguments.per_token:
         write_surprise(arguments.per_token, vocab, ids, losses, arguments.overwrite)
     if arguments.html:
@@ -221,6 +239,21 @@ def main(argv=None) -> None:
         print("\n" * arguments.ansi + describe(result, unit, arguments))
         for path in filter(None, (arguments.per_token, arguments.html)):
             show(f"wrote {path}", "\n")
+
+
+def protocol(arguments: argparse.Namespace, window: int | None) -> str:
+    """Return how a text is read: the tokens on which each prediction depends.
+
+    Parameters
+    ----------
+    window
+        The number of tokens that the model reads per prediction; None if it carries its state.
+    """
+    if arguments.windows:
+        return f"cold windows of {arguments.windows}"
+    if arguments.streams > 1:
+        return f"{arguments.streams} columns in segments of {arguments.seq_len}"
+    return f"every window of {window}" if window else "one stream, state carried"
 
 
 def print_lines(arguments, model, checkpoint: Checkpoint, ctx: list) -> None:
@@ -316,8 +349,8 @@ def describe(result: dict, unit: Unit, arguments: argparse.Namespace) -> str:
     from .scoring import PARTS
 
     text = "standard input" if arguments.data == "-" else arguments.data or PARTS[arguments.part]
-    if arguments.streams > 1:
-        text += f", {arguments.streams} streams"
+    if arguments.windows or arguments.streams > 1:
+        text += f", {result['protocol']}"
     lines = [unit.report(result["nats"], result["tokens"], text)]
     if "unknown" in result:
         lines[0] += f", {100 * result['unknown']:.2f} % unknown"

@@ -151,6 +151,44 @@ def score_each(
     yield from _score_pool(model, pool, contexts(ctx)[0], batch_tokens)
 
 
+def score_windows(
+    model, ids: np.ndarray, length: int, ctx=None, batch_tokens: int = 1000
+) -> np.ndarray:
+    """Score a text in adjacent windows, each with a zero initial state, as nanoGPT and others do.
+
+    A window predicts `length` tokens, each from the tokens of the window before it and from the
+    token before the window. The last window may be shorter.
+
+    Parameters
+    ----------
+    ids
+        `(tokens,)`.
+    batch_tokens
+        As for `score_each`.
+
+    Returns
+    -------
+    numpy.ndarray
+        `(tokens - 1,)`, the loss of each token but the first in nats.
+
+    Raises
+    ------
+    InputError
+        If the text has no token to predict, an argument is invalid, or the model reads windows.
+    """
+    ids = as_sequence(ids)
+    check_sizes(windows=length)
+    if model.window:
+        raise InputError(
+            f"`windows` {length}: this model already reads a window of {model.window} tokens for "
+            "each prediction; leave out `windows`"
+        )
+    if len(ids) < 2:
+        raise InputError(f"cannot score {len(ids)} tokens in windows: at least 2 are needed")
+    windows = (ids[first : first + length + 1] for first in range(0, len(ids) - 1, length))
+    return np.concatenate(list(score_each(model, windows, ctx, batch_tokens)))
+
+
 def _score_pool(model, pool, ctx, batch_tokens):
     """Return the losses of each sequence."""
     if not pool:

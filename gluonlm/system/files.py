@@ -338,15 +338,20 @@ def read_file(
         raise InputError(f"{path}: cannot read the file: {error.strerror}") from None
 
 
-def hash_file(path: Path) -> tuple[int, str]:
-    """Return the size of a file in bytes and its SHA-256.
+def hash_file(path: Path, algorithm: str = "sha256") -> tuple[int, str]:
+    """Return the size of a file in bytes and its hash as hexadecimal digits.
+
+    Parameters
+    ----------
+    algorithm
+        A name that `hashlib` knows.
 
     Raises
     ------
     InputError
         If the file cannot be read.
     """
-    digest, size = hashlib.sha256(), 0
+    digest, size = hashlib.new(algorithm), 0
     try:
         with open(path, "rb") as stream:
             while block := stream.read(BLOCK):

@@ -66,6 +66,7 @@ COMMANDS = {
         "--per-token": WORDS[:5] + ["/dev/null", "/proc/x", "."], "--checkpoint": ["best", "x"],
         "--unknown": ["skip", "error"], "--json": [None], "--ctx": OTHER["--ctx"],
         "--html": WORDS[:5] + ["/dev/null", "/proc/x", "."], "--ansi": [None], "--streams": WHOLE,
+        "--windows": WHOLE,
     },
     "export": {
         "--format": ["onnx", "torch", "html", "x"], "--half": [None], "--checkpoint": ["best", "x"],
@@ -185,5 +186,5 @@ def test_fuzzed_lines_in_separate_processes(text_file, tmp_path, trained):
     codes = fuzz_training(60, 5, text_file, tmp_path, in_process)
     codes += fuzz_commands(30, 6, trained, in_process)
     print(f"90 command lines in processes of their own, by exit code: {dict(codes)}")
-    assert codes[0] > 15
+    assert codes[0] > 12
     assert codes[2] > 15
