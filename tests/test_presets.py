@@ -26,17 +26,16 @@ PARAMETERS = {
     "window-lstm": 1024 * (1 + 256 + 2) + 85 * 257,
     "ptb-lstm": 10_000 * 200 + 1024 * (456 + 2) + 512 * (384 + 2) + 10_000 * 129,
     "ptb-small": 10_000 * 301 + 2 * 1200 * 602,
+    "ptb-small-200": 10_000 * 201 + 2 * 800 * 402,
+    "ptb-medium": 10_000 * 401 + 3200 * 1202 + 1600 * 1202,
     "wikitext-2-small": 33_278 * 201 + 2 * 800 * 402,
     "wikitext-2": 33_278 * 201 + 2400 * (802 + 1202) + 800 * 802,
     "tinyshakespeare-gru": 65 * 64 + 1152 * (448 + 2) + 65 * 385,
 }
-PARAMETERS["tinyshakespeare-lstm-long"] = 12 * (65 * 64 + 1536 * (448 + 2) + 65 * 385)
-PARAMETERS["ptb-medium"] = 4 * PARAMETERS["ptb-small"]
+PARAMETERS["tinyshakespeare-lstm-12min"] = 2 * (65 * 64 + 1536 * (450 + 770) + 65 * 385)
+PARAMETERS["tinyshakespeare-lstm-long"] = 2 * PARAMETERS["tinyshakespeare-lstm-12min"]
+PARAMETERS["ptb-ensemble"] = 4 * PARAMETERS["ptb-small"]
 PARAMETERS["nietzsche-better"] = PARAMETERS["nietzsche-lstm"]
-PARAMETERS["tinyshakespeare-gru-12min"] = PARAMETERS["tinyshakespeare-gru"]
-PARAMETERS["tinyshakespeare-gru-long"] = 6 * PARAMETERS["tinyshakespeare-gru"]
-for _name in ("tinyshakespeare-gru", "tinyshakespeare-gru-12min", "tinyshakespeare-gru-long"):
-    PARAMETERS[f"{_name}-test"] = PARAMETERS[_name]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -30,18 +30,18 @@ _WINDOWS = dict(model="window", schedule="constant", clip=0.0)
 _PTB = dict(data=("ptb",), level="word", model="lstm", init="uniform:0.1", output_bias="zero")
 _PTB_SMALL = dict(
     **_PTB, embed_size=300, hidden_size=(300, 300), tie_weights=True, variational=True,
-    dropout=0.35, embed_dropout=0.2, weight_drop=0.15, word_dropout=0.05, activation_reg=1.0,
-    temporal_reg=1.0, batch_size=32, seq_len=35, optimizer="adam", lr=0.003, warmup_steps=200,
+    dropout=0.35, embed_dropout=0.2, word_dropout=0.05, activation_reg=2.0, temporal_reg=2.0,
+    batch_size=32, seq_len=35, optimizer="adam", lr=0.003, warmup_steps=200,
     schedule="cosine", clip=1.0,
 )  # fmt: skip
 # chosen from the ablations on the Penn Treebank, not tuned on WikiText-2
-_WIKITEXT = {**_PTB_SMALL, "data": ("wikitext-2",), "embed_size": 200, "weight_drop": 0.0}
+_WIKITEXT = {**_PTB_SMALL, "data": ("wikitext-2",), "embed_size": 200}
 _SHAKESPEARE = dict(
-    data=("tinyshakespeare",), split="90/10/0", model="gru", embed_size=64, hidden_size=(384,),
-    batch_size=32, seq_len=64, optimizer="adam", schedule="cosine", warmup_steps=50,
-    horizon="steps", output_bias="zero",
+    data=("tinyshakespeare",), split="90/10/0", embed_size=64, embed_dropout=0.0, batch_size=32,
+    seq_len=64, optimizer="adam", weight_decay=0.1, schedule="cosine", warmup_steps=50,
+    horizon="steps",
 )  # fmt: skip
-_TWELVE_MINUTES = dict(**_SHAKESPEARE, dropout=0.3, embed_dropout=0.0, lr=0.005, epochs=10)
+_SHAKESPEARE_LSTM = dict(**_SHAKESPEARE, model="lstm", hidden_size=(384, 384), lr=0.004)
 _NANOGPT = (
     "nanoGPT on the same split: 1.886 nats per character in 95 s on a CPU (windows of 64), 1.4697 "
     "on an A100 (windows of 256)"
@@ -121,17 +121,29 @@ PRESETS = {
     ),
     "ptb-small": Preset(
         "Words of the Penn Treebank in 4.45 million parameters: LSTM 2 x 300, with tied "
-        "weights, variational dropout, weight drop, word dropout, AR and TAR.",
+        "weights, variational dropout, word dropout, AR and TAR.",
         "Zaremba et al. 2014, small (4.65 million parameters): 120.7 and 114.5; "
-        "Inan et al. 2016, tied and regularised: 86.3 and 82.7",
-        dict(**_PTB_SMALL, epochs=20),
+        "Inan et al. 2016, tied and regularised (2.65 million): 86.3 and 82.7",
+        dict(**_PTB_SMALL, epochs=24),
+    ),
+    "ptb-small-200": Preset(
+        "The same in 2.65 million parameters: LSTM 2 x 200.",
+        "Inan et al. 2016, small, tied and regularised, the same shapes: 86.3 and 82.7",
+        {**_PTB_SMALL, "embed_size": 200, "hidden_size": (200, 200), "dropout": 0.4,
+         "temporal_reg": 1.0, "weight_decay": 0.02, "epochs": 40},
     ),
     "ptb-medium": Preset(
-        "Four ptb-small networks with averaged probabilities and without weight drop, trained for "
-        "four more epochs.",
+        "One network in 9.8 million parameters: LSTM 800 and 400, with more dropout and with "
+        "weight drop.",
+        "Melis et al. 2018 (10 million parameters): 61.8 and 59.6",
+        {**_PTB_SMALL, "embed_size": 400, "hidden_size": (800, 400), "dropout": 0.5,
+         "embed_dropout": 0.3, "weight_drop": 0.3, "word_dropout": 0.1, "lr": 0.002, "epochs": 100},
+    ),
+    "ptb-ensemble": Preset(
+        "Four ptb-small networks with averaged probabilities.",
         "Zaremba et al. 2014, medium (about 20 million parameters): 86.2 and 82.7; large (66 "
         "million): 82.2 and 78.4; Merity et al. 2017 (24 million): 60.0 and 57.3",
-        {**_PTB_SMALL, "members": 4, "weight_drop": 0.0, "epochs": 24},
+        dict(**_PTB_SMALL, members=4, epochs=24),
     ),
     "wikitext-2-small": Preset(
         "Words of WikiText-2 in 7.3 million parameters: LSTM 2 x 200 with tied weights, "
@@ -150,26 +162,20 @@ PRESETS = {
     "tinyshakespeare-gru": Preset(
         "A GRU of 384 on Shakespeare, in the time that nanoGPT's CPU preset takes.",
         _NANOGPT,
-        dict(**_SHAKESPEARE, dropout=0.0, lr=0.008, epochs=3, max_steps=1050, max_minutes=1.58),
+        dict(
+            **_SHAKESPEARE, model="gru", hidden_size=(384,), dropout=0.1, lr=0.008, epochs=6,
+            max_minutes=1.58,
+        ),
     ),
-    "tinyshakespeare-gru-12min": Preset(
-        "The same GRU with dropout, in twelve minutes.",
+    "tinyshakespeare-lstm-12min": Preset(
+        "Two LSTMs of two layers, with averaged probabilities, in twelve minutes.",
         _NANOGPT,
-        dict(**_TWELVE_MINUTES, max_minutes=12.0),
-    ),
-    "tinyshakespeare-gru-long": Preset(
-        "Six of the twelve-minute GRUs with averaged probabilities, in an hour.",
-        _NANOGPT,
-        dict(**_TWELVE_MINUTES, members=6, max_minutes=60.0),
+        dict(**_SHAKESPEARE_LSTM, members=2, dropout=0.3, epochs=6, max_minutes=12.0),
     ),
     "tinyshakespeare-lstm-long": Preset(
-        "Twelve LSTMs with averaged probabilities and decoupled weight decay, in an hour on two "
-        "threads.",
+        "Four of these LSTMs, with more dropout, in an hour.",
         _NANOGPT,
-        dict(
-            {**_TWELVE_MINUTES, "model": "lstm", "output_bias": "frequency"}, members=12,
-            weight_decay=0.1,
-        ),
+        dict(**_SHAKESPEARE_LSTM, members=4, dropout=0.4, epochs=10, max_minutes=60.0),
     ),
 }  # fmt: skip
 
