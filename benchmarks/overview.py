@@ -62,20 +62,29 @@ PTB, PLAYS, SHORT = "Penn Treebank words", "tiny Shakespeare 80/10/10", "tiny Sh
 ROWS = (
     Row(f"{PTB}, 2.7 M", "ptb-small-200", "test", STREAM, INAN),
     Row(f"{PTB}, 4.65 M", "ptb-small", "test", STREAM, INAN),
-    Row(f"{PTB}, 10 M", "ptb-10m", "test", STREAM, MELIS),
-    Row(f"{PTB}, ensemble of 4", "ptb-medium", "test", STREAM, MOGRIFIER),
-    Row(f"{PTB}, ensemble of 4", "ptb-medium", "test", f"{STREAM}, adapted", ADAPTED, False),
+    Row(f"{PTB}, 10 M", "ptb-medium", "test", STREAM, MELIS),
+    Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", STREAM, MOGRIFIER),
+    Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", f"{STREAM}, adapted", ADAPTED, False),
     Row(f"{PTB}, plain LSTM", "ptb-lstm", "test", "60 columns in segments of 20", WORD_LSTM, False),
     Row("WikiText-2 words, 7.33 M", "wikitext-2-small", "test", STREAM, STANDARD, False),
     Row("WikiText-2 words, 12.14 M", "wikitext-2", "test", STREAM, AWD_600, False),
-    Row(f"{PLAYS}, 95 s", "shakespeare-95s-1", "valid", "cold windows of 128", GRU),
-    Row(f"{PLAYS}, 12 min", "shakespeare-12min-1", "valid", "cold windows of 128", GRU),
-    Row(f"{PLAYS}, 1 h", "shakespeare-1h-1", "valid", "cold windows of 128", GRU),
-    Row(f"{SHORT}, 95 s", "tinyshakespeare-gru", "valid", "cold windows of 64", NANOGPT_CPU),
-    Row(f"{SHORT}, 12 min", "tinyshakespeare-gru-12min", "valid", "cold windows of 256", NANOGPT),
+    Row(f"{PLAYS}, 95 s", "tinyshakespeare-gru-test", "valid", "cold windows of 128", GRU),
     Row(
-        f"{SHORT}, 1 h, ensemble of 6",
-        *("tinyshakespeare-gru-long", "valid", "cold windows of 256", NANOGPT, False),
+        f"{PLAYS}, 12 min, ensemble of 2",
+        *("tinyshakespeare-lstm-12min-test", "valid", "cold windows of 128", GRU),
+    ),
+    Row(
+        f"{PLAYS}, 1 h, ensemble of 4",
+        *("tinyshakespeare-lstm-long-test", "valid", "cold windows of 128", GRU),
+    ),
+    Row(f"{SHORT}, 95 s", "tinyshakespeare-gru", "valid", "cold windows of 64", NANOGPT_CPU),
+    Row(
+        f"{SHORT}, 12 min, ensemble of 2",
+        *("tinyshakespeare-lstm-12min", "valid", "cold windows of 256", NANOGPT),
+    ),
+    Row(
+        f"{SHORT}, 1 h, ensemble of 4",
+        *("tinyshakespeare-lstm-long", "valid", "cold windows of 256", NANOGPT, False),
     ),
 )
 # panels of the picture: title, unit, corpus, split, part, protocol, and published figures

@@ -42,7 +42,7 @@ after
 
 
 def test_every_preset_has_a_page_with_its_run():
-    assert {page.removesuffix(".md") for page in PAGES} == {"README", *PRESETS}
+    assert {page.removesuffix(".md") for page in PAGES} == {"README", "ptb-readings", *PRESETS}
     for name in PRESETS:
         page = PAGES[f"{name}.md"]
         assert page.startswith(f"# {name}\n")
@@ -405,10 +405,9 @@ def test_the_list_has_every_finished_run_and_its_figure():
 def test_networks_are_counted():
     networks = {figure.name: figure.networks for figure in overview.figures(PAGES)}
     assert networks["ptb-small"] == 1
-    assert networks["ptb-medium"] == 4
+    assert networks["ptb-ensemble"] == 4
     assert networks["nietzsche-lstm-6x512"] == 6
-    assert networks["tinyshakespeare-gru-long"] == 6
-    assert networks["tinyshakespeare-lstm-long"] == 12
+    assert networks["tinyshakespeare-lstm-long"] == 4
 
 
 def test_runs_on_different_splits_are_not_drawn_together():
