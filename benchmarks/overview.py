@@ -191,7 +191,7 @@ def conditions(figure: Figure) -> str:
     rows = {name: cells[0] for name, cells in figure.rows.items()}
     threads = rows.get("threads", "1")
     plural = "" if threads == "1" else "s"
-    device = re.sub(r"\(0\)$", "", rows["device"])
+    device = rows["device"].replace("(0)", "")
     seeds = f"seed{'' if rows['seed'].isdigit() else 's'} {rows['seed']}"
     return f"{duration(figure.minutes)}, {device}, {threads} thread{plural}, {seeds}"
 

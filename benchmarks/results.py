@@ -176,8 +176,9 @@ def figures_of(config, lines, found=()) -> dict[str, object]:
     best = min(validations, key=lambda record: record["valid_loss"])
     speeds = [r["tokens_per_second"] for r in lines if r["event"] == "training"]
     losses = losses_of(lines, found)
+    precision = "" if config.training.precision == "float32" else f", {config.training.precision}"
     figures = {
-        "device": result["device"],
+        "device": result["device"] + precision,
         "threads": result["threads"],
         "time": f"{result['seconds']:,.0f} s",
         "tokens/s": f"{statistics.median(speeds):,.0f}" if speeds else "",

@@ -95,7 +95,7 @@ LINES = {  # a line, and the words that complete its last one
     "train --data = book.txt --model l": ["lstm"],
     "train --model ''": ["gru", "lstm", "mingru", "minlstm", "rnn", "unrolled", "window"],
     "train --model b": [],
-    "train --preset ptb-": [f"ptb-{name}" for name in ("ensemble", "lstm", "medium", "small", "small-200")],
+    "train --preset ptb-": ["ptb-ensemble", "ptb-lstm", "ptb-medium", "ptb-small", "ptb-small-200"],
     "compare --preset win": ["window-lstm"],
     "train --config be": ["bench.txt"],
     "train --run r": ["runs"],

@@ -46,7 +46,7 @@ def test_every_preset_has_a_page_with_its_run():
     for name in PRESETS:
         page = PAGES[f"{name}.md"]
         assert page.startswith(f"# {name}\n")
-        assert name in [place[2] for place in results.PLACE.findall(page)], name
+        assert name in [place[2].split()[0] for place in results.PLACE.findall(page)], name
         assert {place[3] for place in results.PLACE.findall(page)} == {name}
 
 
@@ -355,7 +355,7 @@ def test_the_tables_are_made_from_the_pages():
         (found,) = place.finditer(path.read_text(encoding="utf-8"))
         assert found[0] == f"{found[1]}{text}{found[2]}"
     rows = [row for row in overview.readme_table(PAGES).splitlines() if "4.65 M" in row]
-    assert "| 4,454,800 | 104 min | **82.91** | 82.7 (Inan et al. 2016, tied, 2.65 M) |" in rows[0]
+    assert "| 4,454,800 | 50 min | **81.58** | 82.7 (Inan et al. 2016, tied, 2.65 M) |" in rows[0]
 
 
 def test_the_page_of_results_fits_a_screen_with_one_table_and_one_picture():
@@ -395,7 +395,7 @@ def test_the_list_has_every_finished_run_and_its_figure():
     rows = overview.all_runs(PAGES).splitlines()[2:]
     places = [place for page in PAGES.values() for place in overview.PLACE.findall(page)]
     filled = [place for place in places if "| parameters |" in place[7]]
-    assert len(rows) == len(filled) > 20
+    assert len(rows) == len(filled) > 15
     for _, _, names, _, _, _, _, text, _ in filled:
         (row,) = [row for row in rows if row.startswith(f"| [`{names.split()[0]}`](")]
         figure = re.search(r"as one stream \| \*\*(.*?)\*\* \|", text)[1]
