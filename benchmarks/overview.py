@@ -60,7 +60,7 @@ STANDARD = Anchor("GluonNLP standard_lstm_lm_200", "7.33 M", 101.64)
 AWD_600 = Anchor("GluonNLP awd_lstm_lm_600", "12.14 M", 80.67)
 PTB, PLAYS, SHORT = "Penn Treebank words", "tiny Shakespeare 80/10/10", "tiny Shakespeare 90/10"
 ROWS = (
-    Row(f"{PTB}, 2.7 M", "ptb-small-200", "test", STREAM, INAN),
+    Row(f"{PTB}, 2.7 M", "ptb-small-200-again", "test", STREAM, INAN),
     Row(f"{PTB}, 4.65 M", "ptb-small", "test", STREAM, INAN),
     Row(f"{PTB}, 10 M", "ptb-medium", "test", STREAM, MELIS),
     Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", STREAM, MOGRIFIER),

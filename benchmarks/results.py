@@ -231,9 +231,11 @@ def measured(name, preset, before, runs, curves) -> str | None:
     commands = [command(name, preset, config, threads)]
     if first:
         (other, its_preset), seconds = before, first[1][-1]["seconds"]
+        beginning = [f"--init-from runs/{other}"]
+        beginning += ["--extend-vocab"] if config.data.data != first[0].data.data else []
         commands = [
             command(other, its_preset, first[0], first[1][-1]["threads"]),
-            command(name, preset, config, threads, [f"--init-from runs/{other}", "--extend-vocab"]),
+            command(name, preset, config, threads, beginning),
         ]
         total = seconds + lines[-1]["seconds"]
         figures["time"] = f"{total:,.0f} s, of it {seconds:,.0f} s for `{other}`"

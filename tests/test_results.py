@@ -167,6 +167,10 @@ def test_a_fine_tuned_run_shows_both_commands_and_the_total_time(page, tmp_path)
         last = json.dumps({**json.loads(last), "seconds": seconds})
         metrics.write_text("\n".join([*lines, last]))
     assert results.update(page, runs) == ["mine"]
+    assert "--extend-vocab" not in page.read_text()  # both have the same text
+    config = runs / "twin" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "data": ["other.txt"]}))
+    assert results.update(page, runs) == ["mine"]
     text = page.read_text()
     first, second = joined_lines(text).split("python -m gluonlm.train ")[1:]
     assert first.startswith("--preset ptb-small ")

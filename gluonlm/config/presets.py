@@ -129,8 +129,8 @@ PRESETS = {
     "ptb-small-200": Preset(
         "The same in 2.65 million parameters: LSTM 2 x 200.",
         "Inan et al. 2016, small, tied and regularised, the same shapes: 86.3 and 82.7",
-        {**_PTB_SMALL, "embed_size": 200, "hidden_size": (200, 200), "dropout": 0.4,
-         "temporal_reg": 1.0, "weight_decay": 0.02, "epochs": 40},
+        {**_PTB_SMALL, "embed_size": 200, "hidden_size": (200, 200), "dropout": 0.3,
+         "embed_dropout": 0.15, "temporal_reg": 1.0, "epochs": 40},
     ),
     "ptb-medium": Preset(
         "One network in 9.8 million parameters: LSTM 800 and 400, with more dropout and with "
