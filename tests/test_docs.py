@@ -18,7 +18,8 @@ from gluonlm.system.console import run_command
 from gluonlm.vocab import Vocab
 
 PAGES = ["README.md", "CONTRIBUTING.md"]
-PAGES += [f"{folder}/README.md" for folder in ("benchmarks", "data", "tutorials")]
+PAGES += [f"{folder}/README.md" for folder in ("benchmarks", "data")]
+PAGES += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tutorials").glob("*.md"))]
 PAGES += [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
 ELSEWHERE = ("pip", "jupyter", "cat", "cd", "git", "export", "apt-get")  # not ours to test
 # two steps of a small network; substitute corpora have other hashes

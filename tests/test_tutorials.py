@@ -168,6 +168,30 @@ def test_the_table_of_contents_lists_it(path):
     assert (IMAGES / f"{path.name[:2]}.png").stat().st_size < 60_000
 
 
+def test_the_contents_of_the_book_list_every_page_and_the_readme_links_it():
+    contents = (TUTORIALS / "_toc.yml").read_text(encoding="utf-8")
+    readme = (TUTORIALS / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"- file: (\S+)", contents)
+    pages = {path.stem for path in TUTORIALS.glob("*.md")} - {"README"}
+    solutions = [f"solutions/{stem}" for stem in COURSE]
+    assert sorted(listed) == sorted([*COURSE, *solutions, *pages])
+    assert all(f"({page}.md)" in readme for page in pages)
+    assert all(f"- [ ] [{int(path.name[:2])}. " in readme for path in LESSONS)
+
+
+def test_each_term_of_the_glossary_occurs_where_its_links_lead():
+    text = (TUTORIALS / "glossary.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^- \*\*(.+?)\*\*((?:[^:]|:(?=//))*):", text, re.M)
+    names = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term, _ in entries]
+    assert len(names) > 100 and names == sorted(set(names))
+    for term, links in entries:
+        for link in re.findall(r"\]\(([^)]+)\)", links):
+            path = TUTORIALS / link
+            page = prose(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+            words = re.sub(r"\s+", " ", page.replace("*", "")).lower()
+            assert term.strip("`").lower() in words, (term, link)
+
+
 def notebook_of(tmp_path, *sources):
     """Write a notebook of code cells and return its path."""
     notebook = nbformat.v4.new_notebook(
