@@ -69,6 +69,7 @@ ROWS = (
     Row("WikiText-2 words, 7.33 M", "wikitext-2-small", "test", STREAM, STANDARD, False),
     Row("WikiText-2 words, 12.14 M", "wikitext-2", "test", STREAM, AWD_600, False),
     Row(f"{PLAYS}, 95 s", "tinyshakespeare-gru-test", "valid", "cold windows of 128", GRU),
+    Row(f"{PLAYS}, LSTM 384", "tinyshakespeare-lstm-test", "valid", "cold windows of 128", GRU),
     Row(
         f"{PLAYS}, 12 min, ensemble of 2",
         *("tinyshakespeare-lstm-12min-test", "valid", "cold windows of 128", GRU),

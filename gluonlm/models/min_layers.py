@@ -20,10 +20,10 @@ class MinLayer(HybridBlock):
     `[h]`, `(1, N, C)`, to outputs `(T, N, C)` and new states; without states, from zeros to outputs
     only.
 
-    The sum of what the steps add to h is a scan in log space (appendix B of the paper). It combines
-    each step with the one 1, 2, 4, ... steps before it, in log2(T) levels (Hillis and Steele 1986).
-    The initial state is multiplied by what remains of it, and added after the scan, so that it may
-    be 0.
+    The sum of all terms that the steps add to h is a scan in log space (appendix B of the paper).
+    It combines each step with the one 1, 2, 4, ... steps before it, in log2(T) levels (Hillis and
+    Steele 1986). The initial state is multiplied by the fraction that remains, and added after the
+    scan, so that it may be 0.
 
     Raises
     ------
@@ -85,7 +85,7 @@ class MinLayer(HybridBlock):
         raise TypeError("MinLayer is abstract: use MinGRU or MinLSTM")
 
     def _scan(self, F, kept, added):
-        """Return for each step what remains of the first state, and the sum of what was added.
+        """Return for each step the fraction of the first state that remains, and the sum added.
 
         Both arguments, of single steps, are logarithms `(T, N, C)`; the results are not.
         """
