@@ -340,7 +340,7 @@ def test_precedence_is_flags_and_set_then_file_then_preset(module, tmp_path):
     start = ["study", "--try", "dropout=0.1..0.2"] if module == "tune" else []
     words = f"--preset ptb-small --config {tmp_path / 'c.toml'} --set lr=0.25 --clip 3".split()
     values = MODULES[module].parse([*start, *words])[0]
-    assert [values[name] for name in ("lr", "clip", "seed", "epochs")] == [0.25, 3.0, 3, 20]
+    assert [values[name] for name in ("lr", "clip", "seed", "epochs")] == [0.25, 3.0, 3, 24]
 
 
 def test_the_error_of_an_unknown_setting_names_help_all(tmp_path, command):

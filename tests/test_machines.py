@@ -124,9 +124,11 @@ def test_dropout_masks_depend_on_the_step_and_the_rank(text):
     )  # fmt: skip
     config, corpus, model = untrained(text / "masks")
     inputs, targets = Trainer(model, config.training, corpus.train).batches(0, 0)  # (8, 5), (40,)
+    model.pack()
+    model.use_kernels(config.training.kernels)
     moved = {name: -array for name, array in model.arrays().items()}
     for columns, number in zip(shares(5, 2), ((), ("process", 1))):
-        mx.random.seed(derive_seed(config.training.seed, "step", 0, *number))
+        model.seed_dropout(derive_seed(config.training.seed, "step", 0, *number))
         read, expected = (
             mx.nd.array(ids[:, columns], dtype="int32") for ids in (inputs, targets.reshape(8, 5))
         )

@@ -411,7 +411,7 @@ def test_networks_are_counted():
     assert networks["ptb-small"] == 1
     assert networks["ptb-ensemble"] == 4
     assert networks["nietzsche-lstm-6x512"] == 6
-    assert networks["tinyshakespeare-lstm-long"] == 4
+    assert networks["tinyshakespeare-lstm-12min"] == 2
 
 
 def test_runs_on_different_splits_are_not_drawn_together():

@@ -323,8 +323,9 @@ def test_a_score_is_that_of_the_command(server, trained, tmp_path, command):
     _, out, _ = command("evaluate", trained, "--data", tmp_path / "text", "--json")
     status, found = server.post("/score", text=text, per_token=True)
     assert status == 200
-    tokens = found.pop("per_token")
-    assert found == pytest.approx(json.loads(out), rel=1e-6)
+    tokens, expected = found.pop("per_token"), json.loads(out)
+    assert expected.pop("protocol") == "one stream, state carried"
+    assert found == pytest.approx(expected, rel=1e-6)
     assert "".join(token["token"] for token in tokens) == text
     assert tokens[0]["bits"] is None
     bits = sum(token["bits"] for token in tokens[1:]) / found["tokens"]
