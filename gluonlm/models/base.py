@@ -68,7 +68,10 @@ class LanguageModel(HybridBlock):
         if self.compiled:
             self.compiled.set_precision(precision)
         elif precision != "float32":
-            raise InputError(f"`precision` {precision}: only native kernels on a CPU support it")
+            raise InputError(
+                f"`precision` {precision}: only native kernels support it: on a CPU, with a model "
+                "other than window and without `adaptive_softmax`"
+            )
 
     def native_network(self, kernels: native.Kernels) -> NativeNetwork | None:
         """Return this network for native kernels, or None if they do not support it."""
