@@ -74,10 +74,6 @@ ROWS = (
         f"{PLAYS}, 12 min, ensemble of 2",
         *("tinyshakespeare-lstm-12min-test", "valid", "cold windows of 128", GRU),
     ),
-    Row(
-        f"{PLAYS}, 1 h, ensemble of 4",
-        *("tinyshakespeare-lstm-long-test", "valid", "cold windows of 128", GRU),
-    ),
     Row(f"{SHORT}, 95 s", "tinyshakespeare-gru", "valid", "cold windows of 64", NANOGPT_CPU),
     Row(
         f"{SHORT}, 12 min, ensemble of 2",
