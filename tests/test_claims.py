@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from gluonlm.evaluate.counting import counting_losses
+
 DRAWS = "(7, 8)"  # the lesson uses 1, 2 and 3
 
 
@@ -45,14 +47,24 @@ def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not(
 
 
 @pytest.mark.full
-def test_networks_that_look_back_predict_the_country_and_the_plain_rnn_does_not():
-    names = run_cells("14-attention.ipynb", "found", lambda source: source.replace("(1, 2)", DRAWS))
-    best, found = names["best"], names["found"]
-    assert len(found) == 18
+def test_a_gru_remembers_one_country_but_only_attention_finds_those_of_many_people():
+    lesson = "14-attention.ipynb"
+    names = run_cells(lesson, "common", lambda source: source.replace("(1, 2)", DRAWS))
+    best, found, trained = names["best"], names["found"], names["trained"]
+    assert len(found) == 16
     for (kind, rate, draw), accuracy in found.items():
+        assert draw in (7, 8)
         if rate == best[kind]:
-            assert draw in (7, 8)
             assert max(accuracy) < 0.5 if kind == "rnn" else min(accuracy) > 0.95
+            learnt = trained[kind, rate, draw][1] is not None
+            assert learnt == (kind != "rnn")
+    assert len(names["remembered"]) == 8
+    for (label, draw), right in names["remembered"].items():
+        assert draw in (7, 8)
+        if "attention" in label:
+            assert min(right) > 0.95
+        else:
+            assert np.all(np.subtract(right, names["common"])[1:] < 0.06)
 
 
 @pytest.mark.full
@@ -78,14 +90,48 @@ def test_an_lstm_needs_its_forget_and_output_gates_but_may_couple_gates():
 
 
 @pytest.mark.full
-def test_dropout_and_an_average_lower_the_best_epoch():
+def test_dropout_of_each_kind_and_an_average_lower_the_best_epoch():
     lesson = "08-regularising.ipynb"
     names = run_cells(lesson, "results", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
     best = {label: np.mean(parts[0]) for label, parts in names["results"].items()}
-    for label in ("dropout 0.3", "one mask for all steps"):
+    texts = names["train_ids"], names["valid_ids"], len(names["corpus"].vocab)
+    counted = counting_losses(*texts).mean() / np.log(2)
+    for label in ("dropout 0.3", "one mask for all steps", "weight drop 0.3"):
         assert best[label] < best["nothing"] - 0.03
+        assert best[label] < counted
     assert best["averaged"] < best["nothing"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [7, 8])
+def test_no_window_is_better_than_reading_once_and_the_text_hardly_drifts(seed):
+    def other(source):
+        return source.replace("seed=1)", f"seed={seed})").replace("rng(1)", f"rng({seed})")
+
+    names = run_cells("09-generating.ipynb", "fall", other)
+    fault, alone = np.transpose(names["found"])
+    assert np.all(fault < alone + 0.005)  # carrying the state wrongly is better than no state
+    assert np.all(fault[:2] > names["once"] + 0.1)
+    assert np.all(alone > names["once"] - 0.01)
+    own, real = (np.array(names["shares"][label]) for label in ("its own text", "real text"))
+    assert own.shape == real.shape == (20, 400)
+    drift = own[:, :50].mean() - own[:, 50:].mean()
+    assert abs(drift) < 0.08
+    assert real[:, :50].mean() - own[:, :50].mean() > drift
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_cell_and_a_probe_know_whether_a_quotation_is_open(seed):
+    lesson = "13-inside-the-network.ipynb"
+    names = run_cells(lesson, "others", lambda source: source.replace("seed=1)", f"seed={seed})"))
+    assert names["told"] - 0.5 > max(names["shifted"])
+    assert names["fair"] > 0.7
+    assert names["inside_gain"] > 0.1 > names["late_gain"]
+    assert names["held"][names["best"]] < 0.8 * names["free"]
+    by_place = names["by_place"]
+    assert by_place[0] - 1 > by_place[1] > by_place[3]
 
 
 @pytest.mark.full
