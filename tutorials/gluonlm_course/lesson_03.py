@@ -29,14 +29,14 @@ EXERCISES = {
         {
             "windows with step 3": Number(
                 200_300,
-                hint="The last window needs a character after it.",
-                wrong={200_299: "The first window counts as well."},
+                hint="the last window needs a character after it",
+                wrong={200_299: "the first window counts as well"},
             ),
             "windows with step 1": Number(
-                600_898, hint="Every character except the first three is a target."
+                600_898, hint="every character except the first three is a target"
             ),
             "characters that are never a target": Number(
-                400_601, hint="Each window has one target, and no two have the same."
+                400_601, hint="each window has one target, and no two have the same"
             ),
         },
         why="with step 3 two of three characters are read but never predicted.",
@@ -46,24 +46,24 @@ EXERCISES = {
         high=2.6,
         why="the same weights read all places, but each place passes W_h a different number of "
         "times.",
-        hint="Subtract the loss in the right order from the loss after the exchange, in bits per "
-        "character; exchange the columns, not the windows.",
+        hint="subtract the loss in the right order from the loss after the exchange, in bits per "
+        "character; exchange the columns, not the windows",
     ),
     3: Number(
         low=1e-6,
         high=0.08,
         why="after so few steps a longer window gains almost nothing.",
-        hint="Train all three with the same settings, for 800 steps each, and compare losses in "
-        "bits per character.",
+        hint="train all three with the same settings, for 800 steps each, and compare losses in "
+        "bits per character",
     ),
     4: Function(
         _difference,
         trials=_pairs,
         why="the smaller absolute value is lost where the signs differ.",
-        hint="Where are both sides equal? Try a = 2 and b = -1.",
+        hint="where are both sides equal? Try a = 2 and b = -1",
         wrong={
-            lambda a, b: np.minimum(abs(a), abs(b)): "It is zero where the signs are equal.",
-            lambda a, b: -_difference(a, b): "The sign is wrong: the sum outside is larger.",
+            lambda a, b: np.minimum(abs(a), abs(b)): "it is zero where the signs are equal",
+            lambda a, b: -_difference(a, b): "the sign is wrong: the sum outside is larger",
         },
     ),
 }

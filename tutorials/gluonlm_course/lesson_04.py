@@ -39,8 +39,8 @@ EXERCISES = {
             "sizes": Array([1, 2, 13, 26]),
             "most": Number(
                 14,
-                hint="How many letters are left over when 26 is divided by each size?",
-                wrong={12: "This is the number of cut letters; give the batch size."},
+                hint="how many letters are left over when 26 is divided by each size?",
+                wrong={12: "this is the number of cut letters; give the batch size"},
             ),
         },
         why="the number of cut letters is the remainder of 26 divided by N.",
@@ -49,13 +49,13 @@ EXERCISES = {
         _reassemble,
         trials=_trials,
         why="the inputs are all rows except the last, which only the last targets contain.",
-        hint="Join the rows of all inputs, add the last row, and read column after column.",
+        hint="join the rows of all inputs, add the last row, and read column after column",
         wrong={
             lambda segments: np.concatenate([inputs for inputs, _ in segments]).T.reshape(-1): (
-                "The last row is missing: it is only a target."
+                "the last row is missing: it is only a target"
             ),
             lambda segments: _reassemble(segments).reshape(segments[0][0].shape[1], -1).T.ravel(): (
-                "Read the columns one after the other, not the rows."
+                "read the columns one after the other, not the rows"
             ),
         },
     ),
@@ -63,19 +63,19 @@ EXERCISES = {
         "the first",
         options=("the first", "the last", "all alike"),
         why="they depend most on the carried state, which comes from another place.",
-        hint="Plot the largest difference of a logit for each row of the segments.",
+        hint="plot the largest difference of a logit for each row of the segments",
     ),
     4: Several(
         {
             "saved with 4": Number(
                 low=0.25,
                 high=0.9,
-                hint="Subtract the loss carried from the loss not carried, in bits per character.",
+                hint="subtract the loss carried from the loss not carried, in bits per character",
             ),
             "saved with 64": Number(
                 low=-0.08,
                 high=0.2,
-                hint="Subtract the loss carried from the loss not carried, in bits per character.",
+                hint="subtract the loss carried from the loss not carried, in bits per character",
             ),
         },
         why="with short segments every character is close to a cut.",

@@ -18,13 +18,13 @@ EXERCISES = {
         within=1e-4,
         relative=1e-3,
         why="after the loop, `later` is the gradient for h_0.",
-        hint="Take the gradient that the first step would pass to a step before it, at h_0 = 0, "
-        "with the random numbers of the lesson's first cells.",
+        hint="take the gradient that the first step would pass to a step before it, at h_0 = 0, "
+        "with the random numbers of the lesson's first cells",
     ),
     2: Several(
         {
-            "ones": Number(50, hint="Which directions pass every step unchanged?"),
-            "zeros": Number(14, hint="One zero on the diagonal removes a direction for good."),
+            "ones": Number(50, hint="which directions pass every step unchanged?"),
+            "zeros": Number(14, hint="one zero on the diagonal removes a direction for good"),
         },
         why="each Jacobian is diagonal, with 1 where the unit is on and 0 where it is off.",
     ),
@@ -33,12 +33,12 @@ EXERCISES = {
             "small noise": Number(
                 low=-1.2,
                 high=-0.2,
-                hint="Use 60 steps, the noise times 0.05 and log10 of the largest singular value.",
+                hint="use 60 steps, the noise times 0.05 and log10 of the largest singular value",
             ),
             "large noise": Number(
                 low=-7.5,
                 high=-5.2,
-                hint="Use 60 steps, the noise times 0.5 and log10 of the largest singular value.",
+                hint="use 60 steps, the noise times 0.5 and log10 of the largest singular value",
             ),
         },
         why="the matrix keeps every length; only the slope of tanh shortens the gradient.",
@@ -47,10 +47,10 @@ EXERCISES = {
         9,
         within=0.25,
         why="0.9 / 0.1; the variance of the estimate is the price.",
-        hint="The gradient travels d steps with probability 0.9 ** d * 0.1.",
+        hint="the gradient travels d steps with probability 0.9 ** d * 0.1",
         wrong={
-            10: "The cut step itself does not count.",
-            0.9: "This is the mean for a sequence of one step back.",
+            10: "the cut step itself does not count",
+            0.9: "this is the mean for a sequence of one step back",
         },
     ),
 }
