@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,11 @@ class Answer:
         """Return the expected type in words."""
         raise NotImplementedError
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Return None if an answer is right, else a hint; raise _Unreadable for other types."""
         raise NotImplementedError
 
-    def problem(self, given: object) -> str | None:
+    def problem(self, given: Any) -> str | None:
         """Return None if an answer is right, else a hint, for answers of any type."""
         if given is ...:
             return f"no answer so far; expected {self.expected}."
@@ -68,7 +69,7 @@ class Number(Answer):
         """Return the expected type in words."""
         return "a number"
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Compare a number, NumPy scalar or array of one element."""
         number, low, high = _scalar(given), self.low, self.high
         if self.value is not None:
@@ -95,7 +96,7 @@ class Choice(Answer):
         """Return the expected type in words."""
         return "one of " + ", ".join(repr(option) for option in self.options)
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Compare a string with the right option."""
         answer = _folded(_string(given))
         if answer not in map(_folded, self.options):
@@ -118,7 +119,7 @@ class Text(Answer):
         """Return the expected type in words."""
         return "a string"
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Compare a string."""
         form = str if self.exact else _folded
         answer = form(_string(given))
@@ -139,7 +140,7 @@ class Shape(Answer):
         """Return the expected type in words."""
         return "a shape: a tuple of whole numbers"
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Compare a shape: number of axes, then sizes."""
         if not isinstance(given, (tuple, list)):
             raise _Unreadable(_described(given))
@@ -162,16 +163,16 @@ class Shape(Answer):
 class Array(Answer):
     """An array, NDArray or list of numbers."""
 
-    value: object
+    value: Any
     within: float = field(kw_only=True, default=1e-6)
     relative: float = field(kw_only=True, default=1e-4)
 
     @property
     def expected(self) -> str:
         """Return the expected type in words."""
-        return f"an array of numbers of shape {np.shape(self.value)}"  # type: ignore[arg-type]
+        return f"an array of numbers of shape {np.shape(self.value)}"
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Compare an array: shape, then values."""
         values, right = _array(given), _array(self.value)
         if values.shape != right.shape:
@@ -202,7 +203,7 @@ class Function(Answer):
         """Return the expected type in words."""
         return "a function"
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Call a function on the trials; its exceptions become hints."""
         if not callable(given):
             raise _Unreadable(_described(given))
@@ -219,18 +220,21 @@ class Function(Answer):
                 return f"{_cut(repr(result))} for {_listed(arguments)} is wrong. {self.hint}"
         return None
 
-    def _same(self, result: object, right: object) -> bool:
+    def _same(self, result: Any, right: Any) -> bool:
         if isinstance(right, str) or right is None:
             return result == right
-        if isinstance(right, (tuple, dict)):
-            if type(result) is not type(right) or len(result) != len(right):  # type: ignore
-                return False
-            if isinstance(right, dict):
-                return result.keys() == right.keys() and all(  # type: ignore[attr-defined]
-                    self._same(result[key], right[key])  # type: ignore[index]
-                    for key in right
-                )
-            return all(map(self._same, result, right))  # type: ignore[call-overload]
+        if isinstance(right, dict):
+            return (
+                isinstance(result, dict)
+                and result.keys() == right.keys()
+                and all(self._same(result[key], right[key]) for key in right)
+            )
+        if isinstance(right, tuple):
+            return (
+                isinstance(result, tuple)
+                and len(result) == len(right)
+                and all(map(self._same, result, right))
+            )
         if isinstance(right, list) and not _is_numeric(right):
             return result == right
         try:
@@ -254,7 +258,7 @@ class Several(Answer):
         parts = "; ".join(f"{name}, {part.expected}" for name, part in self.parts.items())
         return f"a tuple of {len(self.parts)} answers ({parts})"
 
-    def judge(self, given: object) -> str | None:
+    def judge(self, given: Any) -> str | None:
         """Return the hint of the first part that is wrong."""
         if isinstance(given, Mapping):
             missing = [name for name in self.parts if name not in given]
@@ -262,7 +266,7 @@ class Several(Answer):
                 raise _Unreadable(f"a dict without {missing[0]!r}")
             answers = [given[name] for name in self.parts]
         elif isinstance(given, (tuple, list)) or np.ndim(_maybe_array(given)) == 1:
-            answers = list(given)  # type: ignore[call-overload]
+            answers = list(given)
         else:
             raise _Unreadable(_described(given))
         if len(answers) != len(self.parts):
@@ -274,7 +278,7 @@ class Several(Answer):
         return None
 
 
-def _scalar(given: object) -> float:
+def _scalar(given: Any) -> float:
     """Return a number or an array of one element as a float."""
     if isinstance(given, (str, bytes, bool, np.bool_, complex)):
         raise _Unreadable(_described(given))
@@ -287,7 +291,7 @@ def _scalar(given: object) -> float:
     return number
 
 
-def _array(given: object) -> np.ndarray:
+def _array(given: Any) -> np.ndarray:
     """Return numbers as an array; complex numbers, strings and objects are not numbers."""
     if isinstance(given, (list, tuple)):
         given = [_maybe_array(each) for each in given]
@@ -300,13 +304,13 @@ def _array(given: object) -> np.ndarray:
     return values
 
 
-def _maybe_array(given: object) -> object:
+def _maybe_array(given: Any) -> Any:
     """Return an MXNet array (or a similar object) as a NumPy array, others unchanged."""
     convert = getattr(given, "asnumpy", None)
     return convert() if callable(convert) and not isinstance(given, type) else given
 
 
-def _is_numeric(values: object) -> bool:
+def _is_numeric(values: Any) -> bool:
     try:
         _array(values)
     except _Unreadable:
@@ -314,7 +318,7 @@ def _is_numeric(values: object) -> bool:
     return True
 
 
-def _called(function: Callable, arguments: tuple) -> object:
+def _called(function: Callable, arguments: tuple) -> Any:
     """Call a function on copies of its arguments, without its output and its warnings."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
@@ -326,7 +330,7 @@ def _called(function: Callable, arguments: tuple) -> object:
         return function(*copy.deepcopy(arguments))
 
 
-def _string(given: object) -> str:
+def _string(given: Any) -> str:
     if not isinstance(given, str):
         raise _Unreadable(_described(given))
     return str(given)
@@ -336,7 +340,7 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _described(given: object) -> str:
+def _described(given: Any) -> str:
     """Return the type of an answer in words, with its value if that is short."""
     if given is None:
         return "None"
