@@ -30,7 +30,7 @@ def run_cells(lesson, until, change=lambda source: source):
 
 @pytest.mark.full
 def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not():
-    lesson = "05-rnn-lstm-gru.ipynb"
+    lesson = "06-rnn-lstm-gru.ipynb"
     names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
     found, losses = names["found"], names["losses"]
     assert len(found) == 6
@@ -48,7 +48,7 @@ def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not(
 
 @pytest.mark.full
 def test_a_gru_remembers_one_country_but_only_attention_finds_those_of_many_people():
-    lesson = "14-attention.ipynb"
+    lesson = "18-attention.ipynb"
     names = run_cells(lesson, "common", lambda source: source.replace("(1, 2)", DRAWS))
     best, found, trained = names["best"], names["found"], names["trained"]
     assert len(found) == 16
@@ -69,7 +69,7 @@ def test_a_gru_remembers_one_country_but_only_attention_finds_those_of_many_peop
 
 @pytest.mark.full
 def test_a_cache_and_dynamic_evaluation_help_most_together_on_repetitive_text():
-    lesson = "12-memory-at-test-time.ipynb"
+    lesson = "21-memory-at-test-time.ipynb"
     names = run_cells(lesson, "scores", lambda source: source.replace("seed=1", "seed=7"))
     mean = {label: nats.mean() for label, nats in names["scores"].items()}
     assert len(mean) == 4
@@ -80,7 +80,7 @@ def test_a_cache_and_dynamic_evaluation_help_most_together_on_repetitive_text():
 
 @pytest.mark.full
 def test_an_lstm_needs_its_forget_and_output_gates_but_may_couple_gates():
-    names = run_cells("06-variants.ipynb", "figure", lambda source: source.replace("(1, 2)", DRAWS))
+    names = run_cells("10-variants.ipynb", "figure", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
     mean = {cell: np.mean(values) for cell, values in names["results"].items()}
     assert mean["no_forget_gate"] > mean["lstm"] + 0.05
@@ -91,7 +91,7 @@ def test_an_lstm_needs_its_forget_and_output_gates_but_may_couple_gates():
 
 @pytest.mark.full
 def test_dropout_of_each_kind_and_an_average_lower_the_best_epoch():
-    lesson = "08-regularising.ipynb"
+    lesson = "09-regularising.ipynb"
     names = run_cells(lesson, "results", lambda source: source.replace("(1, 2)", DRAWS))
     assert names["seeds"] == (7, 8)
     best = {label: np.mean(parts[0]) for label, parts in names["results"].items()}
@@ -109,7 +109,7 @@ def test_no_window_is_better_than_reading_once_and_the_text_hardly_drifts(seed):
     def other(source):
         return source.replace("seed=1)", f"seed={seed})").replace("rng(1)", f"rng({seed})")
 
-    names = run_cells("09-generating.ipynb", "fall", other)
+    names = run_cells("13-generating.ipynb", "fall", other)
     fault, alone = np.transpose(names["found"])
     assert np.all(fault < alone + 0.005)  # carrying the state wrongly is better than no state
     assert np.all(fault[:2] > names["once"] + 0.1)
@@ -124,7 +124,7 @@ def test_no_window_is_better_than_reading_once_and_the_text_hardly_drifts(seed):
 @pytest.mark.full
 @pytest.mark.parametrize("seed", [7, 8])
 def test_a_cell_and_a_probe_know_whether_a_quotation_is_open(seed):
-    lesson = "13-inside-the-network.ipynb"
+    lesson = "22-inside-the-network.ipynb"
     names = run_cells(lesson, "others", lambda source: source.replace("seed=1)", f"seed={seed})"))
     assert names["told"] - 0.5 > max(names["shifted"])
     assert names["fair"] > 0.7
@@ -136,7 +136,7 @@ def test_a_cell_and_a_probe_know_whether_a_quotation_is_open(seed):
 
 @pytest.mark.full
 def test_subwords_beat_words_with_spelling_which_beat_characters():
-    lesson = "11-subwords.ipynb"
+    lesson = "16-subwords.ipynb"
     names = run_cells(lesson, "from_zeros", lambda source: source.replace("(1, 2)", DRAWS))
     results = names["results"]
     assert max(results["2,000 subwords"]) < min(results["3,000 words"]) - 0.02
@@ -150,9 +150,9 @@ def test_predicting_at_every_step_and_carrying_the_state_help(seed):
     def other(source):
         return source.replace("seed=1", f"seed={seed}")
 
-    names = run_cells("02-unrolled-rnn.ipynb", "curves", other)
+    names = run_cells("03-unrolled-rnn.ipynb", "curves", other)
     assert names["curves"][16][-1] < names["curves"][1][-1] - 0.1
-    names = run_cells("03-batches-through-time.ipynb", "windowed", other)
+    names = run_cells("04-batches-through-time.ipynb", "windowed", other)
     carried, thrown_away, windowed = (
         names[name][names["late"]].mean() for name in ("with_state", "without", "windowed")
     )

@@ -15,23 +15,23 @@ from execute import IMAGES, TutorialError, cover, execute, lessons, normalise, s
 
 COURSE = [
     "00-mxnet-in-fifteen-minutes",
-    "01-text-to-numbers",
-    "02-unrolled-rnn",
-    "03-batches-through-time",
-    "04-back-propagation-through-time",
-    "05-rnn-lstm-gru",
-    "06-variants",
+    "02-text-to-numbers",
+    "03-unrolled-rnn",
+    "04-batches-through-time",
+    "05-back-propagation-through-time",
+    "06-rnn-lstm-gru",
     "07-training",
-    "08-regularising",
-    "09-generating",
-    "10-words",
-    "11-subwords",
-    "12-memory-at-test-time",
-    "13-inside-the-network",
-    "14-attention",
-    "15-devices-and-speed",
-    "16-taking-it-along",
-    "17-inside-a-fused-layer",
+    "09-regularising",
+    "10-variants",
+    "13-generating",
+    "15-words",
+    "16-subwords",
+    "18-attention",
+    "21-memory-at-test-time",
+    "22-inside-the-network",
+    "23-devices-and-speed",
+    "24-taking-it-along",
+    "25-inside-a-fused-layer",
 ]
 TUTORIALS = ROOT / "tutorials"
 LESSONS, SOLUTIONS = lessons(TUTORIALS), lessons(TUTORIALS / "solutions")
@@ -256,7 +256,7 @@ def test_the_cover_is_the_tagged_picture_or_else_the_first(tmp_path):
     assert cover(nbformat.v4.new_notebook()) is None
 
 
-def test_the_training_lesson_prints_the_lines_that_lesson_1_previews():
+def test_the_training_lesson_prints_the_lines_that_lesson_2_previews():
     first, training = (
         nbformat.read(next(TUTORIALS.glob(f"*-{name}.ipynb")), as_version=4)
         for name in ("text-to-numbers", "training")
