@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from gluonlm_course import store
 from gluonlm_course.answers import Answer
 
-__all__ = ["check", "exercises", "progress", "verdict"]
+__all__ = ["check", "exercises", "lessons", "progress", "verdict"]
 
 
 @dataclass(frozen=True)

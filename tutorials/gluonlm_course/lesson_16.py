@@ -36,7 +36,7 @@ EXERCISES = {
     3: Choice(
         "with",
         options=("with", "without"),
-        hint="find the vocabulary size with the lowest figure of each curve",
+        hint="find the vocabulary size at the minimum of each curve",
         why="without spelling, the fewer words a model knows, the better it seems.",
     ),
     4: Number(

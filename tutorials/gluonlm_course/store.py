@@ -14,8 +14,9 @@ def path() -> Path | None:
     named = os.environ.get("GLUONLM_COURSE")
     if named is not None:
         return Path(named) if named else None
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(data, "gluonlm", "course.json") if os.path.isabs(data) else None
+    chosen = os.environ.get("XDG_DATA_HOME", "")
+    data = chosen if os.path.isabs(chosen) else os.path.expanduser("~/.local/share")
+    return Path(data, "gluonlm", "course.json")
 
 
 def load() -> set[str]:
