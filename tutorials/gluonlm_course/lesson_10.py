@@ -32,7 +32,7 @@ EXERCISES = {
                 wrong={1: "the bias is inside the sigmoid", 0.731: "that is after one character"},
             ),
         },
-        why="a bias of 1 keeps forty times as much; whether that helps depends on the task.",
+        why="a bias of 1 keeps 45 times as much; whether this helps depends on the task.",
     ),
     3: Number(
         low=2.0,

@@ -22,7 +22,7 @@ EXERCISES = {
         high=1.1,
         hint="let the model score its own samples, prompt first, and find where their mean "
         "surprise crosses the validation loss; both in the same unit",
-        why="close to 1, the temperature at which the model was trained to be right.",
+        why="a perfect model would be as surprised at 1, the temperature of its training.",
     ),
     2: Function(
         _min_p,

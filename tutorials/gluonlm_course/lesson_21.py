@@ -16,7 +16,7 @@ EXERCISES = {
         "this text",
         options=("this text", "more training"),
         hint="compare both losses with the static loss of the unchanged network",
-        why="learning from another part of the corpus hardly helps: the gain is memory.",
+        why="learning from another part of the corpus gains less, so the gain is memory.",
     ),
     3: Choice(
         "cache",

@@ -9,13 +9,13 @@ EXERCISES = {
         0,
         within=1e-3,
         hint="use the same seed, corpus and first steps in both processes",
-        why="threads share an operation, but not the order of a sum.",
+        why="threads share an operation, and each part is summed in the same order.",
     ),
     2: Number(
         low=0.75,
         high=5,
         hint="take medians of twenty passes that wait for their result; the first pass compiles",
-        why="one large fused call leaves little to save; many small layers gain more.",
+        why="one large fused call and a few small ones leave little to save.",
     ),
     3: Number(
         low=2,
