@@ -4,6 +4,7 @@ import json
 import math
 import re
 import runpy
+from fractions import Fraction
 
 import gluonlm_course
 import nbformat
@@ -213,7 +214,13 @@ def test_a_number_may_be_of_any_numeric_type_and_has_tolerances():
     from mxnet import nd
 
     number = Number(0.469, within=0.002, hint="the unit?", wrong={0.325: "these are nats"})
-    for given in (0.468, np.float32(0.4691), np.array([0.469]), nd.array([0.469]), np.array(0.47)):
+    for given in (
+        0.468,
+        np.float32(0.4691),
+        np.array([0.469]),
+        nd.array([0.469]),
+        Fraction(47, 100),
+    ):
         assert number.problem(given) is None
     assert number.problem(0.4) == "the unit?"
     assert number.problem(0.3251) == "these are nats"

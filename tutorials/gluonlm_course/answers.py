@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -231,7 +232,7 @@ class Function(Answer):
             )
         if isinstance(right, tuple):
             return (
-                isinstance(result, tuple)
+                isinstance(result, (tuple, list))
                 and len(result) == len(right)
                 and all(map(self._same, result, right))
             )
@@ -241,9 +242,9 @@ class Function(Answer):
             values, expected = _array(result), _array(right)
         except _Unreadable:
             return False
-        return values.shape == expected.shape and bool(
-            np.allclose(values, expected, self.relative, self.within, equal_nan=True)
-        )
+        if values.shape != expected.shape and not (values.size == 1 and expected.shape == ()):
+            return False
+        return bool(np.allclose(values, expected, self.relative, self.within, equal_nan=True))
 
 
 @dataclass(frozen=True)
@@ -282,7 +283,7 @@ def _scalar(given: Any) -> float:
     """Return a number or an array of one element as a float."""
     if isinstance(given, (str, bytes, bool, np.bool_, complex)):
         raise _Unreadable(_described(given))
-    values = _array(given)
+    values = np.array(float(given)) if isinstance(given, Real) else _array(given)
     if values.size != 1 or isinstance(given, (list, tuple)) or values.dtype == bool:
         raise _Unreadable(_described(given))
     number = float(values.item())

@@ -31,9 +31,10 @@ def load() -> set[str]:
 
 def add(exercise: str) -> None:
     """Add an exercise; ignore a file that cannot be written."""
+    stored = load()
     _session.add(exercise)
-    file, right = path(), load()
-    if file is None:
+    file, right = path(), stored | _session
+    if file is None or right == stored:
         return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
