@@ -57,7 +57,7 @@ EXERCISES = {
             "only its sequence of eight may not",
         },
         hint="The last seven ids and a candidate form the sequence of eight to look for.",
-        why="any seven characters have had fewer successors than there are characters.",
+        why="seven characters have fewer successors so far than there are ids, so one is left.",
     ),
     4: Choice(
         "each once",
