@@ -176,7 +176,8 @@ def test_each_exercise_of_a_lesson_calls_check_and_has_an_answer(lesson):
     assert "from gluonlm_course import check" in stated
     title = cells(NOTEBOOKS[lesson])[0].source.splitlines()[0]
     module = runpy.run_path(str(TUTORIALS / f"gluonlm_course/lesson_{lesson:02}.py"))
-    assert title == f"# {lesson}. {module.get('TITLE', '')}"
+    assert title.startswith(f"# {lesson}. ")
+    assert title.lower().endswith(module["TITLE"].lower())
 
 
 @every_lesson
@@ -300,7 +301,7 @@ def test_progress_is_stored_and_shown(own_progress, monkeypatch, capsys):
     progress()
     table = capsys.readouterr().out
     assert re.search(r"^ 9 Regularising +✓ · · +1 of 3$", table, re.M)
-    assert re.search(r"^25 What is inside a fused layer +· · ✓ · +1 of 4$", table, re.M)
+    assert re.search(r"^25 Inside a fused layer +· · ✓ · +1 of 4$", table, re.M)
     assert re.search(rf"^ +total +2 of {len(ANSWERS)}$", table, re.M)
     assert json.loads(own_progress.read_text()) == {"right": ["09.1", "25.3"]}
     assert [path.name for path in own_progress.parent.iterdir()] == ["course.json"]

@@ -2,7 +2,7 @@
 
 from gluonlm_course.answers import Function, Number, Several
 
-TITLE = "What is inside a fused layer"
+TITLE = "Inside a fused layer"
 
 EXERCISES = {
     1: Several(
