@@ -46,7 +46,7 @@ def _scores():
     ]
 
 
-_MAT = "the cat is on the mat".split()
+_MAT = ["the", "cat", "is", "on", "the", "mat"]
 
 EXERCISES = {
     1: Function(
@@ -65,16 +65,14 @@ EXERCISES = {
     2: Function(
         _precision,
         trials=[
-            ("the the the cat".split(), _MAT, 1),
-            ("on the mat the cat".split(), _MAT, 2),
-            ("the cat the cat".split(), _MAT, 2),
+            (["the", "the", "the", "cat"], _MAT, 1),
+            (["on", "the", "mat", "the", "cat"], _MAT, 2),
+            (["the", "cat", "the", "cat"], _MAT, 2),
             (_MAT, _MAT, 4),
-            ("dogs bark".split(), _MAT, 1),
+            (["dogs", "bark"], _MAT, 1),
             (["cat"], _MAT, 2),
         ],
-        wrong={
-            _unclipped: "an n-gram may count at most as often as it occurs in the reference",
-        },
+        wrong={_unclipped: "an n-gram may count at most as often as it occurs in the reference"},
         hint="Count the n-grams of both, and take the smaller count of each.",
         why="clipping prevents a candidate from gaining by repetition.",
     ),
