@@ -38,10 +38,10 @@ def test_only_a_state_finds_the_bracket_outside_a_window():
         assert seed in (7, 8)
         inside = windows[label]
         assert min(accuracy[:inside], default=1) > 0.9
-        assert max(accuracy[inside : inside + 5], default=0) < 0.65
+        assert max(accuracy[inside : inside + 3], default=0) < 0.7
     for (length, seed), right in names["longer"].items():
         assert seed in (7, 8)
-        assert right > 0.9 if length == 12 else right < 0.95
+        assert right > 0.9 if length == 12 else length < 24 or right < 0.8
 
 
 @pytest.mark.full
