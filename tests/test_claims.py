@@ -29,6 +29,22 @@ def run_cells(lesson, until, change=lambda source: source):
 
 
 @pytest.mark.full
+def test_only_a_state_finds_the_bracket_outside_a_window():
+    lesson = "01-why-order-matters.ipynb"
+    names = run_cells(lesson, "longer", lambda source: source.replace("(1, 2)", DRAWS))
+    assert len(names["accuracy"]) == 8
+    windows = {"bag": 0, "window": 4, "convolution": 5, "recurrent": 11}
+    for (label, seed), accuracy in names["accuracy"].items():
+        assert seed in (7, 8)
+        inside = windows[label]
+        assert min(accuracy[:inside], default=1) > 0.9
+        assert max(accuracy[inside : inside + 3], default=0) < 0.7
+    for (length, seed), right in names["longer"].items():
+        assert seed in (7, 8)
+        assert right > 0.9 if length == 12 else length < 24 or right < 0.8
+
+
+@pytest.mark.full
 def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not():
     lesson = "06-rnn-lstm-gru.ipynb"
     names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
