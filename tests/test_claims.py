@@ -169,3 +169,22 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
     for optimizer, lr in (("adam", 0.01), ("sgd", 1.0)):
         usual, tiny = (late_loss(optimizer=optimizer, lr=lr, clip=clip) for clip in (0.5, 0.0005))
         assert tiny - usual > 0.5 if optimizer == "sgd" else tiny - usual < 0.1
+
+
+@pytest.mark.full
+def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
+    lesson = "12-parallel-recurrence.ipynb"
+    names = run_cells(lesson, "margins", lambda source: source.replace("(1, 2)", DRAWS))
+    assert names["seeds"] == (7, 8)
+    results, right, margins = names["results"], names["right"], names["margins"]
+    assert min(results["minGRU"]) > max(results["GRU"]) + 0.1
+    assert len(right) == 6
+    for (kind, seed), accuracy in right.items():
+        swings = np.diff(np.sign(margins[kind, seed])) != 0
+        if kind == "GRU, parity":
+            assert min(accuracy) > 0.98
+            assert swings.all()
+        else:
+            assert accuracy[15] < 0.65
+            assert accuracy[31] < 0.6
+            assert swings.sum() < 10
