@@ -188,3 +188,22 @@ def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
             assert accuracy[15] < 0.65
             assert accuracy[31] < 0.6
             assert swings.sum() < 10
+
+def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state():
+    lesson = "19-sequence-to-sequence.ipynb"
+    names = run_cells(lesson, "by_length", lambda source: source.replace("(1, 2)", DRAWS))
+    found, judged, by_length = names["found"], names["judged"], names["by_length"]
+    assert set(found) == {(kind, seed) for kind in ("attention", "state") for seed in (7, 8)}
+    for (kind, seed), exact in found.items():
+        assert min(exact) > 0.5 if kind == "attention" else max(exact) < 0.1
+        forced, own, *_ = judged[kind, seed]
+        assert forced >= own
+        assert kind == "attention" or forced > 0.6
+    for seed in (7, 8):
+        attention, state, reversed_source = (
+            np.array([by_length[("words", kind, seed), length] for length in names["asked"]])
+            for kind in names["sizes"])  # fmt: skip
+        assert min(attention[:8]) > 0.9
+        assert attention[7] > state[7] + 0.4
+        assert state[:8].mean() > reversed_source[:8].mean() + 0.05
+        assert max(attention[-2:]) < 0.2
