@@ -188,6 +188,23 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
 
 
 @pytest.mark.full
+def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
+    lesson = "12-parallel-recurrence.ipynb"
+    names = run_cells(lesson, "margins", lambda source: source.replace("(1, 2)", DRAWS))
+    assert names["seeds"] == (7, 8)
+    results, right, margins = names["results"], names["right"], names["margins"]
+    assert min(results["minGRU"]) > max(results["GRU"]) + 0.05
+    assert len(right) == 6
+    for (kind, seed), accuracy in right.items():
+        swings = np.diff(np.sign(margins[kind, seed])) != 0
+        if kind == "GRU, parity":
+            assert min(accuracy) > 0.98
+            assert swings.all()
+        else:
+            assert accuracy[15] < 0.65
+            assert accuracy[31] < 0.6
+            assert swings.sum() < 10
+
 def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state():
     lesson = "19-sequence-to-sequence.ipynb"
     names = run_cells(lesson, "by_length", lambda source: source.replace("(1, 2)", DRAWS))
