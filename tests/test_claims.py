@@ -169,3 +169,23 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
     for optimizer, lr in (("adam", 0.01), ("sgd", 1.0)):
         usual, tiny = (late_loss(optimizer=optimizer, lr=lr, clip=clip) for clip in (0.5, 0.0005))
         assert tiny - usual > 0.5 if optimizer == "sgd" else tiny - usual < 0.1
+
+
+@pytest.mark.full
+def test_right_context_helps_a_tagger_and_a_network_forecasts_chaos_further():
+    def other(source):
+        return source.replace("(1, 2, 3)", DRAWS).replace("(1, 2)", DRAWS)
+
+    names = run_cells("17-tags-and-series.ipynb", "floor", other)
+    assert names["seeds"] == names["draws"] == (7, 8)
+    f1 = {key: score[1] for key, score in names["scores"].items()}
+    blind = max(f1["forward, delay 0", seed] for seed in (7, 8))
+    assert min(f1["forward, delay 2", seed] for seed in (7, 8)) > blind + 0.05
+    assert min(f1["both directions", seed] for seed in (7, 8)) > blind + 0.1
+    assert names["bits"][True][:-1].mean() < 0.3 < names["bits"][False].mean() - 1
+    assert names["bits"][True][-1] > names["bits"][False][-1]
+    for draw in (7, 8):
+        waves, chaos = (names["errors"][kind, draw] for kind in ("week", "Mackey-Glass"))
+        assert np.all(waves["linear, direct"] < waves["GRU, direct"] + 0.01)
+        assert chaos["linear, direct"][0] < chaos["GRU, direct"][0]
+        assert np.all(chaos["GRU, direct"][2:] < 0.7 * chaos["linear, direct"][2:])
