@@ -189,3 +189,22 @@ def test_right_context_helps_a_tagger_and_a_network_forecasts_chaos_further():
         assert np.all(waves["linear, direct"] < waves["GRU, direct"] + 0.01)
         assert chaos["linear, direct"][0] < chaos["GRU, direct"][0]
         assert np.all(chaos["GRU, direct"][2:] < 0.7 * chaos["linear, direct"][2:])
+
+def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state():
+    lesson = "19-sequence-to-sequence.ipynb"
+    names = run_cells(lesson, "by_length", lambda source: source.replace("(1, 2)", DRAWS))
+    found, judged, by_length = names["found"], names["judged"], names["by_length"]
+    assert set(found) == {(kind, seed) for kind in ("attention", "state") for seed in (7, 8)}
+    for (kind, seed), exact in found.items():
+        assert min(exact) > 0.5 if kind == "attention" else max(exact) < 0.1
+        forced, own, *_ = judged[kind, seed]
+        assert forced >= own
+        assert kind == "attention" or forced > 0.6
+    for seed in (7, 8):
+        attention, state, reversed_source = (
+            np.array([by_length[("words", kind, seed), length] for length in names["asked"]])
+            for kind in names["sizes"])  # fmt: skip
+        assert min(attention[:8]) > 0.9
+        assert attention[7] > state[7] + 0.4
+        assert state[:8].mean() > reversed_source[:8].mean() + 0.05
+        assert max(attention[-2:]) < 0.2
