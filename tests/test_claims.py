@@ -205,6 +205,24 @@ def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
             assert accuracy[31] < 0.6
             assert swings.sum() < 10
 
+def test_right_context_helps_a_tagger_and_a_network_forecasts_chaos_further():
+    def other(source):
+        return source.replace("(1, 2, 3)", DRAWS).replace("(1, 2)", DRAWS)
+
+    names = run_cells("17-tags-and-series.ipynb", "floor", other)
+    assert names["seeds"] == names["draws"] == (7, 8)
+    f1 = {key: score[1] for key, score in names["scores"].items()}
+    blind = max(f1["forward, delay 0", seed] for seed in (7, 8))
+    assert min(f1["forward, delay 2", seed] for seed in (7, 8)) > blind + 0.05
+    assert min(f1["both directions", seed] for seed in (7, 8)) > blind + 0.1
+    assert names["bits"][True][:-1].mean() < 0.3 < names["bits"][False].mean() - 1
+    assert names["bits"][True][-1] > names["bits"][False][-1]
+    for draw in (7, 8):
+        waves, chaos = (names["errors"][kind, draw] for kind in ("week", "Mackey-Glass"))
+        assert np.all(waves["linear, direct"] < waves["GRU, direct"] + 0.01)
+        assert chaos["linear, direct"][0] < chaos["GRU, direct"][0]
+        assert np.all(chaos["GRU, direct"][2:] < 0.7 * chaos["linear, direct"][2:])
+
 def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state():
     lesson = "19-sequence-to-sequence.ipynb"
     names = run_cells(lesson, "by_length", lambda source: source.replace("(1, 2)", DRAWS))
