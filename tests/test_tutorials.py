@@ -28,6 +28,7 @@ COURSE = [
     "13-generating",
     "15-words",
     "16-subwords",
+    "17-tags-and-series",
     "18-attention",
     "19-sequence-to-sequence",
     "21-memory-at-test-time",
