@@ -169,3 +169,22 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
     for optimizer, lr in (("adam", 0.01), ("sgd", 1.0)):
         usual, tiny = (late_loss(optimizer=optimizer, lr=lr, clip=clip) for clip in (0.5, 0.0005))
         assert tiny - usual > 0.5 if optimizer == "sgd" else tiny - usual < 0.1
+
+
+@pytest.mark.full
+def test_residual_connections_help_stacked_layers_and_too_small_weights_forget():
+    lesson = "11-depth-and-initialisation.ipynb"
+    names = run_cells(
+        lesson,
+        "needed",
+        lambda source: source.replace("else (1, 2), 0.03", "else (7, 8), 0.03").replace(
+            "else (1, 2, 3), {}", "else (7, 8, 9), {}"
+        ),
+    )
+    results, needed = names["results"], names["needed"]
+    assert names["seeds"] == (7, 8)
+    assert names["draws"] == (7, 8, 9)
+    for depth in (2, 3):
+        plain, residual = (results[depth, kind, 400] for kind in (False, True))
+        assert max(residual) < min(plain) - 0.2
+        assert min(plain) > max(results[1, False, 400]) + 0.1
