@@ -172,7 +172,7 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
 
 
 @pytest.mark.full
-def test_residual_connections_help_stacked_layers_and_too_small_weights_forget():
+def test_stacked_layers_need_residual_connections_and_a_start_decides_the_memory():
     lesson = "11-depth-and-initialisation.ipynb"
     names = run_cells(
         lesson,
@@ -188,3 +188,7 @@ def test_residual_connections_help_stacked_layers_and_too_small_weights_forget()
         plain, residual = (results[depth, kind, 400] for kind in (False, True))
         assert max(residual) < min(plain) - 0.2
         assert min(plain) > max(results[1, False, 400]) + 0.1
+    for label in ("tanh, gain 0.5", "ReLU, gain 1", "LSTM, bias 0", "LSTM, bias 1"):
+        assert min(needed[label]) == 200, label  # the limit: not learnt
+    for label in ("ReLU, identity", "LSTM, bias 3"):
+        assert max(needed[label]) < 150, label
