@@ -15,6 +15,7 @@ from execute import IMAGES, TutorialError, cover, execute, lessons, normalise, s
 
 COURSE = [
     "00-mxnet-in-fifteen-minutes",
+    "01-why-order-matters",
     "02-text-to-numbers",
     "03-unrolled-rnn",
     "04-batches-through-time",
@@ -23,10 +24,12 @@ COURSE = [
     "07-training",
     "09-regularising",
     "10-variants",
+    "12-parallel-recurrence",
     "13-generating",
     "15-words",
     "16-subwords",
     "18-attention",
+    "19-sequence-to-sequence",
     "21-memory-at-test-time",
     "22-inside-the-network",
     "23-devices-and-speed",
