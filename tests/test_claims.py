@@ -188,6 +188,27 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
 
 
 @pytest.mark.full
+def test_stacked_layers_need_residual_connections_and_a_start_decides_the_memory():
+    lesson = "11-depth-and-initialisation.ipynb"
+    names = run_cells(
+        lesson,
+        "needed",
+        lambda source: source.replace("else (1, 2), 0.03", "else (7, 8), 0.03").replace(
+            "else (1, 2, 3), {}", "else (7, 8, 9), {}"
+        ),
+    )
+    results, needed = names["results"], names["needed"]
+    assert names["seeds"] == (7, 8)
+    assert names["draws"] == (7, 8, 9)
+    for depth in (2, 3):
+        plain, residual = (results[depth, kind, 400] for kind in (False, True))
+        assert max(residual) < min(plain) - 0.2
+        assert min(plain) > max(results[1, False, 400]) + 0.1
+    for label in ("tanh, gain 0.5", "ReLU, gain 1", "LSTM, bias 0", "LSTM, bias 1"):
+        assert min(needed[label]) == 200, label  # the limit: not learnt
+    for label in ("ReLU, identity", "LSTM, bias 3"):
+        assert max(needed[label]) < 150, label
+
 def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
     lesson = "12-parallel-recurrence.ipynb"
     names = run_cells(lesson, "margins", lambda source: source.replace("(1, 2)", DRAWS))
