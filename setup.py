@@ -113,7 +113,8 @@ setup(
         "Topic :: Text Processing :: Linguistic",
         "Typing :: Typed",
     ],
-    packages=find_packages(include=["gluonlm", "gluonlm.*"]),
+    packages=[*find_packages(include=["gluonlm", "gluonlm.*"]), "gluonlm_course"],
+    package_dir={"gluonlm_course": "tutorials/gluonlm_course"},
     package_data={
         "gluonlm": ["py.typed", "demo/*.*", "demo/checkpoints/*", "demo/checkpoints/*/*"],
         "gluonlm.convert.page": ["*.html", "*.css", "*.js"],

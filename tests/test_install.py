@@ -75,13 +75,16 @@ def test_a_wheel_trains_from_another_folder_and_installs_the_command(built, tmp_
     assert found.startswith(str(tmp_path))
 
 
-def test_a_wheel_contains_only_the_package(built):
+def test_a_wheel_contains_only_the_packages(built):
     contents = zipfile.ZipFile(built[1]).infolist()
     names = [item.filename for item in contents]
     assert sum(item.compress_size for item in contents if "/demo/" in item.filename) < 1e6
     assert "gluonlm/py.typed" in names
     assert "gluonlm/vocab/subwords.py" in names
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"gluonlm", "gluonlm_course"}
+    lessons = sorted(path.name for path in (ROOT / "tutorials/gluonlm_course").glob("*.py"))
+    installed = [name for name in names if name.startswith("gluonlm_course/")]
+    assert sorted(name.split("/")[1] for name in installed) == lessons
     assert (KERNELS in names) == bool(shutil.which("g++"))
     assert built[1].name.endswith(f"-py3-none-linux_{platform.machine()}.whl")
     (metadata,) = [name for name in names if name.endswith("METADATA")]

@@ -100,8 +100,9 @@ def execute(path, environment=None):
         work.mkdir()
         variables = dict(os.environ if environment is None else environment)
         variables["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(HERE.parent), variables.get("PYTHONPATH")])
-        )
+            filter(None, [str(HERE.parent), str(HERE), variables.get("PYTHONPATH")])
+        )  # this checkout's gluonlm and gluonlm_course
+        variables["GLUONLM_COURSE"] = ""  # leave the user's progress alone
         variables["IPYTHONDIR"] = folder  # without the user's start-up files and history
         variables["MPLCONFIGDIR"] = fonts()
         variables.pop("MPLBACKEND", None)  # figures must reach the notebook
