@@ -266,3 +266,23 @@ def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state
         assert attention[7] > state[7] + 0.4
         assert state[:8].mean() > reversed_source[:8].mean() + 0.05
         assert max(attention[-2:]) < 0.2
+
+def test_on_a_small_budget_a_gru_is_ahead_of_a_gpt_and_more_steps_narrow_the_gap():
+    def other(source):
+        return source.replace("(1, 2))", f"{DRAWS})").replace("(long, 1)", "(long, 7)")
+
+    names = run_cells("20-small-gpt.ipynb", "tables", other)
+    gpt, gru, steps, long = (names[each] for each in ("GPT", "GRU", "steps", "long"))
+    ended = {key: losses[key[1]] for key, (_, losses) in names["runs"].items()}
+    assert len(ended) == 6
+    gaps = [ended[gpt, steps, seed] - ended[gru, steps, seed] for seed in (7, 8)]
+    assert min(gaps) > 0.4
+    assert 0.1 < ended[gpt, long, 7] - ended[gru, long, 7] < min(gaps) - 0.1
+    assert names["tables"][1] < ended[gpt, steps, 7] < names["tables"][0]
+    by_place = [names["bits"](names["runs"][kind, long, 7][0], carry)
+                for kind, carry in ((gpt, True), (gru, True), (gru, False))]  # fmt: skip
+    at_start, at_end = ([losses[part].mean() for losses in by_place]
+                        for part in (slice(1), slice(16, None)))  # fmt: skip
+    assert at_start[2] > at_start[0] + 0.5 > at_start[1] + 1
+    assert at_end[0] > at_end[1] + 0.1
+    assert abs(by_place[0][4:16].mean() - at_end[0]) < 0.15
