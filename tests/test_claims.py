@@ -213,6 +213,7 @@ def test_stacked_layers_need_residual_connections_and_a_start_decides_the_memory
     for label in ("ReLU, identity", "LSTM, bias 3"):
         assert max(needed[label]) < 150, label
 
+
 def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
     lesson = "12-parallel-recurrence.ipynb"
     names = run_cells(lesson, "margins", lambda source: source.replace("(1, 2)", DRAWS))
@@ -229,6 +230,7 @@ def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
             assert accuracy[15] < 0.65
             assert accuracy[31] < 0.6
             assert swings.sum() < 10
+
 
 def test_right_context_helps_a_tagger_and_a_network_forecasts_chaos_further():
     def other(source):
@@ -248,6 +250,7 @@ def test_right_context_helps_a_tagger_and_a_network_forecasts_chaos_further():
         assert chaos["linear, direct"][0] < chaos["GRU, direct"][0]
         assert np.all(chaos["GRU, direct"][2:] < 0.7 * chaos["linear, direct"][2:])
 
+
 def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state():
     lesson = "19-sequence-to-sequence.ipynb"
     names = run_cells(lesson, "by_length", lambda source: source.replace("(1, 2)", DRAWS))
@@ -266,6 +269,7 @@ def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state
         assert attention[7] > state[7] + 0.4
         assert state[:8].mean() > reversed_source[:8].mean() + 0.05
         assert max(attention[-2:]) < 0.2
+
 
 def test_on_a_small_budget_a_gru_is_ahead_of_a_gpt_and_more_steps_narrow_the_gap():
     def other(source):

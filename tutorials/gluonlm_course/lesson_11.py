@@ -7,7 +7,9 @@ from gluonlm_course.answers import Function, Number, Several
 TITLE = "Depth and initialisation"
 
 
-def _weights(units: int, layers: int, inputs: int, from_states: bool = True, biases: int = 2) -> int:
+def _weights(
+    units: int, layers: int, inputs: int, from_states: bool = True, biases: int = 2
+) -> int:
     """Return the number of weights of a fused LSTM."""
     later = units if from_states else inputs
     sizes = [inputs, *[later] * (layers - 1)]
@@ -16,15 +18,21 @@ def _weights(units: int, layers: int, inputs: int, from_states: bool = True, bia
 
 EXERCISES = {
     1: Function(
-        lambda units, layers, inputs: _weights(units, layers, inputs),
+        _weights,
         trials=[(5, 1, 3), (5, 2, 3), (64, 3, 32), (10, 4, 10)],
         wrong={
-            lambda *sizes: _weights(*sizes, from_states=False): (
+            lambda units, layers, inputs: _weights(units, layers, inputs, False): (
                 "The layers above the first read states: how many numbers is a state?"
             ),
-            lambda *sizes: _weights(*sizes, biases=1): "MXNet has two biases in each layer.",
-            lambda *sizes: _weights(*sizes, biases=0): "The biases are missing.",
-            lambda *sizes: _weights(*sizes) // 4: "An LSTM has four blocks in each weight.",
+            lambda units, layers, inputs: _weights(
+                units, layers, inputs, True, 1
+            ): "MXNet has two biases in each layer.",
+            lambda units, layers, inputs: _weights(
+                units, layers, inputs, True, 0
+            ): "The biases are missing.",
+            lambda units, layers, inputs: (
+                _weights(units, layers, inputs) // 4
+            ): "An LSTM has four blocks in each weight.",
         },
         why="only the first layer's input matrix depends on the embedding.",
         hint="Add 4H (inputs + H + 2) for each layer; think about the inputs of each.",
@@ -33,7 +41,7 @@ EXERCISES = {
         0.1,
         within=0.006,
         why="300 a² / 3 = 1.",
-        hint="The variance of a uniform distribution on (-a, a) is a² / 3; 300 of them add up to 1.",
+        hint="The variance of a uniform distribution on (-a, a) is a² / 3; 300 of them add to 1.",
         wrong={
             math.sqrt(1 / 300): "This is the standard deviation; the uniform range is wider.",
             3 / 300: "This is the square of the answer.",
@@ -54,7 +62,9 @@ EXERCISES = {
                 2.625,
                 within=0.005,
                 hint="Average the surprise under the wrong probabilities over the true ones.",
-                wrong={1.75: "The tokens keep their true probabilities; only the bias is reversed."},
+                wrong={
+                    1.75: "The tokens keep their true probabilities; only the bias is reversed."
+                },
             ),
         },
         why="a bias from another text can be worse than zeros.",
