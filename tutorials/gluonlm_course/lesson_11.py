@@ -21,7 +21,7 @@ EXERCISES = {
         _weights,
         trials=[(5, 1, 3), (5, 2, 3), (64, 3, 32), (10, 4, 10)],
         wrong={
-            lambda units, layers, inputs: _weights(units, layers, inputs, False): (
+            lambda n, k, c: _weights(n, k, c, False): (
                 "The layers above the first read states: how many numbers is a state?"
             ),
             lambda units, layers, inputs: _weights(
