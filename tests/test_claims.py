@@ -275,9 +275,6 @@ def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state
 
 
 @pytest.mark.full
-def test_on_a_small_budget_a_gru_is_ahead_of_a_gpt_and_more_steps_narrow_the_gap():
-
-@pytest.mark.full
 def test_on_a_small_budget_a_gru_is_ahead_of_a_gpt_that_hardly_looks_back():
     def other(source):
         return source.replace("(1, 2))", f"{DRAWS})").replace("(long, 1)", "(long, 7)")
