@@ -60,7 +60,7 @@ class Settings:
         for item in dataclasses.fields(self):  # type: ignore[arg-type]
             value = _typed(item.name, getattr(self, item.name), hints[item.name])
             object.__setattr__(self, item.name, value)
-            if value == () and item.default:
+            if isinstance(value, tuple) and not value and item.default:
                 raise InputError(f"`{item.name}`: must not be empty")
             for single in value if isinstance(value, tuple) else (value,):
                 _check(item.name, single, item.metadata)
