@@ -109,7 +109,7 @@ def test_no_window_is_better_than_reading_once_and_the_text_hardly_drifts(seed):
     def other(source):
         return source.replace("seed=1)", f"seed={seed})").replace("rng(1)", f"rng({seed})")
 
-    names = run_cells("13-generating.ipynb", "fall", other)
+    names = run_cells("14-beam-search-and-drift.ipynb", "fall", other)
     fault, alone = np.transpose(names["found"])
     assert np.all(fault < alone + 0.005)  # carrying the state wrongly is better than no state
     assert np.all(fault[:2] > names["once"] + 0.1)
