@@ -51,8 +51,8 @@ EXERCISES = {
         why="early stopping counts in the same way, but ends the training instead.",
     ),
     3: Number(
-        low=LOW7,
-        high=HIGH7,
+        low=0.3,
+        high=30,
         hint="divide the rate of the lowest moving mean of five losses by 10; clip as in the lesson",
         why="gradient descent needs far higher rates than Adam, which divides by the gradients' size.",
     ),
