@@ -53,7 +53,7 @@ EXERCISES = {
     3: Number(
         low=0.3,
         high=30,
-        hint="divide the rate of the lowest moving mean of five losses by 10; clip as in the lesson",
-        why="gradient descent needs far higher rates than Adam, which divides by the gradients' size.",
+        hint="clip as in the lesson; divide the rate of the lowest mean of five losses by ten",
+        why="gradient descent needs far higher rates than Adam, which rescales gradients.",
     ),
 }

@@ -27,11 +27,7 @@ EXERCISES = {
     ),
     3: Function(
         _perplexity,
-        trials=[
-            ([1.0, 3.0], [300, 100]),
-            ([2.0, 2.2, 4.0], [1000, 1000, 10]),
-            ([0.5], [7]),
-        ],
+        trials=[([1.0, 3.0], [300, 100]), ([2.0, 2.2, 4.0], [1000, 1000, 10]), ([0.5], [7])],
         wrong={
             lambda means, sizes: float(np.exp(np.mean(means))): "a long batch counts more than a "
             "short one",
@@ -39,7 +35,9 @@ EXERCISES = {
             "losses first, and take the exponential last",
             lambda means, sizes: float(np.mean(np.exp(means))): "average the losses, weighted by "
             "the sizes, and take the exponential last",
-            lambda means, sizes: float(np.average(means, weights=sizes)): "this is the loss in nats",
+            lambda means, sizes: float(
+                np.average(means, weights=sizes)
+            ): "this is the loss in nats",
             lambda means, sizes: float(2 ** np.average(means, weights=sizes)): "the losses are in "
             "nats, not in bits",
         },
