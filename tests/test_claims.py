@@ -190,3 +190,33 @@ def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state
         assert attention[7] > state[7] + 0.4
         assert state[:8].mean() > reversed_source[:8].mean() + 0.05
         assert max(attention[-2:]) < 0.2
+
+
+@pytest.mark.full
+def test_the_range_test_suggests_a_better_rate_than_a_tenth_or_ten_times_it():
+    def other(source):
+        for lesson, draw in ((1, 7), (2, 8)):
+            source = source.replace(f'({lesson}, "tab:', f'({draw}, "tab:')
+        return source.replace("(1, 2)", DRAWS)
+
+    ends = run_cells("07-training.ipynb", "ends", other)["ends"]
+    assert max(ends[1]) < min(ends[0.1] + ends[10])
+
+
+@pytest.mark.full
+def test_a_network_overfits_a_short_text():
+    lesson = "08-validation-and-checkpoints.ipynb"
+    over = run_cells(lesson, "over", lambda source: source.replace("(1, 2)", DRAWS))["over"]
+    assert set(over) == {7, 8}
+    for train, valid in over.values():
+        assert train[-1] < valid.min() < valid[-1] - 0.5
+
+
+@pytest.mark.full
+def test_a_higher_temperature_copies_fewer_names_of_colours():
+    lesson = "13-generating.ipynb"
+    shares = run_cells(lesson, "shares", lambda source: source.replace("(1, 2)", DRAWS))["shares"]
+    for seed in (7, 8):
+        copied, _, unknown = np.transpose([shares[heat, seed] for heat in (0.5, 1.0, 1.5)])
+        assert np.all(np.diff(copied) < 0)
+        assert np.all(np.diff(unknown) > 0)
