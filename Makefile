@@ -17,7 +17,7 @@ INSTALL = $(RUN) gluonlm/system/preflight.py $(1) > $(WANTED) && $(PIP) --no-dep
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
 
-.PHONY: train test test-full tutorials book bench demo lint mutants pins wheelhouse clean
+.PHONY: train test test-full tutorials lab book bench demo lint mutants pins wheelhouse clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -31,8 +31,12 @@ test-full: $(VENV)/installed-full
 tutorials: $(VENV)/installed-tutorials
 	$(RUN) tutorials/execute.py
 
+lab: $(VENV)/installed-lab
+	$(VENV)/bin/jupyter lab tutorials
+
 book: $(BOOK)/installed $(VENV)/installed-dev
 	$(BOOK)/bin/jupyter-book build -q tutorials --path-output $(BOOK)/site
+	$(RUN) tutorials/slides.py $(BOOK)/site/_build/html/slides.html
 	$(PIP) pdoc==16.0.0
 	PYTHONPATH=. $(RUN) docs/reference.py $(BOOK)/site/_build/html/api
 	@echo "open $(BOOK)/site/_build/html/index.html and $(BOOK)/site/_build/html/api/index.html"
@@ -61,13 +65,19 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 # without a compiler, NumPy and MXNet compute everything
-train test test-full tutorials book bench demo: $(KERNELS)
+train test test-full tutorials lab book bench demo: $(KERNELS)
 
 $(KERNELS): $(wildcard gluonlm/native/*.cc gluonlm/native/*.h) | $(VENV)/installed
 	@$(RUN) gluonlm/native/build.py
 
 $(VENV)/installed-tutorials: requirements-tutorials.txt $(VENV)/installed
 	$(call INSTALL,requirements-tutorials.txt)
+	touch $@
+
+# the package, too: notebooks in any folder import it
+$(VENV)/installed-lab: $(VENV)/installed-tutorials
+	$(PIP) jupyterlab==4.4.10
+	$(PIP) --no-deps --editable .
 	touch $@
 
 $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed-tutorials

@@ -29,9 +29,25 @@ def run_cells(lesson, until, change=lambda source: source):
 
 
 @pytest.mark.full
+def test_only_a_state_finds_the_bracket_outside_a_window():
+    lesson = "01-why-order-matters.ipynb"
+    names = run_cells(lesson, "longer", lambda source: source.replace("(1, 2)", DRAWS))
+    assert len(names["accuracy"]) == 8
+    windows = {"bag": 0, "window": 4, "convolution": 5, "recurrent": 11}
+    for (label, seed), accuracy in names["accuracy"].items():
+        assert seed in (7, 8)
+        inside = windows[label]
+        assert min(accuracy[:inside], default=1) > 0.9
+        assert max(accuracy[inside : inside + 3], default=0) < 0.7
+    for (length, seed), right in names["longer"].items():
+        assert seed in (7, 8)
+        assert right > 0.9 if length == 12 else length < 24 or right < 0.8
+
+
+@pytest.mark.full
 def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not():
     lesson = "06-rnn-lstm-gru.ipynb"
-    names = run_cells(lesson, "found", lambda source: source.replace("(1, 2, 3)", DRAWS))
+    names = run_cells(lesson, "initial", lambda source: source.replace("(1, 2, 3)", DRAWS))
     found, losses = names["found"], names["losses"]
     assert len(found) == 6
     assert len(losses) == 12
@@ -40,6 +56,9 @@ def test_over_long_gaps_the_gru_predicts_the_country_and_the_plain_rnn_does_not(
             assert min(accuracy) > 0.98
         if kind == "rnn":
             assert max(accuracy[2:]) < 0.6  # from 16 fillers on
+    for label in ("orthogonal", "identity"):  # nor do other initial matrices change that
+        assert max(names["initial"]["rnn", label]) < 0.6
+        assert min(names["initial"]["gru", label]) > 0.98
     mean = {kind: np.mean([loss for key, loss in losses.items() if key[0] == kind])
             for kind in ("rnn", "lstm", "gru")}  # fmt: skip
     assert mean["gru"] < 0.1 * mean["lstm"]
@@ -152,6 +171,7 @@ def test_predicting_at_every_step_and_carrying_the_state_help(seed):
 
     names = run_cells("03-unrolled-rnn.ipynb", "curves", other)
     assert names["curves"][16][-1] < names["curves"][1][-1] - 0.1
+    assert names["table"].mean() / np.log(2) < names["curves"][16][-1] - 0.3  # counting is ahead
     names = run_cells("04-batches-through-time.ipynb", "windowed", other)
     carried, thrown_away, windowed = (
         names[name][names["late"]].mean() for name in ("with_state", "without", "windowed")
@@ -169,6 +189,68 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
     for optimizer, lr in (("adam", 0.01), ("sgd", 1.0)):
         usual, tiny = (late_loss(optimizer=optimizer, lr=lr, clip=clip) for clip in (0.5, 0.0005))
         assert tiny - usual > 0.5 if optimizer == "sgd" else tiny - usual < 0.1
+
+
+@pytest.mark.full
+def test_stacked_layers_need_residual_connections_and_a_start_decides_the_memory():
+    lesson = "11-depth-and-initialisation.ipynb"
+    names = run_cells(
+        lesson,
+        "needed",
+        lambda source: source.replace("else (1, 2), 0.03", "else (7, 8), 0.03").replace(
+            "else (1, 2, 3), {}", "else (7, 8, 9), {}"
+        ),
+    )
+    results, needed = names["results"], names["needed"]
+    assert names["seeds"] == (7, 8)
+    assert names["draws"] == (7, 8, 9)
+    for depth in (2, 3):
+        plain, residual = (results[depth, kind, 400] for kind in (False, True))
+        assert max(residual) < min(plain) - 0.2
+        assert min(plain) > max(results[1, False, 400]) + 0.1
+    for label in ("tanh, gain 0.5", "ReLU, gain 1", "LSTM, bias 0", "LSTM, bias 1"):
+        assert min(needed[label]) == 200, label  # the limit: not learnt
+    for label in ("ReLU, identity", "LSTM, bias 3"):
+        assert max(needed[label]) < 150, label
+
+
+@pytest.mark.full
+def test_mingru_learns_text_more_slowly_than_a_gru_and_does_not_learn_parity():
+    lesson = "12-parallel-recurrence.ipynb"
+    names = run_cells(lesson, "margins", lambda source: source.replace("(1, 2)", DRAWS))
+    assert names["seeds"] == (7, 8)
+    results, right, margins = names["results"], names["right"], names["margins"]
+    assert min(results["minGRU"]) > max(results["GRU"]) + 0.05
+    assert len(right) == 6
+    for (kind, seed), accuracy in right.items():
+        swings = np.diff(np.sign(margins[kind, seed])) != 0
+        if kind == "GRU, parity":
+            assert min(accuracy) > 0.98
+            assert swings.all()
+        else:
+            assert accuracy[15] < 0.65
+            assert accuracy[31] < 0.6
+            assert swings.sum() < 10
+
+
+@pytest.mark.full
+def test_right_context_helps_a_tagger_and_a_network_forecasts_chaos_further():
+    def other(source):
+        return source.replace("(1, 2, 3)", DRAWS).replace("(1, 2)", DRAWS)
+
+    names = run_cells("17-tags-and-series.ipynb", "floor", other)
+    assert names["seeds"] == names["draws"] == (7, 8)
+    f1 = {key: score[1] for key, score in names["scores"].items()}
+    blind = max(f1["forward, delay 0", seed] for seed in (7, 8))
+    assert min(f1["forward, delay 2", seed] for seed in (7, 8)) > blind + 0.05
+    assert min(f1["both directions", seed] for seed in (7, 8)) > blind + 0.1
+    assert names["bits"][True][:-1].mean() < 0.3 < names["bits"][False].mean() - 1
+    assert names["bits"][True][-1] > names["bits"][False][-1]
+    for draw in (7, 8):
+        waves, chaos = (names["errors"][kind, draw] for kind in ("week", "Mackey-Glass"))
+        assert np.all(waves["linear, direct"] < waves["GRU, direct"] + 0.01)
+        assert chaos["linear, direct"][0] < chaos["GRU, direct"][0]
+        assert np.all(chaos["GRU, direct"][2:] < 0.7 * chaos["linear, direct"][2:])
 
 
 @pytest.mark.full
@@ -220,3 +302,25 @@ def test_a_higher_temperature_copies_fewer_names_of_colours():
         copied, _, unknown = np.transpose([shares[heat, seed] for heat in (0.5, 1.0, 1.5)])
         assert np.all(np.diff(copied) < 0)
         assert np.all(np.diff(unknown) > 0)
+
+
+@pytest.mark.full
+def test_on_a_small_budget_a_gru_is_ahead_of_a_gpt_that_hardly_looks_back():
+    def other(source):
+        return source.replace("(1, 2))", f"{DRAWS})").replace("(long, 1)", "(long, 7)")
+
+    names = run_cells("20-small-gpt.ipynb", "tables", other)
+    gpt, gru, steps, long = (names[each] for each in ("GPT", "GRU", "steps", "long"))
+    ended = {key: losses[key[1]] for key, (_, losses) in names["runs"].items()}
+    assert len(ended) == 6
+    gaps = [ended[gpt, steps, seed] - ended[gru, steps, seed] for seed in (7, 8)]
+    assert min(gaps) > 0.25
+    assert 0.1 < ended[gpt, long, 7] - ended[gru, long, 7] < gaps[0] + 0.05
+    assert names["tables"][1] < ended[gpt, steps, 7] < names["tables"][0]
+    by_place = [names["bits"](names["runs"][kind, long, 7][0], carry)
+                for kind, carry in ((gpt, True), (gru, True), (gru, False))]  # fmt: skip
+    at_start, at_end = ([losses[part].mean() for losses in by_place]
+                        for part in (slice(1), slice(16, None)))  # fmt: skip
+    assert at_start[2] > at_start[0] + 0.5 > at_start[1] + 1
+    assert at_end[0] > at_end[1] + 0.1
+    assert abs(by_place[0][4:16].mean() - at_end[0]) < 0.15

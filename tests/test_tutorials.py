@@ -15,6 +15,7 @@ from execute import IMAGES, TutorialError, cover, execute, lessons, normalise, s
 
 COURSE = [
     "00-mxnet-in-fifteen-minutes",
+    "01-why-order-matters",
     "02-text-to-numbers",
     "03-unrolled-rnn",
     "04-batches-through-time",
@@ -23,10 +24,15 @@ COURSE = [
     "07-training",
     "09-regularising",
     "10-variants",
+    "11-depth-and-initialisation",
+    "12-parallel-recurrence",
     "13-generating",
     "15-words",
     "16-subwords",
+    "17-tags-and-series",
     "18-attention",
+    "19-sequence-to-sequence",
+    "20-small-gpt",
     "21-memory-at-test-time",
     "22-inside-the-network",
     "23-devices-and-speed",
@@ -134,10 +140,16 @@ def test_a_lesson_has_the_form_of_the_course(path):
     assert max(len(cell.source.splitlines()) for cell in code) <= 25
     assert len(text.split()) >= sum(len(cell.source.split()) for cell in code)
     assert text.startswith(f"# {int(path.name[:2])}. ")
-    parts = ["**Before you start:**", "## Summary", "## Exercises", "## Next"]
+    parts = ["**You will be able to:**", "**Before you start:**", "## Summary", "## Questions"]
+    parts += ["## Exercises", "## Next"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert 3 <= len(re.findall(r"^[1-9]\. ", text[places[2] : places[3]], re.M)) <= 4
+    questions, exercises = text[places[3] : places[4]], text[places[4] : places[5]]
+    asked = re.findall(
+        r"<details><summary>([1-9])\. (?:(?!</summary>).)*\?</summary>", questions, re.S
+    )
+    assert asked == list("12345")
+    assert 3 <= len(re.findall(r"^[1-9]\. ", exercises, re.M)) <= 4
     figures = [
         output for cell in code for output in cell.outputs if "image/png" in output.get("data", {})
     ]

@@ -143,7 +143,7 @@ class Shape(Answer):
 
     def judge(self, given: Any) -> str | None:
         """Compare a shape: number of axes, then sizes."""
-        if not isinstance(given, (tuple, list)):
+        if not isinstance(given, (tuple, list)) or not given:
             raise _Unreadable(_described(given))
         numbers = [_scalar(size) for size in given]
         if any(number != int(number) for number in numbers):
