@@ -51,8 +51,8 @@ EXERCISES = {
         why="early stopping counts in the same way, but ends the training instead.",
     ),
     3: Number(
-        low=0.3,
-        high=30,
+        low=0.05,
+        high=5,
         hint="clip as in the lesson; divide the rate of the lowest mean of five losses by ten",
         why="gradient descent needs far higher rates than Adam, which rescales gradients.",
     ),
