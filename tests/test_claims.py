@@ -130,7 +130,7 @@ def test_no_window_is_better_than_reading_once_and_the_text_hardly_drifts(seed):
     def other(source):
         return source.replace("seed=1)", f"seed={seed})").replace("rng(1)", f"rng({seed})")
 
-    names = run_cells("13-generating.ipynb", "fall", other)
+    names = run_cells("14-beam-search-and-drift.ipynb", "fall", other)
     fault, alone = np.transpose(names["found"])
     assert np.all(fault < alone + 0.005)  # carrying the state wrongly is better than no state
     assert np.all(fault[:2] > names["once"] + 0.1)
@@ -274,6 +274,36 @@ def test_attention_writes_unseen_dates_and_distance_not_reversal_hurts_the_state
         assert attention[7] > state[7] + 0.4
         assert state[:8].mean() > reversed_source[:8].mean() + 0.05
         assert max(attention[-2:]) < 0.2
+
+
+@pytest.mark.full
+def test_the_range_test_excludes_rates_that_are_far_too_low():
+    def other(source):
+        for lesson, draw in ((1, 7), (2, 8)):
+            source = source.replace(f'({lesson}, "tab:', f'({draw}, "tab:')
+        return source.replace("(1, 2)", DRAWS)
+
+    ends = run_cells("07-training.ipynb", "ends", other)["ends"]
+    assert max(ends[1]) < min(ends[0.1]) - 0.3
+
+
+@pytest.mark.full
+def test_a_network_overfits_a_short_text():
+    lesson = "08-validation-and-checkpoints.ipynb"
+    over = run_cells(lesson, "over", lambda source: source.replace("(1, 2)", DRAWS))["over"]
+    assert set(over) == {7, 8}
+    for train, valid in over.values():
+        assert train[-1] < valid.min() < valid[-1] - 0.5
+
+
+@pytest.mark.full
+def test_a_higher_temperature_copies_fewer_names_of_colours():
+    lesson = "13-generating.ipynb"
+    shares = run_cells(lesson, "shares", lambda source: source.replace("(1, 2)", DRAWS))["shares"]
+    for seed in (7, 8):
+        copied, _, unknown = np.transpose([shares[heat, seed] for heat in (0.5, 1.0, 1.5)])
+        assert np.all(np.diff(copied) < 0)
+        assert np.all(np.diff(unknown) > 0)
 
 
 @pytest.mark.full

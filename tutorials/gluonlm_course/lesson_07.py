@@ -51,16 +51,9 @@ EXERCISES = {
         why="early stopping counts in the same way, but ends the training instead.",
     ),
     3: Number(
-        low=0.02,
-        high=0.6,
-        hint="a rise is the last validation loss minus the lowest one; divide the rise with "
-        "dropout by the rise without",
-        why="dropout does not prevent over-fitting, but makes it far less harmful.",
-    ),
-    4: Number(
-        1,
-        hint="list the absolute differences of the losses, and find the position of the largest",
-        wrong={0: "count the steps after the interruption from 1"},
-        why="only the first segment lacks its past; later the states agree, the weights almost.",
+        low=0.05,
+        high=5,
+        hint="clip as in the lesson; divide the rate of the lowest mean of five losses by ten",
+        why="gradient descent needs far higher rates than Adam, which rescales gradients.",
     ),
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gluonlm_course.answers import Choice, Function, Number
+from gluonlm_course.answers import Function, Number
 
 TITLE = "Generating"
 
@@ -58,11 +58,5 @@ EXERCISES = {
         },
         hint="The last seven ids and a candidate form the sequence of eight to look for.",
         why="seven characters have fewer successors so far than there are ids, so one is left.",
-    ),
-    4: Choice(
-        "each once",
-        options=("empty state", "each once"),
-        hint="which of the two depends on the entire text, as `sample` does?",
-        why="its state contains the entire text, and no character is read twice.",
     ),
 }
