@@ -7,6 +7,7 @@ import os
 import re
 from typing import get_type_hints
 
+import numpy as np
 import pytest
 from conftest import TINY, assert_refused, start
 from hypothesis import given, settings
@@ -384,3 +385,8 @@ def test_errors_name_settings_and_the_command_prints_flags():
 )
 def test_the_largest_matrix_product_determines_the_threads(settings, operation):
     assert Config.from_dict(settings).largest_operation() == operation
+
+
+def test_a_float_of_numpy_is_a_setting():
+    rate = Config.from_dict({"lr": np.float64(0.25)}).training.lr
+    assert rate == 0.25

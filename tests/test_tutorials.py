@@ -1,9 +1,11 @@
 """The course: every lesson and every solution runs, and all have the same form."""
 
+import html
 import io
 import os
 import re
 import statistics
+import subprocess
 import sys
 import tokenize
 from pathlib import Path
@@ -268,6 +270,19 @@ def test_the_cover_is_the_tagged_picture_or_else_the_first(tmp_path):
     assert width(cover(notebook)) > 600
     assert width(shrink(cover(notebook))) == 480
     assert cover(nbformat.v4.new_notebook()) is None
+
+
+def test_slides_have_one_page_per_lesson_and_figure_and_need_no_other_file(tmp_path):
+    page = tmp_path / "slides.html"
+    path = LESSONS[2]
+    command = [sys.executable, str(TUTORIALS / "slides.py"), str(page), str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    text = page.read_text(encoding="utf-8")
+    outputs = [output for cell in cells(path, "code") for output in cell.outputs]
+    alts = [o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})]
+    assert text.count("<section>") == 1 + len(alts)
+    assert all(html.escape(alt) in text for alt in alts)
+    assert text.count('src="data:image/png;base64,') == text.count("src=") == len(alts)
 
 
 def test_the_training_lesson_prints_the_lines_that_lesson_2_previews():

@@ -136,8 +136,8 @@ PRESETS = {
         "One network in 9.8 million parameters: LSTM 800 and 400, with more dropout and with "
         "weight drop.",
         "Melis et al. 2018 (10 million parameters): 61.8 and 59.6",
-        {**_PTB_SMALL, "embed_size": 400, "hidden_size": (800, 400), "dropout": 0.5,
-         "embed_dropout": 0.3, "weight_drop": 0.3, "word_dropout": 0.1, "lr": 0.002, "epochs": 100},
+        {**_PTB_SMALL, "embed_size": 400, "hidden_size": (800, 400), "dropout": 0.45,
+         "embed_dropout": 0.3, "weight_drop": 0.3, "word_dropout": 0.1, "lr": 0.002, "epochs": 55},
     ),
     "ptb-ensemble": Preset(
         "Four ptb-small networks with averaged probabilities.",
