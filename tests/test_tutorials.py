@@ -165,6 +165,16 @@ def test_its_exercises_are_solved(path):
     assert path.name in [solution.name for solution in SOLUTIONS]
 
 
+@pytest.mark.parametrize("path", SOLUTIONS, ids=name)
+def test_each_solution_has_a_numbered_title(path):
+    text = prose(path)
+    title = cells(TUTORIALS / path.name)[0].source.splitlines()[0]
+    assert text.startswith(f"{title}: solutions\n")
+    exercises = prose(TUTORIALS / path.name).partition("## Exercises")[2].partition("\n## ")[0]
+    numbers = re.findall(r"^## ([1-9])\. \w", text, re.M)
+    assert sorted(numbers) == re.findall(r"^([1-9])\. ", exercises, re.M)
+
+
 @every_notebook
 def test_its_links_exist(path):
     expected = {TUTORIALS / f"{stem}.ipynb" for stem in COURSE} | {
