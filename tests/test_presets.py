@@ -94,6 +94,14 @@ def test_every_preset_trains_and_the_same_command_resumes_it(
     assert {setting for setting in published if kept[setting] != published[setting]} <= changed
 
 
+def test_the_rate_of_a_preset_with_a_time_limit_falls_with_the_time():
+    limited = {name for name, preset in PRESETS.items() if preset.settings.get("max_minutes")}
+    assert limited >= {"tinyshakespeare-gru", "tinyshakespeare-lstm-12min"}
+    for name in limited:
+        # on a slow machine the time ends early, and the rate would have hardly fallen
+        assert Config.from_dict(PRESETS[name].settings).training.horizon == "time"
+
+
 def figures(out):
     return [line for line in out.splitlines() if line.startswith("ended") or "(test part)" in line]
 

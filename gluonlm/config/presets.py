@@ -39,7 +39,6 @@ _WIKITEXT = {**_PTB_SMALL, "data": ("wikitext-2",), "embed_size": 200}
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", embed_size=64, embed_dropout=0.0, batch_size=32,
     seq_len=64, optimizer="adam", weight_decay=0.1, schedule="cosine", warmup_steps=50,
-    horizon="steps",
 )  # fmt: skip
 _SHAKESPEARE_LSTM = dict(**_SHAKESPEARE, model="lstm", hidden_size=(384, 384), lr=0.004)
 _NANOGPT = (
