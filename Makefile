@@ -29,7 +29,7 @@ test-full: $(VENV)/installed-full
 	$(TEST)
 
 tutorials: $(VENV)/installed-tutorials
-	$(RUN) tutorials/execute.py
+	$(RUN) tutorials/execute.py --jobs 2
 
 lab: $(VENV)/installed-lab
 	$(VENV)/bin/jupyter lab tutorials

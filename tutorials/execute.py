@@ -1,6 +1,7 @@
 """Execute the notebooks of the course, each in a fresh kernel of this Python and an empty folder.
 
     python tutorials/execute.py                               # all lessons; saves nothing
+    python tutorials/execute.py --jobs 2                      # two at a time
     python tutorials/execute.py --write tutorials/03-*.ipynb  # saves outputs and cover picture
 
 With GLUONLM_TUTORIAL=short the notebooks run only a few steps, as in the tests. With
@@ -14,10 +15,12 @@ import io
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -60,6 +63,7 @@ class Client(NotebookClient):
                 kernel_dirs=[]
             ),  # without installed specs, python3 is the native kernel: sys.executable
             connection_file=str(Path(self.resources["metadata"]["path"]).parent / "kernel.json"),
+            transport="ipc",  # files in that folder; over TCP, other users could read along
         )
         return self.km
 
@@ -120,6 +124,10 @@ def execute(path, environment=None):
             raise TutorialError(
                 f"{path.name}, cell {_failed_cell(notebook)}: {COLOUR.sub('', str(error)).strip()}"
             ) from None
+        except AssertionError:
+            if client.km is None:  # nbclient has stopped the kernel because of Ctrl-C
+                raise KeyboardInterrupt from None
+            raise
         left = sorted(file.name for file in work.iterdir())
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", ()):
@@ -229,24 +237,65 @@ def main(argv=None):
         action="store_true",
         help="save the outputs in the notebooks, and the cover picture of each lesson",
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="notebooks that run at the same time, each with its part of the cores; times that a "
+        "notebook measures are then too long (default: 1)",
+    )
     arguments = parser.parse_args(argv)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs {arguments.jobs}: must be at least 1")
+    if arguments.write and arguments.jobs > 1:
+        parser.error("--write needs --jobs 1: the times in the outputs would be wrong")
+    began, paths = time.monotonic(), arguments.notebooks or lessons()
+    for path in paths:
+        if not path.is_file():
+            parser.error(f"{path}: no such notebook")
+    if len(paths) > 1:
+        run_all(paths, arguments.jobs, arguments.write)
+        print(f"{time.monotonic() - began:6.1f} s  total")
+        return
     environment = {
         name: value
         for name, value in os.environ.items()
         if not (arguments.write and name in NOT_FOR_READERS)
     }
-    began = time.monotonic()
-    for path in arguments.notebooks or lessons():
-        start = time.monotonic()
+    try:
+        notebook = execute(paths[0], environment)
+    except TutorialError as error:
+        sys.exit(f"tutorials: {error}")
+    if arguments.write:
+        write(paths[0].resolve(), notebook)
+    print(f"{time.monotonic() - began:6.1f} s  {paths[0].name}")
+
+
+def run_all(paths, jobs, save=False):
+    """Execute notebooks in `jobs` processes at a time, and print their times in order."""
+    environment = dict(os.environ)
+    if jobs > 1:
+        threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
+
+    def run(path):
+        command = [sys.executable, __file__, *["--write"][:save], str(path)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = [pool.submit(run, path) for path in paths]
         try:
-            notebook = execute(path, environment)
-        except TutorialError as error:
-            sys.exit(f"tutorials: {error}")
-        if arguments.write:
-            write(path.resolve(), notebook)
-        print(f"{time.monotonic() - start:6.1f} s  {path.name}", flush=True)
-    print(f"{time.monotonic() - began:6.1f} s  total")
+            for child in (future.result() for future in runs):
+                if child.returncode:
+                    sys.exit(child.stderr.rstrip())
+                print(child.stdout.rstrip(), flush=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # also after Ctrl-C
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("tutorials: interrupted")
