@@ -295,24 +295,25 @@ def draw(pages: dict[str, str]) -> bytes:
 def draw_panel(axes, panel, ours) -> None:
     """Draw our runs as dots, filled for one network, and published figures as squares."""
     title, unit, corpus, *_, published = panel
-    small = dict(textcoords="offset points", fontsize=8)
+    small = dict(textcoords="offset points", fontsize=8, ha="center")
     for each, score in ours:
         size = millions(each.rows["parameters"][0])
         fill = {} if each.networks == 1 else {"markerfacecolor": "none"}
         axes.plot(size, score, "o", color="C0", **fill)
         name = each.name.removeprefix(f"{corpus}-")
-        axes.annotate(name, (size, score), xytext=(6, 3), color="C0", **small)
+        axes.annotate(name, (size, score), xytext=(0, 8), color="C0", **small)
     for anchor in published:
         size = millions(anchor.parameters)
         axes.plot(size, anchor.score, "s", color="C1")
         name = anchor.name.split(",")[0].replace(" et al.", "")
-        axes.annotate(name, (size, anchor.score), xytext=(6, -9), color="C1", **small)
+        axes.annotate(name, (size, anchor.score), xytext=(0, -14), color="C1", **small)
     axes.set(xscale="log", xlabel="parameters", ylabel=unit, title=title)
     low, high = axes.get_xlim()
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g} M" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(low / 1.1, high * 2)  # labels are at the right of their points
+    axes.set_xlim(low / 1.6, high * 1.6)  # room for labels above and below the points
+    axes.margins(y=0.12)
     axes.title.set_size(10)
 
 
