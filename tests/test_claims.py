@@ -196,14 +196,16 @@ def test_a_tiny_clip_slows_gradient_descent_but_not_adam(seed):
 @pytest.mark.full
 def test_stacked_layers_need_residual_connections_and_a_start_decides_the_memory():
     lesson = "11-depth-and-initialisation.ipynb"
-    names = run_cells(
-        lesson,
-        "needed",
-        lambda source: source.replace("else (1, 2), 0.03", "else (7, 8), 0.03").replace(
-            "else (1, 2, 3), {}", "else (7, 8, 9), {}"
-        ),
-    )
+
+    def other(source):
+        source = source.replace("else (1, 2), 0.03", "else (7, 8), 0.03")
+        source = source.replace("else (1, 2, 3), {}", "else (7, 8, 9), {}")
+        source = source.replace("log_p = ", "ended = {}\nlog_p = ")
+        return source.replace("after = []", "after = ended[label] = []")
+
+    names = run_cells(lesson, "ended", other)
     results, needed = names["results"], names["needed"]
+    assert max(names["ended"]["log frequencies"]) < min(names["ended"]["zeros"]) - 0.2
     assert names["seeds"] == (7, 8)
     assert names["draws"] == (7, 8, 9)
     for depth in (2, 3):
@@ -299,11 +301,31 @@ def test_a_network_overfits_a_short_text():
 @pytest.mark.full
 def test_a_higher_temperature_copies_fewer_names_of_colours():
     lesson = "13-generating.ipynb"
-    shares = run_cells(lesson, "shares", lambda source: source.replace("(1, 2)", DRAWS))["shares"]
+    names = run_cells(lesson, "shares", lambda source: source.replace("(1, 2)", DRAWS))
+    shares, networks = names["shares"], names["networks"]
     for seed in (7, 8):
+        assert names["held_out_bits"](networks[seed]) < names["table"]
         copied, _, unknown = np.transpose([shares[heat, seed] for heat in (0.5, 1.0, 1.5)])
         assert np.all(np.diff(copied) < 0)
         assert np.all(np.diff(unknown) > 0)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_network_of_words_beats_the_table_of_counts(seed):
+    lesson = "15-words.ipynb"
+    names = run_cells(lesson, "valid", lambda source: source.replace("seed=1)", f"seed={seed})"))
+    assert names["history"][-1][2] < names["table"] - 10 < names["unigram"] - 100
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", [7, 8])
+def test_the_mean_of_ten_random_truncations_is_closer_than_fixed_segments(seed):
+    def other(source):
+        return source.replace("default_rng(1)", f"default_rng({seed})")
+
+    names = run_cells("05-back-propagation-through-time.ipynb", "off", other)
+    assert names["off"][1] < names["fixed"]
 
 
 @pytest.mark.full

@@ -160,6 +160,30 @@ def test_a_lesson_has_the_form_of_the_course(path):
     assert len(figures) >= 2
 
 
+def minutes_to_read(path):
+    """Return the reading time by the rule in teaching.md: words at 200, lines at ten a minute."""
+    text = prose(path).partition("## References")[0]
+    text = re.sub(r"^\[(←|All lessons).*$", "", text, flags=re.M)
+    words = len(re.sub(r"\]\([^)]*\)", "]", text).split())
+    return words / 200 + sum(len(cell.source.splitlines()) for cell in cells(path, "code")) / 10
+
+
+@every_lesson
+def test_the_guide_repeats_what_a_lesson_requires(path):
+    start = re.search(r"\*\*Before you start:\*\*(.*?)\n\n", prose(path) + "\n\n", re.S)[1]
+    stated = re.search(
+        r"Difficulty: (\d) of 3\. Reading: (\d+) minutes\. Running: (.+)\.$",
+        " ".join(start.split()),
+    )
+    builds_on = ", ".join(re.findall(r"\[(\d+)\]\(", start)) or "-"
+    guide = (TUTORIALS / "teaching.md").read_text(encoding="utf-8")
+    row = re.search(rf"\({re.escape(path.name)}\) \|(.*)\|", guide)[1].split(" | ")
+    assert [cell.strip() for cell in row[:4]] == [builds_on, *stated.groups()]
+    readme = (TUTORIALS / "README.md").read_text(encoding="utf-8")
+    assert f"({path.name}), {stated[2]} minutes\n" in readme
+    assert abs(minutes_to_read(path) - int(stated[2])) < 4
+
+
 @every_lesson
 def test_its_exercises_are_solved(path):
     assert path.name in [solution.name for solution in SOLUTIONS]
@@ -218,14 +242,53 @@ def test_each_term_of_the_glossary_occurs_where_its_links_lead():
             assert term.strip("`").lower() in words, (term, link)
 
 
-def notebook_of(tmp_path, *sources):
+def notebook_of(tmp_path, *sources, name="made"):
     """Write a notebook of code cells and return its path."""
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in sources]
     )
-    path = tmp_path / "made.ipynb"
+    path = tmp_path / f"{name}.ipynb"
     nbformat.write(notebook, path)
     return path
+
+
+def run_notebooks(*arguments):
+    command = [sys.executable, str(TUTORIALS / "execute.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_two_notebooks_run_at_the_same_time_and_report_in_order(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # each end of a pipe waits until the other is opened
+    first = notebook_of(tmp_path, f"open({str(pipe)!r}).read()", name="first")
+    second = notebook_of(tmp_path, f"open({str(pipe)!r}, 'w').close()", name="second")
+    ended = run_notebooks("--jobs", 2, first, second)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line.split()[-1] for line in ended.stdout.splitlines()] == [
+        "first.ipynb",
+        "second.ipynb",
+        "total",
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags, code, words",
+    [
+        (["--jobs", 2, "{fails}", "{works}"], 1, "fails.ipynb, cell 1"),
+        (["--jobs", 0, "{works}"], 2, "--jobs 0"),
+        (["--jobs", 2, "--write", "{works}", "{works}"], 2, "--write"),
+        (["none.ipynb"], 2, "none.ipynb"),
+    ],
+)
+def test_a_failing_notebook_or_a_bad_flag_is_reported(tmp_path, flags, code, words):
+    made = {
+        "works": notebook_of(tmp_path, "1", name="works"),
+        "fails": notebook_of(tmp_path, "1 / 0", name="fails"),
+    }
+    ended = run_notebooks(*(str(flag).format(**made) for flag in flags))
+    assert ended.returncode == code
+    assert words in ended.stderr and 'execute.py", line' not in ended.stderr
 
 
 def test_a_run_uses_this_python_and_this_checkout_in_an_empty_folder(tmp_path):
