@@ -17,7 +17,7 @@ INSTALL = $(RUN) gluonlm/system/preflight.py $(1) > $(WANTED) && $(PIP) --no-dep
 # a warning in somebody else's package (pip, matplotlib) is no error, whatever the caller has set
 unexport PYTHONWARNINGS
 
-.PHONY: train test test-full tutorials lab book bench demo lint mutants pins wheelhouse clean
+.PHONY: train test test-full tutorials lab book pdf bench demo lint mutants pins wheelhouse clean
 
 train: $(VENV)/installed
 	$(RUN) -m gluonlm.train
@@ -40,6 +40,9 @@ book: $(BOOK)/installed $(VENV)/installed-dev
 	$(PIP) pdoc==16.0.0
 	PYTHONPATH=. $(RUN) docs/reference.py $(BOOK)/site/_build/html/api
 	@echo "open $(BOOK)/site/_build/html/index.html and $(BOOK)/site/_build/html/api/index.html"
+
+pdf: book
+	$(BOOK)/bin/python tutorials/pdf.py $(BOOK)/site/_build/html $(BOOK)/site/course.pdf
 
 bench: $(VENV)/installed-bench
 	$(RUN) benchmarks/speed --write
@@ -65,7 +68,7 @@ $(VENV)/installed: requirements.txt
 	touch $@
 
 # without a compiler, NumPy and MXNet compute everything
-train test test-full tutorials lab book bench demo: $(KERNELS)
+train test test-full tutorials lab book pdf bench demo: $(KERNELS)
 
 $(KERNELS): $(wildcard gluonlm/native/*.cc gluonlm/native/*.h) | $(VENV)/installed
 	@$(RUN) gluonlm/native/build.py

@@ -11,6 +11,7 @@ import tokenize
 from pathlib import Path
 
 import nbformat
+import pdf
 import pytest
 from conftest import ROOT
 from execute import IMAGES, TutorialError, cover, execute, lessons, normalise, shrink
@@ -356,6 +357,28 @@ def test_slides_have_one_page_per_lesson_and_figure_and_need_no_other_file(tmp_p
     assert text.count("<section>") == 1 + len(alts)
     assert all(html.escape(alt) in text for alt in alts)
     assert text.count('src="data:image/png;base64,') == text.count("src=") == len(alts)
+
+
+@pytest.mark.parametrize(
+    "browser, words", [(False, "chromium"), (True, "README.html")], ids=["no browser", "no page"]
+)
+def test_the_pdf_needs_a_browser_and_all_pages(tmp_path, browser, words):
+    if browser:
+        (tmp_path / "chromium").write_text("#!/bin/sh\n")
+        (tmp_path / "chromium").chmod(0o755)
+    command = [sys.executable, str(TUTORIALS / "pdf.py"), str(tmp_path), str(tmp_path / "a.pdf")]
+    ended = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert words in ended.stderr and "Traceback" not in ended.stderr
+    assert not (tmp_path / "a.pdf").exists()
+
+
+def test_the_pdf_has_the_pages_in_order():
+    pages = pdf.contents()
+    assert pages[0] == "README"
+    lessons_of_it = [page for page in pages if page in COURSE]
+    assert lessons_of_it == COURSE
+    assert all(pages[pages.index(stem) + 1] == f"solutions/{stem}" for stem in COURSE)
 
 
 def test_the_training_lesson_prints_the_lines_that_lesson_2_previews():

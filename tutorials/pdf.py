@@ -1,0 +1,80 @@
+"""Print the site of the course into one PDF: python tutorials/pdf.py SITE course.pdf
+
+SITE is the folder of HTML pages that `make book` writes. Chromium prints each page, in the order
+of the table of contents; `make pdf` calls this with the Python of the book's environment.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# formulas are typeset after a page has been loaded: wait, at most, these milliseconds
+WAIT = 20_000
+
+
+def contents():
+    """Return the names of the site's pages in the order of the table of contents."""
+    text = (HERE / "_toc.yml").read_text(encoding="utf-8")
+    return re.findall(r"(?:root|file): (\S+)", text)
+
+
+def print_page(browser, page, target):
+    """Print one HTML page into a PDF file.
+
+    Raises
+    ------
+    OSError
+        If the browser does not write the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="gluonlm-pdf-") as profile:
+        command = [browser, "--headless=new", "--disable-gpu", f"--user-data-dir={profile}"]
+        command += ["--no-sandbox", "--disable-background-networking", "--no-pdf-header-footer"]
+        command += [f"--virtual-time-budget={WAIT}", f"--print-to-pdf={target}", page.as_uri()]
+        ended = subprocess.run(command, capture_output=True, text=True)
+    if not target.is_file():
+        raise OSError(f"{browser} did not print {page}: {ended.stderr.strip()[-200:]}")
+
+
+def main(argv=None):
+    """Print all pages and merge them, with a bookmark for each."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("site", type=Path, help="folder of HTML pages")
+    parser.add_argument("pdf", type=Path, help="file to write")
+    parser.add_argument("--jobs", type=int, default=2, help="pages printed at a time (default: 2)")
+    arguments = parser.parse_args(argv)
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not browser:
+        parser.error(f"no browser to print with: install one of {', '.join(BROWSERS)}")
+    pages = [arguments.site.resolve() / f"{name}.html" for name in contents()]
+    for page in pages:
+        if not page.is_file():
+            parser.error(f"{page}: no such page; make book writes it")
+    try:
+        from pypdf import PdfReader, PdfWriter
+    except ImportError:
+        parser.error("no pypdf in this Python: make pdf uses the book's environment, which has it")
+
+    with tempfile.TemporaryDirectory(prefix="gluonlm-pdf-") as folder:
+        printed = [Path(folder, f"{number}.pdf") for number in range(len(pages))]
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            try:
+                list(pool.map(print_page, [browser] * len(pages), pages, printed))
+            except OSError as error:
+                sys.exit(f"pdf: {error}")
+        book = PdfWriter()
+        for page, file in zip(pages, printed):
+            title = re.search(r"<title>(.*?)( &#8212; .*)?</title>", page.read_text("utf-8"), re.S)
+            book.append(PdfReader(file), outline_item=title[1].strip(), import_outline=False)
+        book.write(arguments.pdf)
+    print(f"{arguments.pdf}: {len(book.pages)} pages")
+
+
+if __name__ == "__main__":
+    main()
