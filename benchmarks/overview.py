@@ -312,7 +312,7 @@ def draw_panel(axes, panel, ours) -> None:
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g} M" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(low / 1.6, high * 1.6)  # room for labels above and below the points
+    axes.set_xlim(low / 1.6, high * 1.6)  # room for centred labels at both edges
     axes.margins(y=0.12)
     axes.title.set_size(10)
 

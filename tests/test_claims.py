@@ -204,6 +204,7 @@ def test_stacked_layers_need_residual_connections_and_a_start_decides_the_memory
         return source.replace("after = []", "after = ended[label] = []")
 
     names = run_cells(lesson, "ended", other)
+    assert set(names["ended"]) == {"zeros", "log frequencies"}
     results, needed = names["results"], names["needed"]
     assert max(names["ended"]["log frequencies"]) < min(names["ended"]["zeros"]) - 0.2
     assert names["seeds"] == (7, 8)

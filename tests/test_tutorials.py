@@ -280,6 +280,7 @@ def test_two_notebooks_run_at_the_same_time_and_report_in_order(tmp_path):
         (["--jobs", 0, "{works}"], 2, "--jobs 0"),
         (["--jobs", 2, "--write", "{works}", "{works}"], 2, "--write"),
         (["none.ipynb"], 2, "none.ipynb"),
+        ([__file__], 1, "not a notebook"),
     ],
 )
 def test_a_failing_notebook_or_a_bad_flag_is_reported(tmp_path, flags, code, words):
@@ -360,13 +361,21 @@ def test_slides_have_one_page_per_lesson_and_figure_and_need_no_other_file(tmp_p
 
 
 @pytest.mark.parametrize(
-    "browser, words", [(False, "chromium"), (True, "README.html")], ids=["no browser", "no page"]
+    "browser, flags, words",
+    [
+        (False, [], "chromium"),
+        (True, [], "README.html"),
+        (True, ["--jobs", "0"], "--jobs 0"),
+        (True, ["none/a.pdf"], "none/a.pdf"),
+    ],
+    ids=["no browser", "no page", "no jobs", "no folder"],
 )
-def test_the_pdf_needs_a_browser_and_all_pages(tmp_path, browser, words):
+def test_the_pdf_needs_a_browser_and_all_pages(tmp_path, browser, flags, words):
     if browser:
         (tmp_path / "chromium").write_text("#!/bin/sh\n")
         (tmp_path / "chromium").chmod(0o755)
-    command = [sys.executable, str(TUTORIALS / "pdf.py"), str(tmp_path), str(tmp_path / "a.pdf")]
+    flags = flags if "none/a.pdf" in flags else [str(tmp_path / "a.pdf"), *flags]
+    command = [sys.executable, str(TUTORIALS / "pdf.py"), str(tmp_path), *flags]
     ended = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert ended.returncode == 2
     assert words in ended.stderr and "Traceback" not in ended.stderr

@@ -96,9 +96,13 @@ def execute(path, environment=None):
     Raises
     ------
     TutorialError
-        If a cell fails, writes to stderr (also a warning), or leaves a file in its folder.
+        If the file is no notebook, or a cell fails, writes to stderr (also a warning), or leaves a
+        file in its folder.
     """
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
+        raise TutorialError(f"{path.name}: not a notebook") from None
     with tempfile.TemporaryDirectory(prefix="gluonlm-tutorial-") as folder:
         work = Path(folder) / "work"
         work.mkdir()
@@ -222,8 +226,9 @@ def write(path, notebook):
 
 
 def main(argv=None):
+    """Execute the notebooks of the command line; exit with 1 if one fails."""
     parser = argparse.ArgumentParser(
-        description="Execute the notebooks of the course in order, each in a fresh kernel."
+        description="Execute notebooks of the course in fresh kernels, and print their times."
     )
     parser.add_argument(
         "notebooks",
@@ -273,10 +278,13 @@ def main(argv=None):
 
 
 def run_all(paths, jobs, save=False):
-    """Execute notebooks in `jobs` processes at a time, and print their times in order."""
+    """Execute notebooks in `jobs` processes at a time, and print their times in order.
+
+    Exits with 1 at the first notebook that fails. `save` is --write.
+    """
     environment = dict(os.environ)
     if jobs > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        threads = max(1, len(os.sched_getaffinity(0)) // jobs)  # MXNet runs on Linux only
         environment.setdefault("OMP_NUM_THREADS", str(threads))
 
     def run(path):
@@ -288,7 +296,8 @@ def run_all(paths, jobs, save=False):
         try:
             for child in (future.result() for future in runs):
                 if child.returncode:
-                    sys.exit(child.stderr.rstrip())
+                    print(child.stderr.rstrip(), file=sys.stderr, flush=True)  # others still run
+                    sys.exit(1)
                 print(child.stdout.rstrip(), flush=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # also after Ctrl-C

@@ -5,6 +5,8 @@ of the table of contents; `make pdf` calls this with the Python of the book's en
 """
 
 import argparse
+import html
+import os
 import re
 import shutil
 import subprocess
@@ -15,8 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# formulas are typeset after a page has been loaded: wait, at most, these milliseconds
-WAIT = 20_000
+VIRTUAL_TIME = 20_000  # ms of a page's own clock: formulas are typeset after loading
+TIMEOUT = 300  # seconds per page
+
+
+class PrintingError(Exception):
+    """A page was not printed; the message names it."""
 
 
 def contents():
@@ -30,16 +36,21 @@ def print_page(browser, page, target):
 
     Raises
     ------
-    OSError
-        If the browser does not write the file.
+    PrintingError
+        If the browser fails, or does not finish.
     """
     with tempfile.TemporaryDirectory(prefix="gluonlm-pdf-") as profile:
         command = [browser, "--headless=new", "--disable-gpu", f"--user-data-dir={profile}"]
-        command += ["--no-sandbox", "--disable-background-networking", "--no-pdf-header-footer"]
-        command += [f"--virtual-time-budget={WAIT}", f"--print-to-pdf={target}", page.as_uri()]
-        ended = subprocess.run(command, capture_output=True, text=True)
-    if not target.is_file():
-        raise OSError(f"{browser} did not print {page}: {ended.stderr.strip()[-200:]}")
+        command += ["--disable-background-networking", "--no-pdf-header-footer"]
+        command += ["--no-sandbox"] * (os.geteuid() == 0)  # root, as in a container, has no sandbox
+        command += [f"--virtual-time-budget={VIRTUAL_TIME}", f"--print-to-pdf={target}"]
+        command.append(page.as_uri())
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise PrintingError(f"{page.name}: not printed in {TIMEOUT} seconds") from None
+    if ended.returncode or not target.is_file() or not target.stat().st_size:
+        raise PrintingError(f"{page.name}: {browser} failed: {ended.stderr.strip()[-200:]}")
 
 
 def main(argv=None):
@@ -49,6 +60,10 @@ def main(argv=None):
     parser.add_argument("pdf", type=Path, help="file to write")
     parser.add_argument("--jobs", type=int, default=2, help="pages printed at a time (default: 2)")
     arguments = parser.parse_args(argv)
+    if arguments.jobs < 1:
+        parser.error(f"--jobs {arguments.jobs}: must be at least 1")
+    if not arguments.pdf.resolve().parent.is_dir():
+        parser.error(f"{arguments.pdf}: no such folder")
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not browser:
         parser.error(f"no browser to print with: install one of {', '.join(BROWSERS)}")
@@ -66,12 +81,14 @@ def main(argv=None):
         with ThreadPoolExecutor(arguments.jobs) as pool:
             try:
                 list(pool.map(print_page, [browser] * len(pages), pages, printed))
-            except OSError as error:
+            except PrintingError as error:
+                pool.shutdown(cancel_futures=True)
                 sys.exit(f"pdf: {error}")
         book = PdfWriter()
         for page, file in zip(pages, printed):
             title = re.search(r"<title>(.*?)( &#8212; .*)?</title>", page.read_text("utf-8"), re.S)
-            book.append(PdfReader(file), outline_item=title[1].strip(), import_outline=False)
+            name = html.unescape(title[1]).strip() if title else page.stem
+            book.append(PdfReader(file), outline_item=name, import_outline=False)
         book.write(arguments.pdf)
     print(f"{arguments.pdf}: {len(book.pages)} pages")
 
