@@ -96,7 +96,7 @@ def execute(path, environment=None):
     Raises
     ------
     TutorialError
-        If the file is no notebook, or a cell fails, writes to stderr (also a warning), or leaves a
+        If the file is not a notebook, or a cell fails, writes to stderr (also a warning), or leaves a
         file in its folder.
     """
     try:
