@@ -96,8 +96,8 @@ def execute(path, environment=None):
     Raises
     ------
     TutorialError
-        If the file is not a notebook, or a cell fails, writes to stderr (also a warning), or leaves a
-        file in its folder.
+        If the file is not a notebook, or a cell fails, writes to stderr (also a warning), or leaves
+        a file in its folder.
     """
     try:
         notebook = nbformat.read(path, as_version=4)
