@@ -82,8 +82,9 @@ def main(argv=None):
             try:
                 list(pool.map(print_page, [browser] * len(pages), pages, printed))
             except PrintingError as error:
-                pool.shutdown(cancel_futures=True)
                 sys.exit(f"pdf: {error}")
+            finally:
+                pool.shutdown(cancel_futures=True)  # also after Ctrl-C
         book = PdfWriter()
         for page, file in zip(pages, printed):
             title = re.search(r"<title>(.*?)( &#8212; .*)?</title>", page.read_text("utf-8"), re.S)
@@ -94,4 +95,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("pdf: interrupted")
