@@ -31,8 +31,8 @@ def contents():
     return re.findall(r"(?:root|file): (\S+)", text)
 
 
-def print_page(browser, page, target):
-    """Print one HTML page into a PDF file.
+def print_page(browser, page, target, running):
+    """Print one HTML page into a PDF file; `running` contains the browser's process meanwhile.
 
     Raises
     ------
@@ -45,12 +45,17 @@ def print_page(browser, page, target):
         command += ["--no-sandbox"] * (os.geteuid() == 0)  # root, as in a container, has no sandbox
         command += [f"--virtual-time-budget={VIRTUAL_TIME}", f"--print-to-pdf={target}"]
         command.append(page.as_uri())
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        running.add(child)
         try:
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+            error = child.communicate(timeout=TIMEOUT)[1].decode(errors="replace").strip()
         except subprocess.TimeoutExpired:
+            child.kill()
             raise PrintingError(f"{page.name}: not printed in {TIMEOUT} seconds") from None
-    if ended.returncode or not target.is_file() or not target.stat().st_size:
-        raise PrintingError(f"{page.name}: {browser} failed: {ended.stderr.strip()[-200:]}")
+        finally:
+            running.discard(child)
+    if child.returncode or not target.is_file() or not target.stat().st_size:
+        raise PrintingError(f"{page.name}: {browser} failed: {error[-200:]}")
 
 
 def main(argv=None):
@@ -78,13 +83,21 @@ def main(argv=None):
 
     with tempfile.TemporaryDirectory(prefix="gluonlm-pdf-") as folder:
         printed = [Path(folder, f"{number}.pdf") for number in range(len(pages))]
+        running: set[subprocess.Popen] = set()
         with ThreadPoolExecutor(arguments.jobs) as pool:
+            runs = [
+                pool.submit(print_page, browser, page, file, running)
+                for page, file in zip(pages, printed)
+            ]
             try:
-                list(pool.map(print_page, [browser] * len(pages), pages, printed))
+                for run in runs:
+                    run.result()
             except PrintingError as error:
                 sys.exit(f"pdf: {error}")
             finally:
-                pool.shutdown(cancel_futures=True)  # also after Ctrl-C
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in list(running):
+                    child.kill()  # Chromium ignores Ctrl-C
         book = PdfWriter()
         for page, file in zip(pages, printed):
             title = re.search(r"<title>(.*?)( &#8212; .*)?</title>", page.read_text("utf-8"), re.S)
