@@ -185,6 +185,39 @@ def test_the_guide_repeats_what_a_lesson_requires(path):
     assert abs(minutes_to_read(path) - int(stated[2])) < 4
 
 
+def test_the_map_draws_what_each_lesson_builds_on():
+    guide = (TUTORIALS / "teaching.md").read_text(encoding="utf-8")
+    needs = {}  # of each lesson, all lessons before it
+    drawn = set()
+    for lesson, numbers in re.findall(r"^\| \[(\d+)\. .*?\) \| (-|[\d, ]+) \|", guide, re.M):
+        direct = set(re.findall(r"\d+", numbers))
+        implied = set().union(*(needs[number] for number in direct))
+        needs[lesson] = direct | implied
+        drawn |= {(number, lesson) for number in direct - implied}
+    assert list(needs) == [str(number) for number in range(len(COURSE))]
+
+    svg = (IMAGES / "map.svg").read_text(encoding="utf-8")
+    boxes = re.findall(
+        r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)" rx.*\n<text.*?>(\d+) ', svg
+    )
+
+    def box_at(x, y):
+        (number,) = (
+            number
+            for *box, number in boxes
+            for left, top, width, height in [map(int, box)]
+            if left <= x <= left + width and top <= y <= top + height
+        )
+        return number
+
+    arrows = set()
+    for x, y, turns in re.findall(r'<path d="M(\d+) (\d+)([HV\d]+)" fill="none"', svg):
+        end = {"H": int(x), "V": int(y)}
+        end.update({axis: int(place) for axis, place in re.findall(r"([HV])(\d+)", turns)})
+        arrows.add((box_at(int(x), int(y)), box_at(end["H"], end["V"])))
+    assert arrows == drawn
+
+
 @every_lesson
 def test_its_exercises_are_solved(path):
     assert path.name in [solution.name for solution in SOLUTIONS]
