@@ -132,11 +132,12 @@ PRESETS = {
          "embed_dropout": 0.15, "temporal_reg": 1.0, "epochs": 40},
     ),
     "ptb-medium": Preset(
-        "One network in 9.8 million parameters: LSTM 800 and 400, with more dropout and with "
-        "weight drop.",
+        "One network in 9.8 million parameters: LSTM 800 and 400, with more dropout, weight drop "
+        "and weight decay, and segments of about 70 words.",
         "Melis et al. 2018 (10 million parameters): 61.8 and 59.6",
         {**_PTB_SMALL, "embed_size": 400, "hidden_size": (800, 400), "dropout": 0.45,
-         "embed_dropout": 0.3, "weight_drop": 0.3, "word_dropout": 0.1, "lr": 0.002, "epochs": 55},
+         "embed_dropout": 0.3, "weight_drop": 0.4, "word_dropout": 0.1, "weight_decay": 0.01,
+         "seq_len": 70, "random_seq_len": True, "warmup_steps": 300, "epochs": 50},
     ),
     "ptb-ensemble": Preset(
         "Four ptb-small networks with averaged probabilities.",
