@@ -63,6 +63,7 @@ ROWS = (
     Row(f"{PTB}, 2.7 M", "ptb-small-200-again", "test", STREAM, INAN),
     Row(f"{PTB}, 4.65 M", "ptb-small", "test", STREAM, INAN),
     Row(f"{PTB}, 10 M", "ptb-medium", "test", STREAM, MELIS),
+    Row(f"{PTB}, 10 M", "ptb-medium", "test", f"{STREAM}, adapted", ADAPTED, False),
     Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", STREAM, MOGRIFIER),
     Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", f"{STREAM}, adapted", ADAPTED, False),
     Row(f"{PTB}, plain LSTM", "ptb-lstm", "test", "60 columns in segments of 20", WORD_LSTM, False),
