@@ -25,8 +25,6 @@ PLACE = re.compile(
 )
 BEST = re.compile(r"(<!-- best -->\n).*?(<!-- end -->)", re.DOTALL)
 RUNS = re.compile(r"(<!-- runs -->\n).*?(<!-- end -->)", re.DOTALL)
-STREAM = "one stream, state carried"
-PARTS = ("test", "valid")
 
 
 class Anchor(NamedTuple):
@@ -38,68 +36,75 @@ class Anchor(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the table: a task, our run, and the hardest figure published for it."""
+    """A row of the table: our networks and their run, and the hardest published figure."""
 
-    task: str
+    text: str
+    networks: str
     run: str  # for several seeds, the name of the first run
-    part: str
-    protocol: str
+    reading: str  # part and protocol: the row of the run's table
     anchor: Anchor
     readme: bool = True
 
 
+class Panel(NamedTuple):
+    """A panel of the picture: the runs of the table with one protocol, and published figures."""
+
+    title: str
+    unit: str
+    text: str
+    reading: str
+    published: tuple[Anchor, ...]
+
+
+PTB, WIKITEXT = "Penn Treebank", "WikiText-2"
+PLAYS_80, PLAYS_90 = "tiny Shakespeare 80/10/10", "tiny Shakespeare 90/10"
+TEST, TEST_ADAPTED = "test, as one stream", "test, with dynamic evaluation"
+WINDOWS_64, WINDOWS_128, WINDOWS_256 = (f"valid, cold windows of {n}" for n in (64, 128, 256))
 INAN = Anchor("Inan et al. 2016, tied", "2.65 M", 82.7)
 MELIS = Anchor("Melis et al. 2018", "10 M", 59.6)
 MOGRIFIER = Anchor("Mogrifier LSTM, one network", "24 M", 50.1)
-ADAPTED = Anchor("Mogrifier LSTM, dynamic evaluation", "24 M", 44.9)
+DYNAMIC = Anchor("Mogrifier LSTM, dynamic evaluation", "24 M", 44.9)
 WORD_LSTM = Anchor("word LSTM, 15 epochs", "same shapes", 117.999)
-GRU = Anchor("GRU, 2026, 286 s on an unnamed device", "822,849", 1.4693)
+GRU = Anchor("GRU, 286 s, device not named", "822,849", 1.4693)
 NANOGPT = Anchor("nanoGPT, A100", "10.65 M", 1.4697)
 NANOGPT_CPU = Anchor("nanoGPT, CPU, run here in 95 s", "0.80 M", 1.886)
 STANDARD = Anchor("GluonNLP standard_lstm_lm_200", "7.33 M", 101.64)
 AWD_600 = Anchor("GluonNLP awd_lstm_lm_600", "12.14 M", 80.67)
-PTB, PLAYS, SHORT = "Penn Treebank words", "tiny Shakespeare 80/10/10", "tiny Shakespeare 90/10"
 ROWS = (
-    Row(f"{PTB}, 2.7 M", "ptb-small-200-again", "test", STREAM, INAN),
-    Row(f"{PTB}, 4.65 M", "ptb-small", "test", STREAM, INAN),
-    Row(f"{PTB}, 10 M", "ptb-medium", "test", STREAM, MELIS),
-    Row(f"{PTB}, 10 M", "ptb-medium", "test", f"{STREAM}, adapted", ADAPTED, False),
-    Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", STREAM, MOGRIFIER),
-    Row(f"{PTB}, ensemble of 4", "ptb-ensemble", "test", f"{STREAM}, adapted", ADAPTED, False),
-    Row(f"{PTB}, plain LSTM", "ptb-lstm", "test", "60 columns in segments of 20", WORD_LSTM, False),
-    Row("WikiText-2 words, 7.33 M", "wikitext-2-small", "test", STREAM, STANDARD, False),
-    Row("WikiText-2 words, 12.14 M", "wikitext-2", "test", STREAM, AWD_600, False),
-    Row(f"{PLAYS}, 95 s", "tinyshakespeare-gru-test", "valid", "cold windows of 128", GRU),
-    Row(f"{PLAYS}, LSTM 384", "tinyshakespeare-lstm-test", "valid", "cold windows of 128", GRU),
+    Row(PTB, "LSTM 2 x 200", "ptb-small-200-again", TEST, INAN),
+    Row(PTB, "LSTM 2 x 300", "ptb-small", TEST, INAN),
+    Row(PTB, "LSTM 800, 400", "ptb-medium", TEST, MELIS),
+    Row(PTB, "LSTM 800, 400", "ptb-medium", TEST_ADAPTED, DYNAMIC, False),
+    Row(PTB, "4 LSTMs 2 x 300", "ptb-ensemble", TEST, MOGRIFIER),
+    Row(PTB, "4 LSTMs 2 x 300", "ptb-ensemble", TEST_ADAPTED, DYNAMIC, False),
+    Row(PTB, "LSTM 256, 128", "ptb-lstm", "test, 60 columns in segments of 20", WORD_LSTM, False),
+    Row(WIKITEXT, "LSTM 2 x 200", "wikitext-2-small", TEST, STANDARD, False),
+    Row(WIKITEXT, "LSTM 600, 600, 200", "wikitext-2", TEST, AWD_600, False),
+    Row(PLAYS_80, "GRU 384", "tinyshakespeare-gru-test", WINDOWS_128, GRU),
+    Row(PLAYS_80, "LSTM 384", "tinyshakespeare-lstm-test", WINDOWS_128, GRU),
+    Row(PLAYS_80, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min-test", WINDOWS_128, GRU),
+    Row(PLAYS_80, "4 LSTMs 2 x 384", "tinyshakespeare-lstm-long-test", WINDOWS_128, GRU),
+    Row(PLAYS_90, "GRU 384", "tinyshakespeare-gru", WINDOWS_64, NANOGPT_CPU),
+    Row(PLAYS_90, "GRU 384", "tinyshakespeare-gru-avx2", WINDOWS_64, NANOGPT_CPU, False),
+    Row(PLAYS_90, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min", WINDOWS_256, NANOGPT),
     Row(
-        f"{PLAYS}, 12 min, ensemble of 2",
-        *("tinyshakespeare-lstm-12min-test", "valid", "cold windows of 128", GRU),
+        PLAYS_90, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min-avx2", WINDOWS_256, NANOGPT, False
     ),
-    Row(f"{SHORT}, 95 s", "tinyshakespeare-gru", "valid", "cold windows of 64", NANOGPT_CPU),
-    Row(
-        f"{SHORT}, 12 min, ensemble of 2",
-        *("tinyshakespeare-lstm-12min", "valid", "cold windows of 256", NANOGPT),
-    ),
-    Row(
-        f"{SHORT}, 1 h, ensemble of 4",
-        *("tinyshakespeare-lstm-long", "valid", "cold windows of 256", NANOGPT, False),
-    ),
+    Row(PLAYS_90, "4 LSTMs 2 x 384", "tinyshakespeare-lstm-long", WINDOWS_256, NANOGPT),
 )
-# panels of the picture: title, unit, corpus, split, part, protocol, and published figures
 PANELS = (
-    (
-        *("Penn Treebank, test, one stream", "perplexity", "ptb", "", "test", STREAM),
+    Panel(
+        f"{PTB}, test, one stream", "perplexity", PTB, TEST,
         (INAN, MELIS, MOGRIFIER, Anchor("AWD-LSTM", "24 M", 57.3),
          Anchor("Zaremba 2014", "4.65 M", 114.5), Anchor("Zaremba 2014", "66 M", 78.4)),
     ),
-    (
-        *("tiny Shakespeare 80/10/10, windows of 128", "nats per character"),
-        *("tinyshakespeare", "80/10/10", "valid", "cold windows of 128"),
+    Panel(
+        f"{PLAYS_80}, windows of 128", "nats per character", PLAYS_80, WINDOWS_128,
         (GRU, Anchor("LSTM", "1,086,017", 1.5091), Anchor("Transformer", "1,347,969", 1.5652)),
     ),
-    (
-        *("tiny Shakespeare 90/10, windows of 256", "nats per character"),
-        *("tinyshakespeare", "90/10/0", "valid", "cold windows of 256", (NANOGPT,)),
+    Panel(
+        f"{PLAYS_90}, windows of 256", "nats per character", PLAYS_90, WINDOWS_256,
+        (NANOGPT,),
     ),
 )  # fmt: skip
 TICKS = (0.2, 0.5, 1, 2, 5, 10, 20, 50)  # millions
@@ -112,24 +117,17 @@ class Figure(NamedTuple):
     preset: str
     page: str
     networks: int
-    split: str
     rows: dict[str, list[str]]  # cells: value, or mean and standard deviation
 
-    def score(self, part: str, protocol: str) -> float | None:
+    def score(self, reading: str) -> float | None:
         """Return a score: nats for characters, perplexity for words; None if it is missing."""
-        cells = self.rows.get(label(part, protocol))
+        cells = self.rows.get(reading)
         return cells and number(cells[0])
 
     @property
     def minutes(self) -> float:
         """The time of the run in minutes."""
         return float(self.rows["time"][0].split()[0].replace(",", "")) / 60
-
-
-def label(part: str, protocol: str) -> str:
-    """Return the name of a row of a run's table."""
-    short = {STREAM: "as one stream", f"{STREAM}, adapted": "with dynamic evaluation"}
-    return f"{part}, {short.get(protocol, protocol)}"
 
 
 def number(cell: str) -> float:
@@ -150,8 +148,7 @@ def figures(pages: dict[str, str]) -> Iterator[Figure]:
                     rows[cells[0]] = cells[1:]
             if "parameters" in rows:
                 networks = int(last(text, "members", preset, 1)) * max(1, len(members.split()))
-                split = last(text, "split", preset, "")
-                found.append(Figure(names.split()[0], preset, page, networks, split, rows))
+                found.append(Figure(names.split()[0], preset, page, networks, rows))
     yield from sorted(found, key=lambda figure: list(PRESETS).index(figure.preset))
 
 
@@ -173,75 +170,64 @@ def shown(score: float, spread: str = "") -> str:
     return f"{score:.4f}{spread}" if score < 10 else f"{score:.2f}{spread}"
 
 
-def compared(pages: dict[str, str]) -> Iterator[tuple[Row, Figure, str]]:
+def compared(pages: dict[str, str], rows: tuple[Row, ...]) -> Iterator[tuple[Row, Figure, str]]:
     """Yield each row whose run is on the pages, with its figures and our score as text."""
     found = {figure.name: figure for figure in figures(pages)}
-    for row in ROWS:
+    for row in rows:
         figure = found.get(row.run)
-        score = figure and figure.score(row.part, row.protocol)
+        score = figure and figure.score(row.reading)
         if figure and score:
-            cells = figure.rows[label(row.part, row.protocol)]
+            cells = figure.rows[row.reading]
             yield row, figure, shown(score, f" ± {cells[1]}" if len(cells) > 1 else "")
 
 
 def conditions(figure: Figure) -> str:
-    """Return time, device, threads and seeds of a run."""
-    rows = {name: cells[0] for name, cells in figure.rows.items()}
-    threads = rows.get("threads", "1")
-    plural = "" if threads == "1" else "s"
-    device = rows["device"].replace("(0)", "")
-    seeds = f"seed{'' if rows['seed'].isdigit() else 's'} {rows['seed']}"
-    return f"{duration(figure.minutes)}, {device}, {threads} thread{plural}, {seeds}"
+    """Return time and precision of a run, and its threads if there are several."""
+    threads = figure.rows.get("threads", ["1"])[0]
+    precision = "bfloat16" if "bfloat16" in figure.rows["device"][0] else "float32"
+    several = "" if threads == "1" else f", {threads} threads"
+    return f"{duration(figure.minutes)}, {precision}{several}"
 
 
-def anchored(row: Row) -> str:
-    """Return the published figure of a row, with its parameters."""
-    return f"{row.anchor.score:g} ({row.anchor.name}, {row.anchor.parameters})"
-
-
-def best(pages: dict[str, str]) -> str:
-    """Return the table of docs/results.md."""
+def table(pages: dict[str, str], rows: tuple[Row, ...], folder: str) -> str:
+    """Return the table of these rows, with links to the pages in a folder."""
     lines = [
-        "| task | part, protocol | ours | parameters | made in | hardest figure, same protocol | |",
+        "| text: networks | read as | ours | parameters | made in | hardest published | beaten |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row, figure, score in compared(pages):
+    for row, figure, score in compared(pages, rows):
         lines.append(
-            f"| {row.task}: [`{figure.name}`](results/{figure.page}#{figure.name}) "
-            f"| {row.part}, {row.protocol} | **{score}** | {figure.rows['parameters'][0]} "
-            f"| {conditions(figure)} | {anchored(row)} | {verdict(row, figure)} |"
+            f"| [{row.text}: {row.networks}]({folder}{figure.page}#{figure.name}) "
+            f"| {row.reading} | **{score}** | {figure.rows['parameters'][0]} "
+            f"| {conditions(figure)} | {row.anchor.score:g} ({row.anchor.name}, "
+            f"{row.anchor.parameters}) | {verdict(row, figure)} |"
         )
     return "\n".join([*lines, ""])
 
 
+def best(pages: dict[str, str]) -> str:
+    """Return the table of docs/results.md."""
+    return table(pages, ROWS, "results/")
+
+
 def verdict(row: Row, figure: Figure) -> str:
     """Return whether a run is better than the published figure, and with how many parameters."""
-    cells = figure.rows[label(row.part, row.protocol)]
+    cells = figure.rows[row.reading]
     lead = row.anchor.score - number(cells[0])
     if lead <= 0:
-        return "not passed"
+        return "no"
     if len(cells) > 1 and lead < float(cells[1]):
-        return "within the spread of the seeds"
+        return "within the spread"
     if row.anchor.parameters[0].isdigit():
         ratio = millions(figure.rows["parameters"][0]) / millions(row.anchor.parameters)
         if ratio > 1.05:
-            return f"passed with {ratio:.1f} times the parameters"
-    return "passed"
+            return f"with {ratio:.1f} times the parameters"
+    return "yes"
 
 
 def readme_table(pages: dict[str, str]) -> str:
     """Return README's table."""
-    lines = [
-        "| task | read as | parameters | time | ours | hardest published figure, parameters |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row, figure, score in compared(pages):
-        if row.readme:
-            lines.append(
-                f"| {row.task} | {row.protocol.split(',')[0]} | {figure.rows['parameters'][0]} "
-                f"| {duration(figure.minutes)} | **{score}** | {anchored(row)} |"
-            )
-    return "\n".join([*lines, ""])
+    return table(pages, tuple(row for row in ROWS if row.readme), "docs/results/")
 
 
 def all_runs(pages: dict[str, str]) -> str:
@@ -252,8 +238,8 @@ def all_runs(pages: dict[str, str]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for each in figures(pages):
-        for part in PARTS:
-            cells = each.rows.get(label(part, STREAM))
+        for part in ("test", "valid"):
+            cells = each.rows.get(f"{part}, as one stream")
             if cells:
                 lines.append(
                     f"| [`{each.name}`]({each.page}#{each.name}) | {each.networks} | {part} "
@@ -274,19 +260,12 @@ def draw(pages: dict[str, str]) -> bytes:
     """Draw loss against parameters as PNG: a panel for each protocol of which we have figures."""
     panels = []
     for panel in PANELS:
-        _, _, corpus, split, part, protocol, _ = panel
         ours = [
-            (each, score)
-            for each in figures(pages)
-            if PRESETS[each.preset].settings["data"] == (corpus,)
-            and each.split == split
-            and (score := each.score(part, protocol))
+            (figure, figure.score(row.reading))
+            for row, figure, _ in compared(pages, ROWS)
+            if (row.text, row.reading) == (panel.text, panel.reading)
         ]
-        best_of = {}  # of several runs of the same networks
-        for each, score in ours:
-            key = (each.preset, each.rows["parameters"][0], each.networks)
-            best_of[key] = min(best_of.get(key, (each, score)), (each, score), key=lambda p: p[1])
-        panels += [(panel, list(best_of.values()))] if ours else []
+        panels += [(panel, ours)] if ours else []
     figure, axes = new_axes(4.6 * len(panels), 5.0, len(panels))
     for each, (panel, ours) in zip(axes if len(panels) > 1 else [axes], panels):
         draw_panel(each, panel, ours)
@@ -295,20 +274,19 @@ def draw(pages: dict[str, str]) -> bytes:
 
 def draw_panel(axes, panel, ours) -> None:
     """Draw our runs as dots, filled for one network, and published figures as squares."""
-    title, unit, corpus, *_, published = panel
     small = dict(textcoords="offset points", fontsize=8, ha="center")
     for each, score in ours:
         size = millions(each.rows["parameters"][0])
         fill = {} if each.networks == 1 else {"markerfacecolor": "none"}
         axes.plot(size, score, "o", color="C0", **fill)
-        name = each.name.removeprefix(f"{corpus}-")
+        name = each.name.removeprefix("tinyshakespeare-")
         axes.annotate(name, (size, score), xytext=(0, 8), color="C0", **small)
-    for anchor in published:
+    for anchor in panel.published:
         size = millions(anchor.parameters)
         axes.plot(size, anchor.score, "s", color="C1")
         name = anchor.name.split(",")[0].replace(" et al.", "")
         axes.annotate(name, (size, anchor.score), xytext=(0, -14), color="C1", **small)
-    axes.set(xscale="log", xlabel="parameters", ylabel=unit, title=title)
+    axes.set(xscale="log", xlabel="parameters", ylabel=panel.unit, title=panel.title)
     low, high = axes.get_xlim()
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g} M" for tick in ticks])

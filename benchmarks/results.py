@@ -11,8 +11,8 @@ RUNS defaults to runs/. The markers on the pages in docs/results/, each ended by
 `<!-- run NAME of PRESET after A of PRESET -->`
     A run initialised with the weights of the run A, whose command and time are included.
 `<!-- seeds NAME NAME2 NAME3 of PRESET -->`
-    Runs that differ only in their seeds: mean and standard deviation of their figures, and the
-    curve of the first.
+    Runs that differ only in their seeds: command and curve of the first, and mean and standard
+    deviation of their figures.
 `<!-- table NAME ... -->`
     These runs in columns.
 `<!-- changes NAME ... -->`
@@ -37,7 +37,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import overview
-from overview import PLACE, STREAM, label
+from overview import PLACE
 
 from gluonlm.config import Config, changed_settings
 from gluonlm.config.presets import PRESETS, preset_settings
@@ -45,6 +45,7 @@ from gluonlm.system.console import flag
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = re.compile(r"(<!-- (table|changes) ([^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+STREAM = "one stream, state carried"
 # names of the adapted scores in the output of `evaluate --json`
 ADAPTED = {
     "dynamic": "with dynamic evaluation",
@@ -61,6 +62,8 @@ def as_flag(name, value) -> str:
         return flag(name) if value else flag("no-" + name)
     if isinstance(value, tuple):
         value = (" " if name == "data" else ",").join(map(str, value))
+    if isinstance(value, float):
+        value = f"{value:g}"
     return f"{flag(name)} {value}"
 
 
@@ -132,6 +135,11 @@ def evaluations(name, runs) -> list[dict]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
+def label(part, protocol=STREAM) -> str:
+    """Return the name of a row of a run's table."""
+    return f"{part}, {'as one stream' if protocol == STREAM else protocol}"
+
+
 def scores_of(found, part) -> dict[str, float]:
     """Return the losses in nats in outputs of `evaluate --json`, by the name of their row."""
     scores = {}
@@ -166,7 +174,7 @@ def losses_of(lines, found) -> dict[str, float]:
     result, losses = lines[-1], {}
     losses["best validation"] = min(record["valid_loss"] for record in validated(lines))
     if "part" in result:
-        losses[label(result["part"], STREAM)] = result["loss"]
+        losses[label(result["part"])] = result["loss"]
     return {**losses, **scores_of(found, result.get("part"))}
 
 
@@ -195,12 +203,15 @@ def figures_of(config, lines, found=()) -> dict[str, object]:
     return figures
 
 
+def markdown(header, rows) -> list[str]:
+    """Return a Markdown table whose first column has no header."""
+    lines = [f"| {' | '.join(row)} |" for row in (["", *header], *rows)]
+    return [lines[0], "|" + "---|" * (len(header) + 1), *lines[1:]]
+
+
 def columns(names, runs) -> list[str]:
     """Return a Markdown table with a column of figures for each run."""
-    rows = [["", *names], ["---"] * (len(names) + 1)]
-    rows += [[key, *(str(run.get(key, "")) for run in runs)] for key in runs[0]]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [lines[0], lines[1].replace(" ", ""), *lines[2:]]
+    return markdown(names, [[key, *(str(run.get(key, "")) for run in runs)] for key in runs[0]])
 
 
 def epochs_of(name, run, runs, curves) -> list[str]:
@@ -256,28 +267,30 @@ def repeated(names, preset, runs, curves) -> str | None:
     if found is None:
         return None
     scores = [evaluations(name, runs) for name in names]
-    commands = []
-    for name, (config, lines), each in zip(names, found, scores):
-        commands.append(command(name, preset, config, lines[-1]["threads"]))
-        commands += [evaluation(name, lines[-1].get("part"), one) for one in each]
+    (config, lines), *others = found
+    commands = [command(names[0], preset, config, lines[-1]["threads"])]
+    commands += [evaluation(names[0], lines[-1].get("part"), one) for one in scores[0]]
+    for name, (other, _) in zip(names[1:], others):
+        flags = " ".join(differences(config, other))
+        commands.append(command_lines([f"# likewise with {flags}", f"--run runs/{name}"]))
     alone = [figures_of(*run, each) for run, each in zip(found, scores)]
     losses = [losses_of(lines, each) for (_, lines), each in zip(found, scores)]
     seconds = [lines[-1]["seconds"] for _, lines in found]
-    rows = [["", "mean", "standard deviation", *(f"`{name}`" for name in names)]]
-    rows.append(["---"] * len(rows[0]))
+    rows = []
     for key in alone[0]:
         cells = [str(figures.get(key, "")) for figures in alone]
-        summary = [cells[0] if len(set(cells)) == 1 else "", ""]
-        if key == "seed":
-            summary[0] = ", ".join(cells)
-        elif key == "time":
-            summary[0] = f"{statistics.mean(seconds):,.0f} s"
+        if key == "time":
+            summary = [f"{statistics.mean(seconds):,.0f} s", ""]
         elif all(key in each for each in losses):
-            summary = spread(found[0][0], [each[key] for each in losses])
+            summary = spread(config, [each[key] for each in losses])
+        elif len(set(cells)) == 1:
+            summary, cells = [cells[0], ""], [""] * len(cells)
+        else:
+            summary = ["", ""]
         rows.append([key, *summary, *cells])
-    table = [f"| {' | '.join(row)} |" for row in rows]
+    header = ["mean", "standard deviation", *(f"`{name}`" for name in names)]
     curve = epochs_of(names[0], found[0], runs, curves)
-    return "\n".join([*commands, "", *table, "", *curve])
+    return "\n".join([*commands, "", *markdown(header, rows), "", *curve])
 
 
 def spread(config, nats) -> list[str]:
@@ -310,7 +323,7 @@ def joined(name, preset, members, runs) -> str | None:
         f"{part}, each alone": ", ".join(show(result["loss"]) for result in results),
     }
     for row, nats in scores_of(scores, part).items():
-        figures[row] = f"**{show(nats)}**" if row == label(part, STREAM) else show(nats)
+        figures[row] = f"**{show(nats)}**" if row == label(part) else show(nats)
     commands = [
         command(member, preset, config, lines[-1]["threads"])
         for member, (config, lines) in zip(members, found)
