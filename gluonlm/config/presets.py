@@ -35,7 +35,10 @@ _PTB_SMALL = dict(
     schedule="cosine", clip=1.0,
 )  # fmt: skip
 # chosen from the ablations on the Penn Treebank, not tuned on WikiText-2
-_WIKITEXT = {**_PTB_SMALL, "data": ("wikitext-2",), "embed_size": 200}
+_WIKITEXT = {
+    **_PTB_SMALL, "data": ("wikitext-2",), "embed_size": 200, "activation_reg": 1.0,
+    "temporal_reg": 1.0,
+}  # fmt: skip
 _SHAKESPEARE = dict(
     data=("tinyshakespeare",), split="90/10/0", embed_size=64, embed_dropout=0.0, batch_size=32,
     seq_len=64, optimizer="adam", weight_decay=0.1, schedule="cosine", warmup_steps=50,
@@ -127,7 +130,8 @@ PRESETS = {
         dict(**_PTB_SMALL, epochs=24),
     ),
     "ptb-small-200": Preset(
-        "The same in 2.65 million parameters: LSTM 2 x 200.",
+        "Words of the Penn Treebank in 2.65 million parameters: LSTM 2 x 200, regularised like "
+        "ptb-small, but less.",
         "Inan et al. 2016, small, tied and regularised, the same shapes: 86.3 and 82.7",
         {**_PTB_SMALL, "embed_size": 200, "hidden_size": (200, 200), "dropout": 0.3,
          "embed_dropout": 0.15, "temporal_reg": 1.0, "epochs": 40},
@@ -158,7 +162,7 @@ PRESETS = {
         "regularised like ptb-small, but more. Not run on WikiText-2 yet.",
         "GluonNLP, awd_lstm_lm_600, the same shapes: 84.89 (validation) and 80.67 (test)",
         {**_WIKITEXT, "hidden_size": (600, 600, 200), "dropout": 0.4, "embed_dropout": 0.3,
-         "weight_drop": 0.2, "epochs": 30},
+         "weight_drop": 0.2, "activation_reg": 2.0, "epochs": 30},
     ),
     "tinyshakespeare-gru": Preset(
         "A GRU of 384 on Shakespeare, in the time that nanoGPT's CPU preset takes.",
@@ -174,7 +178,7 @@ PRESETS = {
         dict(**_SHAKESPEARE_LSTM, members=2, dropout=0.3, epochs=6, max_minutes=12.0),
     ),
     "tinyshakespeare-lstm-long": Preset(
-        "Four of these LSTMs, with more dropout, in an hour.",
+        "Four LSTMs of two layers, with averaged probabilities and more dropout, in an hour.",
         _NANOGPT,
         dict(**_SHAKESPEARE_LSTM, members=4, dropout=0.4, epochs=10, max_minutes=60.0),
     ),
