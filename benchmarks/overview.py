@@ -34,6 +34,11 @@ class Anchor(NamedTuple):
     parameters: str
     score: float
 
+    @property
+    def millions(self) -> float:
+        """The parameters, such as `10 M`, in millions."""
+        return float(self.parameters.removesuffix(" M"))
+
 
 class Row(NamedTuple):
     """A row of the table: our networks and their run, and the hardest published figure."""
@@ -41,7 +46,7 @@ class Row(NamedTuple):
     text: str
     networks: str
     run: str  # for several seeds, the name of the first run
-    reading: str  # part and protocol: the row of the run's table
+    reading: str  # part and protocol: a row of the table of the run
     anchor: Anchor
     readme: bool = True
 
@@ -62,12 +67,12 @@ TEST, TEST_ADAPTED = "test, as one stream", "test, with dynamic evaluation"
 WINDOWS_64, WINDOWS_128, WINDOWS_256 = (f"valid, cold windows of {n}" for n in (64, 128, 256))
 INAN = Anchor("Inan et al. 2016, tied", "2.65 M", 82.7)
 MELIS = Anchor("Melis et al. 2018", "10 M", 59.6)
-MOGRIFIER = Anchor("Mogrifier LSTM, one network", "24 M", 50.1)
-DYNAMIC = Anchor("Mogrifier LSTM, dynamic evaluation", "24 M", 44.9)
+MOGRIFIER = Anchor("Mogrifier LSTM", "24 M", 50.1)
+DYNAMIC = Anchor("Mogrifier LSTM", "24 M", 44.9)
 WORD_LSTM = Anchor("word LSTM, 15 epochs", "same shapes", 117.999)
-GRU = Anchor("GRU, 286 s, device not named", "822,849", 1.4693)
-NANOGPT = Anchor("nanoGPT, A100", "10.65 M", 1.4697)
-NANOGPT_CPU = Anchor("nanoGPT, CPU, run here in 95 s", "0.80 M", 1.886)
+GRU = Anchor("GRU, 2026", "0.82 M", 1.4693)
+NANOGPT = Anchor("nanoGPT", "10.65 M", 1.4697)
+NANOGPT_CPU = Anchor("nanoGPT, run here", "0.80 M", 1.886)
 STANDARD = Anchor("GluonNLP standard_lstm_lm_200", "7.33 M", 101.64)
 AWD_600 = Anchor("GluonNLP awd_lstm_lm_600", "12.14 M", 80.67)
 ROWS = (
@@ -91,6 +96,7 @@ ROWS = (
         PLAYS_90, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min-avx2", WINDOWS_256, NANOGPT, False
     ),
     Row(PLAYS_90, "4 LSTMs 2 x 384", "tinyshakespeare-lstm-long", WINDOWS_256, NANOGPT),
+    Row(PLAYS_90, "12 LSTMs 2 x 384", "tinyshakespeare-lstm-long-12", WINDOWS_256, NANOGPT),
 )
 PANELS = (
     Panel(
@@ -100,7 +106,7 @@ PANELS = (
     ),
     Panel(
         f"{PLAYS_80}, windows of 128", "nats per character", PLAYS_80, WINDOWS_128,
-        (GRU, Anchor("LSTM", "1,086,017", 1.5091), Anchor("Transformer", "1,347,969", 1.5652)),
+        (GRU, Anchor("LSTM", "1.09 M", 1.5091), Anchor("Transformer", "1.35 M", 1.5652)),
     ),
     Panel(
         f"{PLAYS_90}, windows of 256", "nats per character", PLAYS_90, WINDOWS_256,
@@ -123,6 +129,11 @@ class Figure(NamedTuple):
         """Return a score: nats for characters, perplexity for words; None if it is missing."""
         cells = self.rows.get(reading)
         return cells and number(cells[0])
+
+    @property
+    def millions(self) -> float:
+        """The parameters of the run, in millions."""
+        return float(self.rows["parameters"][0].replace(",", "")) / 1e6
 
     @property
     def minutes(self) -> float:
@@ -198,7 +209,7 @@ def table(pages: dict[str, str], rows: tuple[Row, ...], folder: str) -> str:
     for row, figure, score in compared(pages, rows):
         lines.append(
             f"| [{row.text}: {row.networks}]({folder}{figure.page}#{figure.name}) "
-            f"| {row.reading} | **{score}** | {figure.rows['parameters'][0]} "
+            f"| {row.reading} | **{score}** | {figure.millions:.2f} M "
             f"| {conditions(figure)} | {row.anchor.score:g} ({row.anchor.name}, "
             f"{row.anchor.parameters}) | {verdict(row, figure)} |"
         )
@@ -219,9 +230,9 @@ def verdict(row: Row, figure: Figure) -> str:
     if len(cells) > 1 and lead < float(cells[1]):
         return "within the spread"
     if row.anchor.parameters[0].isdigit():
-        ratio = millions(figure.rows["parameters"][0]) / millions(row.anchor.parameters)
+        ratio = figure.millions / row.anchor.millions
         if ratio > 1.05:
-            return f"with {ratio:.1f} times the parameters"
+            return f"yes, {ratio:.1f} times as large"
     return "yes"
 
 
@@ -249,13 +260,6 @@ def all_runs(pages: dict[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def millions(parameters: str) -> float:
-    """Return a number of parameters such as `10 M` or `822,849` in millions."""
-    if parameters.endswith(" M"):
-        return float(parameters[:-2])
-    return float(parameters.replace(",", "")) / 1e6
-
-
 def draw(pages: dict[str, str]) -> bytes:
     """Draw loss against parameters as PNG: a panel for each protocol of which we have figures."""
     panels = []
@@ -276,13 +280,13 @@ def draw_panel(axes, panel, ours) -> None:
     """Draw our runs as dots, filled for one network, and published figures as squares."""
     small = dict(textcoords="offset points", fontsize=8, ha="center")
     for each, score in ours:
-        size = millions(each.rows["parameters"][0])
+        size = each.millions
         fill = {} if each.networks == 1 else {"markerfacecolor": "none"}
         axes.plot(size, score, "o", color="C0", **fill)
         name = each.name.removeprefix("tinyshakespeare-")
         axes.annotate(name, (size, score), xytext=(0, 8), color="C0", **small)
     for anchor in panel.published:
-        size = millions(anchor.parameters)
+        size = anchor.millions
         axes.plot(size, anchor.score, "s", color="C1")
         name = anchor.name.split(",")[0].replace(" et al.", "")
         axes.annotate(name, (size, anchor.score), xytext=(0, -14), color="C1", **small)

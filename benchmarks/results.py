@@ -178,15 +178,20 @@ def losses_of(lines, found) -> dict[str, float]:
     return {**losses, **scores_of(found, result.get("part"))}
 
 
+def device_of(config, result) -> str:
+    """Return the device of a run, and its precision unless that is float32."""
+    precision = config.training.precision
+    return result["device"] + ("" if precision == "float32" else f", {precision}")
+
+
 def figures_of(config, lines, found=()) -> dict[str, object]:
     """Return the measurements of a run by name."""
     validations, result, (_, show) = validated(lines), lines[-1], unit_of(config)
     best = min(validations, key=lambda record: record["valid_loss"])
     speeds = [r["tokens_per_second"] for r in lines if r["event"] == "training"]
     losses = losses_of(lines, found)
-    precision = "" if config.training.precision == "float32" else f", {config.training.precision}"
     figures = {
-        "device": result["device"] + precision,
+        "device": device_of(config, result),
         "threads": result["threads"],
         "time": f"{result['seconds']:,.0f} s",
         "tokens/s": f"{statistics.median(speeds):,.0f}" if speeds else "",
@@ -315,7 +320,7 @@ def joined(name, preset, members, runs) -> str | None:
     results = [lines[-1] for _, lines in found]
     part, (_, show) = results[0]["part"], unit_of(found[0][0])
     figures = {
-        "device": results[0]["device"],
+        "device": device_of(found[0][0], results[0]),
         "time": f"{sum(result['seconds'] for result in results):,.0f} s",
         "seed": ", ".join(str(config.training.seed) for config, _ in found),
         "parameters": f"{sum(result['parameters'] for result in results):,}",

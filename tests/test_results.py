@@ -359,7 +359,7 @@ def test_the_tables_are_made_from_the_pages():
         assert found[0] == f"{found[1]}{text}{found[2]}"
     (row,) = [row for row in overview.readme_table(PAGES).splitlines() if "81.58" in row]
     assert row.startswith("| [Penn Treebank: LSTM 2 x 300](docs/results/ptb-small.md#ptb-small) |")
-    assert "| 4,454,800 | 50 min, bfloat16 | 82.7 (Inan et al. 2016, tied, 2.65 M) |" in row
+    assert "| 4.45 M | 50 min, bfloat16 | 82.7 (Inan et al. 2016, tied, 2.65 M) |" in row
 
 
 def test_the_page_of_results_fits_a_screen_with_one_table_and_one_picture():
@@ -412,6 +412,7 @@ def test_networks_are_counted():
     assert networks["ptb-ensemble"] == 4
     assert networks["nietzsche-lstm-6x512"] == 6
     assert networks["tinyshakespeare-lstm-12min"] == 2
+    assert networks["tinyshakespeare-lstm-long-12"] == 12
 
 
 def test_the_picture_has_the_runs_of_the_table_with_a_panels_text_and_protocol(monkeypatch):
