@@ -90,6 +90,7 @@ ROWS = (
     Row(PLAYS_80, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min-test", WINDOWS_128, GRU),
     Row(PLAYS_80, "4 LSTMs 2 x 384", "tinyshakespeare-lstm-long-test", WINDOWS_128, GRU),
     Row(PLAYS_90, "GRU 384", "tinyshakespeare-gru", WINDOWS_64, NANOGPT_CPU),
+    Row(PLAYS_90, "GRU 384", "tinyshakespeare-gru", WINDOWS_256, NANOGPT),
     Row(PLAYS_90, "GRU 384", "tinyshakespeare-gru-avx2", WINDOWS_64, NANOGPT_CPU, False),
     Row(PLAYS_90, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min", WINDOWS_256, NANOGPT),
     Row(
@@ -128,7 +129,7 @@ class Figure(NamedTuple):
     def score(self, reading: str) -> float | None:
         """Return a score: nats for characters, perplexity for words; None if it is missing."""
         cells = self.rows.get(reading)
-        return cells and number(cells[0])
+        return number(cells[0]) if cells and cells[0] else None
 
     @property
     def millions(self) -> float:
@@ -194,7 +195,7 @@ def compared(pages: dict[str, str], rows: tuple[Row, ...]) -> Iterator[tuple[Row
 
 def conditions(figure: Figure) -> str:
     """Return time and precision of a run, and its threads if there are several."""
-    threads = figure.rows.get("threads", ["1"])[0]
+    threads = figure.rows["threads"][0]
     precision = "bfloat16" if "bfloat16" in figure.rows["device"][0] else "float32"
     several = "" if threads == "1" else f", {threads} threads"
     return f"{duration(figure.minutes)}, {precision}{several}"
@@ -203,7 +204,7 @@ def conditions(figure: Figure) -> str:
 def table(pages: dict[str, str], rows: tuple[Row, ...], folder: str) -> str:
     """Return the table of these rows, with links to the pages in a folder."""
     lines = [
-        "| text: networks | read as | ours | parameters | made in | hardest published | beaten |",
+        "| text: networks | part, protocol | ours | parameters | training | published | better |",
         "|---|---|---|---|---|---|---|",
     ]
     for row, figure, score in compared(pages, rows):
@@ -228,11 +229,11 @@ def verdict(row: Row, figure: Figure) -> str:
     if lead <= 0:
         return "no"
     if len(cells) > 1 and lead < float(cells[1]):
-        return "within the spread"
+        return "within one deviation"
     if row.anchor.parameters[0].isdigit():
         ratio = figure.millions / row.anchor.millions
         if ratio > 1.05:
-            return f"yes, {ratio:.1f} times as large"
+            return f"yes, with {ratio:.1f} times the parameters"
     return "yes"
 
 
@@ -261,7 +262,7 @@ def all_runs(pages: dict[str, str]) -> str:
 
 
 def draw(pages: dict[str, str]) -> bytes:
-    """Draw loss against parameters as PNG: a panel for each protocol of which we have figures."""
+    """Draw loss against parameters as PNG: a panel for each of PANELS of which we have figures."""
     panels = []
     for panel in PANELS:
         ours = [
@@ -270,10 +271,10 @@ def draw(pages: dict[str, str]) -> bytes:
             if (row.text, row.reading) == (panel.text, panel.reading)
         ]
         panels += [(panel, ours)] if ours else []
-    figure, axes = new_axes(4.6 * len(panels), 5.0, len(panels))
+    picture, axes = new_axes(4.6 * len(panels), 5.0, len(panels))
     for each, (panel, ours) in zip(axes if len(panels) > 1 else [axes], panels):
         draw_panel(each, panel, ours)
-    return to_png(figure)
+    return to_png(picture)
 
 
 def draw_panel(axes, panel, ours) -> None:
@@ -292,10 +293,11 @@ def draw_panel(axes, panel, ours) -> None:
         axes.annotate(name, (size, anchor.score), xytext=(0, -14), color="C1", **small)
     axes.set(xscale="log", xlabel="parameters", ylabel=panel.unit, title=panel.title)
     low, high = axes.get_xlim()
+    low, high = low / 1.6, high * 1.6  # space for centred labels at both edges
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g} M" for tick in ticks])
     axes.minorticks_off()
-    axes.set_xlim(low / 1.6, high * 1.6)  # room for centred labels at both edges
+    axes.set_xlim(low, high)
     axes.margins(y=0.12)
     axes.title.set_size(10)
 

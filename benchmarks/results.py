@@ -11,8 +11,9 @@ RUNS defaults to runs/. The markers on the pages in docs/results/, each ended by
 `<!-- run NAME of PRESET after A of PRESET -->`
     A run initialised with the weights of the run A, whose command and time are included.
 `<!-- seeds NAME NAME2 NAME3 of PRESET -->`
-    Runs that differ only in their seeds: command and curve of the first, and mean and standard
-    deviation of their figures.
+    Runs that differ only in their seeds: commands and curve of the first, the flags that differ in
+    the others, and mean and standard deviation of the losses. A figure that is the same for all is
+    shown once.
 `<!-- table NAME ... -->`
     These runs in columns.
 `<!-- changes NAME ... -->`
@@ -63,7 +64,7 @@ def as_flag(name, value) -> str:
     if isinstance(value, tuple):
         value = (" " if name == "data" else ",").join(map(str, value))
     if isinstance(value, float):
-        value = f"{value:g}"
+        value = repr(value).removesuffix(".0")
     return f"{flag(name)} {value}"
 
 
@@ -277,7 +278,7 @@ def repeated(names, preset, runs, curves) -> str | None:
     commands += [evaluation(names[0], lines[-1].get("part"), one) for one in scores[0]]
     for name, (other, _) in zip(names[1:], others):
         flags = " ".join(differences(config, other))
-        commands.append(command_lines([f"# likewise with {flags}", f"--run runs/{name}"]))
+        commands.append(f"    # likewise with {flags} --run runs/{name}")
     alone = [figures_of(*run, each) for run, each in zip(found, scores)]
     losses = [losses_of(lines, each) for (_, lines), each in zip(found, scores)]
     seconds = [lines[-1]["seconds"] for _, lines in found]
@@ -321,6 +322,7 @@ def joined(name, preset, members, runs) -> str | None:
     part, (_, show) = results[0]["part"], unit_of(found[0][0])
     figures = {
         "device": device_of(found[0][0], results[0]),
+        "threads": results[0]["threads"],
         "time": f"{sum(result['seconds'] for result in results):,.0f} s",
         "seed": ", ".join(str(config.training.seed) for config, _ in found),
         "parameters": f"{sum(result['parameters'] for result in results):,}",

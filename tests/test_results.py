@@ -416,12 +416,13 @@ def test_networks_are_counted():
 
 
 def test_the_picture_has_the_runs_of_the_table_with_a_panels_text_and_protocol(monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(
-        overview,
-        "draw_panel",
-        lambda axes, panel, ours: drawn.update({panel.title: [each.name for each, _ in ours]}),
-    )
+    drawn, draw_panel = {}, overview.draw_panel
+
+    def record(axes, panel, ours):
+        drawn[panel.title] = [each.name for each, _ in ours]
+        draw_panel(axes, panel, ours)
+
+    monkeypatch.setattr(overview, "draw_panel", record)
     assert overview.draw(PAGES).startswith(b"\x89PNG")
     assert drawn["tiny Shakespeare 80/10/10, windows of 128"][:2] == [
         "tinyshakespeare-gru-test",

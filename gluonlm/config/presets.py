@@ -130,8 +130,8 @@ PRESETS = {
         dict(**_PTB_SMALL, epochs=24),
     ),
     "ptb-small-200": Preset(
-        "Words of the Penn Treebank in 2.65 million parameters: LSTM 2 x 200, regularised like "
-        "ptb-small, but less.",
+        "Words of the Penn Treebank in 2.65 million parameters: LSTM 2 x 200, with less dropout "
+        "and TAR than ptb-small.",
         "Inan et al. 2016, small, tied and regularised, the same shapes: 86.3 and 82.7",
         {**_PTB_SMALL, "embed_size": 200, "hidden_size": (200, 200), "dropout": 0.3,
          "embed_dropout": 0.15, "temporal_reg": 1.0, "epochs": 40},
@@ -152,14 +152,14 @@ PRESETS = {
     ),
     "wikitext-2-small": Preset(
         "Words of WikiText-2 in 7.3 million parameters: LSTM 2 x 200 with tied weights, "
-        "regularised like ptb-small, but less. Not run on WikiText-2 yet.",
+        "less dropout and lower penalties than ptb-small. Not run on WikiText-2 yet.",
         "GluonNLP, standard_lstm_lm_200, the same shapes: 107.59 (validation) and 101.64 (test)",
         {**_WIKITEXT, "hidden_size": (200, 200), "dropout": 0.25, "embed_dropout": 0.15,
          "epochs": 20},
     ),
     "wikitext-2": Preset(
         "Words of WikiText-2 in 12.1 million parameters: LSTM 600, 600 and 200 with tied weights, "
-        "regularised like ptb-small, but more. Not run on WikiText-2 yet.",
+        "more dropout and weight drop than ptb-small. Not run on WikiText-2 yet.",
         "GluonNLP, awd_lstm_lm_600, the same shapes: 84.89 (validation) and 80.67 (test)",
         {**_WIKITEXT, "hidden_size": (600, 600, 200), "dropout": 0.4, "embed_dropout": 0.3,
          "weight_drop": 0.2, "activation_reg": 2.0, "epochs": 30},
@@ -173,12 +173,13 @@ PRESETS = {
         ),
     ),
     "tinyshakespeare-lstm-12min": Preset(
-        "Two LSTMs of two layers, with averaged probabilities, in twelve minutes.",
+        "Two LSTMs of two layers, with averaged probabilities, in at most twelve minutes.",
         _NANOGPT,
         dict(**_SHAKESPEARE_LSTM, members=2, dropout=0.3, epochs=6, max_minutes=12.0),
     ),
     "tinyshakespeare-lstm-long": Preset(
-        "Four LSTMs of two layers, with averaged probabilities and more dropout, in an hour.",
+        "Four LSTMs of two layers, with averaged probabilities and more dropout, in at most an "
+        "hour.",
         _NANOGPT,
         dict(**_SHAKESPEARE_LSTM, members=4, dropout=0.4, epochs=10, max_minutes=60.0),
     ),
