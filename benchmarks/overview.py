@@ -97,7 +97,6 @@ ROWS = (
         PLAYS_90, "2 LSTMs 2 x 384", "tinyshakespeare-lstm-12min-avx2", WINDOWS_256, NANOGPT, False
     ),
     Row(PLAYS_90, "4 LSTMs 2 x 384", "tinyshakespeare-lstm-long", WINDOWS_256, NANOGPT),
-    Row(PLAYS_90, "8 LSTMs 2 x 384", "tinyshakespeare-lstm-long-8", WINDOWS_256, NANOGPT),
 )
 PANELS = (
     Panel(
