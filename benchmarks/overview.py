@@ -41,7 +41,7 @@ class Anchor(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the table: our networks and their run, and the hardest published figure."""
+    """A row of the table: our networks and their run, and the best figure of others."""
 
     text: str
     networks: str
@@ -203,7 +203,7 @@ def conditions(figure: Figure) -> str:
 def table(pages: dict[str, str], rows: tuple[Row, ...], folder: str) -> str:
     """Return the table of these rows, with links to the pages in a folder."""
     lines = [
-        "| text: networks | part, protocol | ours | parameters | training | published | better |",
+        "| text: networks | part, protocol | ours | parameters | training | others | better |",
         "|---|---|---|---|---|---|---|",
     ]
     for row, figure, score in compared(pages, rows):
